@@ -1,0 +1,25 @@
+//! Every event and API type of Atelier, and the documents generated from them.
+//!
+//! This crate is the contract with upstream systems, analysts and the page: the wire format is camelCase JSON, times are
+//! RFC 3339 in UTC, and within one version of an event fields are only ever added. `schemas/generated/` holds the JSON
+//! Schemas and the AsyncAPI 3 document; a test fails when they differ from the types. It depends on nothing inside.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod answer;
+pub mod asyncapi;
+pub mod blob;
+pub mod decode;
+pub mod envelope;
+pub mod error;
+pub mod events;
+pub mod request;
+pub mod topics;
+
+pub use answer::{TaskAnswer, TaskStatus};
+pub use blob::{BlobKey, BlobRef};
+pub use decode::{DecodeError, from_json};
+pub use envelope::{Envelope, EnvelopeError, StageTiming, event_id};
+pub use error::{ErrorBody, ErrorCode, ErrorDetails};
+pub use events::Event;
+pub use request::{Background, ImageFormat, ImageSource, Kind, KindChoice, OutputOptions, Quality, TaskOptions, TaskRequest};
+pub use topics::{Topic, TopicTable};

@@ -1,0 +1,520 @@
+//! What a task asks for. Two published forms parse into one [`TaskRequest`]:
+//! the short one, `{"images":["https://…"],"type":"auto","quality":"high"}`, and the long one with `taskId` and `options`.
+//! Unknown fields are refused: a misspelt option that is silently ignored would be worse than an error.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, de};
+use uuid::Uuid;
+
+use crate::{BlobRef, ErrorBody, ErrorCode};
+
+/// Most images one task may carry.
+pub const MAX_IMAGES_PER_TASK: usize = 1_000;
+
+/// A task: images and what to do with them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TaskRequest {
+    /// The task's id; one is made where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<Uuid>,
+    /// The pictures, at least one.
+    pub images: Vec<ImageSource>,
+    /// Short form of `options.type`.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<KindChoice>,
+    /// Short form of `options.quality`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Quality>,
+    /// Short form of `options.watermark.url`. Not built yet: refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark: Option<String>,
+    /// The long form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<TaskOptions>,
+    /// Where to send the answer when the task ends. Not built yet: refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback: Option<String>,
+}
+
+/// One picture: an address, or a blob that was already uploaded.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageSource {
+    /// Where to fetch it, http or https.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// The file's name, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its size in bytes, as the sender says; a hint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// A blob that was already uploaded, instead of `url`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blob: Option<BlobRef>,
+}
+
+impl<'de> Deserialize<'de> for ImageSource {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields)]
+        struct Fields {
+            url: Option<String>,
+            name: Option<String>,
+            size: Option<u64>,
+            blob: Option<BlobRef>,
+        }
+        struct StringOrObject;
+        impl<'de> de::Visitor<'de> for StringOrObject {
+            type Value = ImageSource;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("an address, or an object with `url` or `blob`")
+            }
+
+            fn visit_str<E: de::Error>(self, url: &str) -> Result<ImageSource, E> {
+                Ok(ImageSource { url: Some(url.to_owned()), ..ImageSource::default() })
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<ImageSource, A::Error> {
+                let Fields { url, name, size, blob } = Fields::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                Ok(ImageSource { url, name, size, blob })
+            }
+        }
+        deserializer.deserialize_any(StringOrObject)
+    }
+}
+
+/// What kind of picture to treat it as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum KindChoice {
+    /// What `classify` finds.
+    #[default]
+    Auto,
+    /// A person.
+    Portrait,
+    /// A thing.
+    Product,
+    /// A logo, an icon, a drawing.
+    Graphic,
+}
+
+/// What a picture is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Kind {
+    /// A person.
+    Portrait,
+    /// A thing.
+    Product,
+    /// A logo, an icon, a drawing.
+    Graphic,
+}
+
+impl Kind {
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Portrait => "portrait",
+            Self::Product => "product",
+            Self::Graphic => "graphic",
+        }
+    }
+}
+
+/// How much time a cut-out may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Quality {
+    /// IS-Net at 1024 × 1024.
+    #[default]
+    High,
+    /// U²-Net at 320 × 320.
+    Medium,
+    /// U²-Netp at 320 × 320.
+    Low,
+}
+
+/// Everything that may be chosen for a task.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct TaskOptions {
+    /// Kind of picture.
+    #[serde(rename = "type")]
+    pub kind: KindChoice,
+    /// Time against precision.
+    pub quality: Quality,
+    /// A matting model of the catalogue by name, instead of the one that `quality` stands for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Not built yet: refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watermark: Option<Watermark>,
+    /// The finished picture.
+    pub output: OutputOptions,
+}
+
+/// A mark laid over the finished picture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Watermark {
+    /// Where the mark's picture is.
+    pub url: String,
+    /// Where it goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<String>,
+    /// From 0 (invisible) to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opacity: Option<f32>,
+}
+
+/// The finished picture.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct OutputOptions {
+    /// File format.
+    pub format: ImageFormat,
+    /// What lies behind the subject. JPEG has no alpha: there, transparent becomes white.
+    pub background: Background,
+    /// Encoder quality from 1 to 100, for WebP, AVIF and JPEG; 90 where it is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub encoding_quality: Option<u8>,
+    /// Standard deviation of a smoothing of the matte's edge, in pixels of the picture, 0 to 20.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0.0, max = 20.0))]
+    pub edge_smoothing_px: f32,
+    /// Whether to crop to the subject.
+    pub crop: Crop,
+    /// Empty border kept around the subject when cropping, in pixels of the picture, 0 to 10,000.
+    #[serde(skip_serializing_if = "is_zero_u32")]
+    #[schemars(range(min = 0, max = 10_000))]
+    pub crop_margin_px: u32,
+    /// What the file holds.
+    pub channels: Channels,
+}
+
+// serde's skip_serializing_if hands over a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(value: &f32) -> bool {
+    *value == 0.0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero_u32(value: &u32) -> bool {
+    *value == 0
+}
+
+/// Whether to crop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Crop {
+    /// The whole picture.
+    #[default]
+    None,
+    /// To the box around the subject.
+    Subject,
+}
+
+/// What the finished file holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Channels {
+    /// Colour with alpha.
+    #[default]
+    Rgba,
+    /// The matte alone, as grey.
+    Alpha,
+}
+
+/// File formats of a finished picture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ImageFormat {
+    /// PNG, lossless.
+    #[default]
+    Png,
+    /// WebP, lossy with alpha.
+    Webp,
+    /// JPEG, no alpha.
+    #[serde(alias = "jpg")]
+    Jpeg,
+    /// AVIF, lossy with alpha.
+    Avif,
+}
+
+impl ImageFormat {
+    /// Media type.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Png => "image/png",
+            Self::Webp => "image/webp",
+            Self::Jpeg => "image/jpeg",
+            Self::Avif => "image/avif",
+        }
+    }
+
+    /// File name extension without the dot.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Png => "png",
+            Self::Webp => "webp",
+            Self::Jpeg => "jpg",
+            Self::Avif => "avif",
+        }
+    }
+}
+
+/// What lies behind the subject: `"transparent"`, a colour `"#rgb"`, `"#rrggbb"` or `"#rrggbbaa"`, an address of a
+/// picture, or `{"blob":…}` of one already uploaded.
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
+#[schemars(with = "serde_json::Value")]
+pub enum Background {
+    /// Nothing.
+    #[default]
+    Transparent,
+    /// One colour, straight (not premultiplied) sRGB with alpha.
+    Color([u8; 4]),
+    /// A picture to fetch; it covers the canvas, centred.
+    Url(String),
+    /// A picture already stored.
+    Blob(BlobRef),
+}
+
+impl Background {
+    /// Reads the string form.
+    ///
+    /// # Errors
+    /// A sentence that says what was expected.
+    pub fn from_text(text: &str) -> Result<Self, String> {
+        if text == "transparent" {
+            return Ok(Self::Transparent);
+        }
+        if let Some(hex) = text.strip_prefix('#') {
+            return parse_hex_color(hex)
+                .map(Self::Color)
+                .ok_or_else(|| format!("`{text}` is not a colour: write #rgb, #rrggbb or #rrggbbaa"));
+        }
+        if text.starts_with("https://") || text.starts_with("http://") {
+            return Ok(Self::Url(text.to_owned()));
+        }
+        Err(format!("`{text}` is no background: write `transparent`, a colour such as #ffffff, or an http(s) address"))
+    }
+}
+
+fn parse_hex_color(hex: &str) -> Option<[u8; 4]> {
+    if !hex.is_ascii() {
+        return None;
+    }
+    let digit = |index: usize| u8::from_str_radix(hex.get(index..=index)?, 16).ok();
+    let pair = |index: usize| Some(digit(index)? * 16 + digit(index + 1)?);
+    match hex.len() {
+        3 => Some([digit(0)? * 17, digit(1)? * 17, digit(2)? * 17, 255]),
+        6 => Some([pair(0)?, pair(2)?, pair(4)?, 255]),
+        8 => Some([pair(0)?, pair(2)?, pair(4)?, pair(6)?]),
+        _ => None,
+    }
+}
+
+impl Serialize for Background {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap as _;
+        match self {
+            Self::Transparent => serializer.serialize_str("transparent"),
+            Self::Color([red, green, blue, 255]) => serializer.serialize_str(&format!("#{red:02x}{green:02x}{blue:02x}")),
+            Self::Color([red, green, blue, alpha]) => {
+                serializer.serialize_str(&format!("#{red:02x}{green:02x}{blue:02x}{alpha:02x}"))
+            }
+            Self::Url(url) => serializer.serialize_str(url),
+            Self::Blob(blob) => {
+                let mut map = serializer.serialize_map(Some(1))?;
+                map.serialize_entry("blob", blob)?;
+                map.end()
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Background {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Fields {
+            blob: BlobRef,
+        }
+        struct StringOrBlob;
+        impl<'de> de::Visitor<'de> for StringOrBlob {
+            type Value = Background;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("`transparent`, a colour such as #ffffff, an http(s) address, or an object with `blob`")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Background, E> {
+                Background::from_text(text).map_err(E::custom)
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Background, A::Error> {
+                Fields::deserialize(de::value::MapAccessDeserializer::new(map)).map(|fields| Background::Blob(fields.blob))
+            }
+        }
+        deserializer.deserialize_any(StringOrBlob)
+    }
+}
+
+impl TaskRequest {
+    /// The options of either form.
+    pub fn effective_options(&self) -> TaskOptions {
+        let mut options = self.options.clone().unwrap_or_default();
+        options.kind = self.kind.unwrap_or(options.kind);
+        options.quality = self.quality.unwrap_or(options.quality);
+        options
+    }
+
+    /// Brings either form into the long one and checks what types alone cannot say. `stage` names who checks.
+    ///
+    /// # Errors
+    /// An [`ErrorBody`] with the JSON pointer of the first fault.
+    pub fn validate(self, stage: &str) -> Result<ValidRequest, Box<ErrorBody>> {
+        let invalid = |pointer: &str, message: String| {
+            Box::new(ErrorBody::new(ErrorCode::InvalidRequest, stage, "InvalidRequest", message).at(pointer))
+        };
+        let unsupported = |pointer: &str, what: &str| {
+            let message = format!("`{what}` is not built yet and is refused rather than ignored");
+            Box::new(ErrorBody::new(ErrorCode::OptionNotSupported, stage, "OptionNotSupported", message).at(pointer))
+        };
+        if self.watermark.is_some() {
+            return Err(unsupported("/watermark", "watermark"));
+        }
+        if self.callback.is_some() {
+            return Err(unsupported("/callback", "callback"));
+        }
+        if self.options.is_some() && (self.kind.is_some() || self.quality.is_some()) {
+            let pointer = if self.kind.is_some() { "/type" } else { "/quality" };
+            return Err(invalid(pointer, "give either the short form's `type` and `quality` or `options`, not both".into()));
+        }
+        let options = self.effective_options();
+        if options.watermark.is_some() {
+            return Err(unsupported("/options/watermark", "watermark"));
+        }
+        check_output(&options.output, invalid)?;
+        if self.images.is_empty() {
+            return Err(invalid("/images", "a task needs at least one image".into()));
+        }
+        if self.images.len() > MAX_IMAGES_PER_TASK {
+            let message = format!("{} images in one task, at most {MAX_IMAGES_PER_TASK} are taken", self.images.len());
+            return Err(Box::new(ErrorBody::new(ErrorCode::TooManyImages, stage, "TooManyImages", message).at("/images")));
+        }
+        for (index, image) in self.images.iter().enumerate() {
+            if image.url.is_some() == image.blob.is_some() {
+                let message = "an image needs exactly one of `url` and `blob`".to_owned();
+                return Err(invalid(&format!("/images/{index}"), message));
+            }
+        }
+        Ok(ValidRequest { task_id: self.task_id, images: self.images, options })
+    }
+}
+
+fn check_output(
+    output: &OutputOptions,
+    invalid: impl Fn(&str, String) -> Box<ErrorBody>,
+) -> Result<(), Box<ErrorBody>> {
+    if let Some(quality) = output.encoding_quality
+        && !(1..=100).contains(&quality)
+    {
+        return Err(invalid("/options/output/encodingQuality", format!("{quality} is not from 1 to 100")));
+    }
+    if !(0.0..=20.0).contains(&output.edge_smoothing_px) {
+        let message = format!("{} is not from 0 to 20", output.edge_smoothing_px);
+        return Err(invalid("/options/output/edgeSmoothingPx", message));
+    }
+    if output.crop_margin_px > 10_000 {
+        return Err(invalid("/options/output/cropMarginPx", format!("{} is more than 10000", output.crop_margin_px)));
+    }
+    Ok(())
+}
+
+/// A request that was checked, in the long form.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValidRequest {
+    /// The task's id, where the sender gave one.
+    pub task_id: Option<Uuid>,
+    /// The pictures, at least one, each with exactly one of `url` and `blob`.
+    pub images: Vec<ImageSource>,
+    /// The options.
+    pub options: TaskOptions,
+}
+
+impl From<ValidRequest> for TaskRequest {
+    fn from(valid: ValidRequest) -> Self {
+        Self {
+            task_id: valid.task_id,
+            images: valid.images,
+            kind: None,
+            quality: None,
+            watermark: None,
+            options: Some(valid.options),
+            callback: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::from_json;
+
+    fn request(json: &str) -> TaskRequest {
+        from_json(json.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn both_forms_are_the_same_task() {
+        let short = request(r#"{"images":["https://a.example/1.jpg"],"type":"product","quality":"low"}"#);
+        let long = request(
+            r#"{"images":[{"url":"https://a.example/1.jpg"}],"options":{"type":"product","quality":"low"}}"#,
+        );
+        assert_eq!(short.validate("gateway").unwrap(), long.validate("gateway").unwrap());
+    }
+
+    #[test]
+    fn what_is_not_built_is_refused_with_its_pointer() {
+        for (json, pointer) in [
+            (r#"{"images":["https://a.example/1.jpg"],"callback":"https://b.example"}"#, "/callback"),
+            (r#"{"images":["https://a.example/1.jpg"],"watermark":"https://b.example"}"#, "/watermark"),
+            (r#"{"images":["https://a.example/1.jpg"],"options":{"watermark":{"url":"u"}}}"#, "/options/watermark"),
+        ] {
+            let error = request(json).validate("gateway").unwrap_err();
+            assert_eq!(error.code, ErrorCode::OptionNotSupported);
+            assert_eq!(error.details.pointer.as_deref(), Some(pointer));
+        }
+    }
+
+    #[test]
+    fn limits_are_checked() {
+        let many = format!(r#"{{"images":[{}]}}"#, vec![r#""https://a.example/1.jpg""#; 10_000].join(","));
+        assert_eq!(request(&many).validate("gateway").unwrap_err().code, ErrorCode::TooManyImages);
+        for (json, pointer) in [
+            (r#"{"images":[]}"#, "/images"),
+            (r#"{"images":[{"name":"x"}]}"#, "/images/0"),
+            (r#"{"images":["https://a.example/1.jpg"],"options":{"output":{"encodingQuality":0}}}"#, "/options/output/encodingQuality"),
+            (r#"{"images":["https://a.example/1.jpg"],"options":{"output":{"edgeSmoothingPx":-1}}}"#, "/options/output/edgeSmoothingPx"),
+        ] {
+            assert_eq!(request(json).validate("gateway").unwrap_err().details.pointer.as_deref(), Some(pointer));
+        }
+    }
+
+    #[test]
+    fn backgrounds_round_trip() {
+        for text in ["transparent", "#ff8000", "#ff800080", "https://a.example/b.png"] {
+            let background = Background::from_text(text).unwrap();
+            assert_eq!(serde_json::to_value(&background).unwrap(), text);
+        }
+        assert_eq!(Background::from_text("#fff").unwrap(), Background::Color([255; 4]));
+        for text in ["white", "#ffff", "#ggg", "file:///etc/passwd", "#é1"] {
+            assert!(Background::from_text(text).is_err(), "{text}");
+        }
+    }
+}

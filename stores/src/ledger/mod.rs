@@ -1,0 +1,158 @@
+//! The ledger: every task, its images, their ends, the outbox of what is to be published, the inbox of what was seen.
+//!
+//! Invariants: a task and its outbox row are one transaction; an effect and the id of the event that caused it are one
+//! transaction, and a repeat of that event answers with the events of the first time; each image ends once, the last
+//! one ends the task.
+
+use async_trait::async_trait;
+use atelier_schemas::{
+    ErrorBody, Event, TaskAnswer, TaskRequest,
+    events::{ImageContext, ImageResult, TaskAccepted},
+};
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+/// A place that keeps the ledger.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// Writes a task and its outbox row in one transaction.
+    async fn create_task(&self, task: NewTask) -> Result<Created, LedgerError>;
+
+    /// The task as the API shows it, with URLs made by `urls`.
+    async fn task(&self, task_id: Uuid) -> Result<Option<TaskAnswer>, LedgerError>;
+
+    /// A page of tasks, newest first, after `cursor` (opaque, from the page before).
+    async fn tasks(&self, cursor: Option<&str>, limit: u32) -> Result<(Vec<TaskAnswer>, Option<String>), LedgerError>;
+
+    /// What is known of one image: its context as far as known, and its result.
+    async fn image(&self, task_id: Uuid, index: u32) -> Result<Option<ImageRecord>, LedgerError>;
+
+    /// The oldest outbox rows that are not sent yet.
+    async fn outbox_pending(&self, limit: u32) -> Result<Vec<OutboxRow>, LedgerError>;
+
+    /// Marks outbox rows as sent.
+    async fn outbox_sent(&self, ids: &[Uuid]) -> Result<(), LedgerError>;
+
+    /// Applies the effect of event `event_id` once and answers with the events that follow from it; a repeat answers
+    /// with the same events and changes nothing.
+    async fn apply(&self, event_id: Uuid, effect: Effect) -> Result<Vec<Event>, LedgerError>;
+
+    /// Whether the ledger can be read and written now. Checked by `/health/ready`.
+    async fn check(&self) -> Result<(), LedgerError>;
+}
+
+/// A task that the gateway accepted.
+#[derive(Clone, Debug)]
+pub struct NewTask {
+    /// Its id.
+    pub task_id: Uuid,
+    /// The request in the long form, as it will stand on `image-tasks`.
+    pub request: TaskRequest,
+    /// When it was submitted.
+    pub submitted_at: DateTime<Utc>,
+    /// W3C trace context of the request.
+    pub traceparent: Option<String>,
+    /// SHA-256 of the request as the client sent it, to tell a repeat from a conflict.
+    pub fingerprint: String,
+}
+
+/// What became of [`Ledger::create_task`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Created {
+    /// It is new.
+    New,
+    /// The same request under the same id was there already.
+    Repeat,
+    /// Another request is there under this id.
+    Conflict,
+}
+
+/// An event that is in the ledger and perhaps not yet on the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutboxRow {
+    /// The event's id.
+    pub event_id: Uuid,
+    /// The task, also the key.
+    pub task_id: Uuid,
+    /// The topic.
+    pub topic: String,
+    /// `ce_type`.
+    pub event_type: String,
+    /// The JSON value.
+    pub value: Vec<u8>,
+    /// When it was written.
+    pub created_at: DateTime<Utc>,
+    /// W3C trace context.
+    pub traceparent: Option<String>,
+}
+
+/// What an event does to the ledger.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)]
+pub enum Effect {
+    /// Ingest read the task: creates it where it came by topic.
+    Accepted(TaskAccepted),
+    /// An image has its result.
+    ImageCompleted {
+        /// The image.
+        image: ImageContext,
+        /// Its result.
+        result: ImageResult,
+    },
+    /// An image, or the whole task where `image_id` is `None`, has failed.
+    Failed {
+        /// The task.
+        task_id: Uuid,
+        /// The image.
+        image_id: Option<Uuid>,
+        /// Why.
+        error: ErrorBody,
+    },
+}
+
+/// What the ledger knows of one image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImageRecord {
+    /// The task.
+    pub task_id: Uuid,
+    /// The image.
+    pub image_id: Uuid,
+    /// Its name, where the sender gave one.
+    pub name: Option<String>,
+    /// Its uploaded bytes, where it did not come from an address.
+    pub uploaded: Option<atelier_schemas::BlobRef>,
+    /// Its result, once there is one.
+    pub result: Option<ImageResult>,
+}
+
+/// Why the ledger could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// No space is left.
+    #[error("the ledger at {place} is full: {reason}; free space, nothing that was accepted is lost")]
+    Full {
+        /// Where.
+        place: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// A cursor that this ledger did not make.
+    #[error("`{0}` is not a cursor of this list: take `nextCursor` of the page before")]
+    InvalidCursor(String),
+    /// A row that does not read back: the file was changed by something else.
+    #[error("the ledger at {place} holds a row that does not parse: {reason}")]
+    Corrupt {
+        /// Where.
+        place: String,
+        /// Which row, and why.
+        reason: String,
+    },
+    /// The ledger cannot be reached or used now.
+    #[error("the ledger at {place} cannot be used: {reason}")]
+    Unavailable {
+        /// Where.
+        place: String,
+        /// What the system said.
+        reason: String,
+    },
+}
