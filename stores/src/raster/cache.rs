@@ -1,0 +1,118 @@
+//! [`Rasters`]: pixels handed from stage to stage in memory, and through the blob store where memory has none.
+//!
+//! Invariant: what is in the cache is in the blob store too, so that losing the cache (another process, a restart,
+//! a full cache) costs time and nothing else.
+
+use std::sync::Arc;
+
+use atelier_schemas::{BlobKey, BlobRef};
+use moka::{policy::EvictionPolicy, sync::Cache};
+
+use super::{PAM_MEDIA_TYPE, Raster, RasterError};
+use crate::Blobs;
+
+/// Rough cost of an entry beside its pixels: key, pointers, the cache's own books.
+const ENTRY_OVERHEAD_BYTES: usize = 512;
+
+/// Keeps and finds rasters; clones share one cache.
+#[derive(Clone)]
+pub struct Rasters {
+    blobs: Arc<dyn Blobs>,
+    cache: Cache<BlobKey, Arc<Raster>>,
+}
+
+impl Rasters {
+    /// Rasters in `blobs`, of which up to `cache_bytes` bytes are kept in memory too (0: none).
+    pub fn new(blobs: Arc<dyn Blobs>, cache_bytes: u64) -> Self {
+        let cache = Cache::builder()
+            .max_capacity(cache_bytes)
+            .weigher(|_, raster: &Arc<Raster>| weight(raster))
+            // The default policy may refuse a newcomer in favour of what was read often. Here the newest is what the
+            // next stage asks for, and old entries are never asked for again.
+            .eviction_policy(EvictionPolicy::lru())
+            .build();
+        Self { blobs, cache }
+    }
+
+    /// The blob store behind the cache.
+    pub fn blobs(&self) -> &Arc<dyn Blobs> {
+        &self.blobs
+    }
+
+    /// Stores the pixels; the answer is what an event carries.
+    ///
+    /// # Errors
+    /// [`RasterError::Blob`] where the blob store refuses.
+    pub async fn put(&self, raster: Raster) -> Result<BlobRef, RasterError> {
+        self.put_shared(Arc::new(raster)).await
+    }
+
+    /// Stores pixels that the caller goes on using.
+    ///
+    /// # Errors
+    /// [`RasterError::Blob`] where the blob store refuses.
+    pub async fn put_shared(&self, raster: Arc<Raster>) -> Result<BlobRef, RasterError> {
+        let to_encode = Arc::clone(&raster);
+        let pam = tokio::task::spawn_blocking(move || to_encode.to_pam()).await?;
+        let bytes = pam.len() as u64;
+        let key = self.blobs.put(pam.into()).await?;
+        let reference = BlobRef {
+            key: key.clone(),
+            media_type: PAM_MEDIA_TYPE.to_owned(),
+            bytes,
+            width: raster.width(),
+            height: raster.height(),
+        };
+        self.cache.insert(key, raster);
+        Ok(reference)
+    }
+
+    /// The pixels that `reference` names: from memory, or else from the blob store.
+    ///
+    /// # Errors
+    /// [`RasterError::NotPixels`] for a reference to something else, [`RasterError::Malformed`] and its like for a
+    /// blob that is not what its reference says, [`RasterError::Blob`] where the blob store refuses.
+    pub async fn get(&self, reference: &BlobRef) -> Result<Arc<Raster>, RasterError> {
+        if reference.media_type != PAM_MEDIA_TYPE {
+            let media_type = reference.media_type.chars().take(80).collect();
+            return Err(RasterError::NotPixels { key: reference.key.clone(), media_type });
+        }
+        if let Some(raster) = self.cache.get(&reference.key) {
+            check_reference(reference, &raster)?;
+            return Ok(raster);
+        }
+        let pam = self.blobs.get(&reference.key).await?;
+        let raster = tokio::task::spawn_blocking(move || Raster::from_pam(pam.into())).await??;
+        check_reference(reference, &raster)?;
+        let raster = Arc::new(raster);
+        self.cache.insert(reference.key.clone(), Arc::clone(&raster));
+        Ok(raster)
+    }
+
+    /// Bytes that the cache holds now.
+    pub fn cached_bytes(&self) -> u64 {
+        self.cache.run_pending_tasks();
+        self.cache.weighted_size()
+    }
+}
+
+fn weight(raster: &Raster) -> u32 {
+    // 4 GiB and more weigh the same: no cache is meant to hold two of them.
+    u32::try_from(raster.data().len() + ENTRY_OVERHEAD_BYTES).unwrap_or(u32::MAX)
+}
+
+fn check_reference(reference: &BlobRef, raster: &Raster) -> Result<(), RasterError> {
+    if (reference.width, reference.height) == (raster.width(), raster.height()) {
+        return Ok(());
+    }
+    Err(RasterError::ReferenceMismatch {
+        key: reference.key.clone(),
+        width: raster.width(),
+        height: raster.height(),
+        claimed_width: reference.width,
+        claimed_height: reference.height,
+    })
+}
+
+#[cfg(test)]
+mod tests;
