@@ -382,13 +382,13 @@ macro_rules! events {
         pub enum Event { $($(#[$doc])* $variant($payload),)* }
 
         impl Event {
-            /// Every type, with the topic it is published on and its JSON Schema.
+            /// Every type, with the topic it is published on and what makes its JSON Schema.
             pub fn catalogue() -> Vec<EventDescription> {
                 vec![$(EventDescription {
                     event_type: $event_type,
                     topic: $topic,
                     payload: stringify!($payload),
-                    schema: schemars::schema_for!($payload),
+                    schema: |generator| generator.subschema_for::<$payload>(),
                 }),*]
             }
 
@@ -441,8 +441,8 @@ pub struct EventDescription {
     pub topic: &'static str,
     /// The payload's name.
     pub payload: &'static str,
-    /// The payload's JSON Schema.
-    pub schema: schemars::Schema,
+    /// Makes the payload's JSON Schema.
+    pub schema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
 }
 
 events! {

@@ -40,6 +40,7 @@ pub struct TaskRequest {
 /// One picture: an address, or a blob that was already uploaded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields, transform = or_address)]
 pub struct ImageSource {
     /// Where to fetch it, http or https.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,6 +54,12 @@ pub struct ImageSource {
     /// A blob that was already uploaded, instead of `url`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blob: Option<BlobRef>,
+}
+
+/// The short form of an image is its address alone.
+fn or_address(schema: &mut schemars::Schema) {
+    let object = schema.clone();
+    *schema = schemars::json_schema!({ "anyOf": [{ "type": "string", "format": "uri" }, object] });
 }
 
 impl<'de> Deserialize<'de> for ImageSource {
@@ -269,8 +276,7 @@ impl ImageFormat {
 
 /// What lies behind the subject: `"transparent"`, a colour `"#rgb"`, `"#rrggbb"` or `"#rrggbbaa"`, an address of a
 /// picture, or `{"blob":…}` of one already uploaded.
-#[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
-#[schemars(with = "serde_json::Value")]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Background {
     /// Nothing.
     #[default]
@@ -315,6 +321,29 @@ fn parse_hex_color(hex: &str) -> Option<[u8; 4]> {
         6 => Some([pair(0)?, pair(2)?, pair(4)?, 255]),
         8 => Some([pair(0)?, pair(2)?, pair(4)?, pair(6)?]),
         _ => None,
+    }
+}
+
+impl JsonSchema for Background {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Background".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "What lies behind the subject.",
+            "anyOf": [
+                { "const": "transparent" },
+                { "type": "string", "pattern": "^#([0-9a-fA-F]{3}|[0-9a-fA-F]{6}|[0-9a-fA-F]{8})$" },
+                { "type": "string", "format": "uri", "pattern": "^https?://" },
+                {
+                    "type": "object",
+                    "required": ["blob"],
+                    "properties": { "blob": generator.subschema_for::<BlobRef>() },
+                    "additionalProperties": false,
+                },
+            ],
+        })
     }
 }
 
