@@ -1,0 +1,94 @@
+# Two commands matter: `make up` sets everything up and runs Atelier; `make test` sets everything up and tests it.
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/atelier
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+# A newer Node that scripts/setup.sh may have fetched comes first.
+export PATH := $(CACHE)/node/node_modules/node/bin:$(HOME)/.cargo/bin:$(PATH)
+PYTHON_VENV := $(CACHE)/test-python
+ATELIER := $(CARGO_TARGET_DIR)/release/atelier
+say = @printf '\033[1m[%s]\033[0m %s\n' "$@"
+
+.PHONY: help up test bench fmt fmt-check lint docs generate setup setup-test web build models test-models test-python test-rust test-web test-e2e
+
+help: ## Show this list
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+up: build models ## Set up, build and run everything on loopback; Ctrl-C drains and stops
+	$(say) "starting"
+	@exec "$(ATELIER)" up --sample samples/dress.jpg $(ARGS)
+
+test: setup-test web test-rust test-web test-e2e ## Set up and run every test
+	$(say) "all tests passed"
+
+bench: build models ## Print the figures that README quotes
+	$(say) "benchmarks: close other programs, figures are ratios of runs side by side"
+	@scripts/bench.sh
+
+fmt: ## Format the code
+	@cargo fmt --all
+	@cd gateway/web && npm run --silent format
+
+fmt-check:
+	@cargo fmt --all --check
+
+lint: web ## Lint: warnings are errors
+	@cargo clippy --workspace --all-targets --quiet -- -D warnings
+	@cd gateway/web && npm run --silent lint && npm run --silent typecheck
+
+docs: web
+	@RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+
+generate: web ## Write the generated documents anew (JSON Schema, AsyncAPI, OpenAPI, config reference)
+	@UPDATE_GENERATED=1 cargo test --quiet -p atelier-schemas --test generated
+	@UPDATE_GENERATED=1 cargo test --quiet -p atelier-gateway --test openapi
+	@UPDATE_GENERATED=1 cargo test --quiet -p atelier --test tidy
+
+setup:
+	@scripts/setup.sh
+
+setup-test:
+	@scripts/setup.sh test
+
+WEB_SOURCES := $(shell find gateway/web -path gateway/web/node_modules -prune -o -path gateway/web/dist -prune -o -type f -print 2>/dev/null)
+
+web: gateway/web/dist/index.html
+
+gateway/web/node_modules/.package-lock.json: gateway/web/package.json gateway/web/package-lock.json
+	@printf '\033[1m[web]\033[0m installing the page'"'"'s packages\n'
+	@cd gateway/web && npm ci --no-fund --no-audit --loglevel=error && touch node_modules/.package-lock.json
+
+gateway/web/dist/index.html: gateway/web/node_modules/.package-lock.json $(WEB_SOURCES)
+	@printf '\033[1m[web]\033[0m building the page\n'
+	@cd gateway/web && npm run --silent build && touch dist/index.html
+
+build: setup web
+	$(say) "building (the first time takes some minutes)"
+	@cargo build --release -p atelier -p atelier-broker
+
+models: build
+	@"$(ATELIER)" models pull
+
+test-models: setup-test web
+	@cargo build -p atelier -p atelier-broker
+	@"$(CARGO_TARGET_DIR)/debug/atelier" models pull
+
+test-python: $(PYTHON_VENV)/.stamp
+
+$(PYTHON_VENV)/.stamp: infra/kafka/embedded/tests/python/requirements.txt
+	@printf '\033[1m[test-python]\033[0m installing the second Kafka client\n'
+	@python3 -m venv "$(PYTHON_VENV)" && "$(PYTHON_VENV)/bin/pip" install --quiet --disable-pip-version-check -r $< && touch $@
+
+test-rust: test-models test-python
+	$(say) "running the Rust tests"
+	@ATELIER_TEST_PYTHON="$(PYTHON_VENV)/bin/python" cargo test --workspace
+
+test-web: web
+	$(say) "running the page's tests"
+	@cd gateway/web && npm test --silent
+
+test-e2e: test-models web
+	$(say) "running the page in Chromium against the real pipeline"
+	@scripts/e2e-page.sh
