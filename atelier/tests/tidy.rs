@@ -1,0 +1,130 @@
+//! The house keeps its shape: crate arrows, the topic table against the code and the README, metric names against the
+//! closed list, the configuration reference against the option types.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use atelier_schemas::TopicTable;
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+/// Which crates of this workspace each crate uses outside its tests.
+fn arrows() -> BTreeMap<String, BTreeSet<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let names: BTreeSet<&str> = packages.iter().map(|package| package["name"].as_str().unwrap()).collect();
+    packages
+        .iter()
+        .map(|package| {
+            let uses = package["dependencies"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|dependency| dependency["kind"].is_null())
+                .map(|dependency| dependency["name"].as_str().unwrap())
+                .filter(|name| names.contains(name))
+                .map(str::to_owned)
+                .collect();
+            (package["name"].as_str().unwrap().to_owned(), uses)
+        })
+        .collect()
+}
+
+#[test]
+fn crates_depend_only_along_the_arrows() {
+    let of_stages = ["atelier-schemas", "atelier-runtime", "atelier-stores", "atelier-models"];
+    for (name, uses) in arrows() {
+        let allowed: &[&str] = match name.as_str() {
+            "atelier" => continue,
+            "atelier-schemas" | "atelier-models" | "atelier-broker" => &[],
+            "atelier-stores" | "atelier-runtime" => &["atelier-schemas"],
+            "atelier-gateway" => &["atelier-schemas", "atelier-stores", "atelier-runtime"],
+            _ => &of_stages,
+        };
+        let wrong: Vec<&String> = uses.iter().filter(|used| !allowed.contains(&used.as_str())).collect();
+        assert!(wrong.is_empty(), "{name} must not depend on {wrong:?}; README draws the arrows");
+    }
+}
+
+#[test]
+fn every_stage_of_the_table_is_a_crate_with_the_same_rooms() {
+    for stage in TopicTable::embedded().stages() {
+        for room in ["src/lib.rs", "src/options.rs", "src/stage.rs", "src/error.rs", "tests"] {
+            let path = root().join("stages").join(stage).join(room);
+            assert!(path.exists(), "{} is missing", path.display());
+        }
+    }
+}
+
+#[test]
+fn readme_has_a_row_for_every_stage_and_names_every_topic() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    for stage in TopicTable::embedded().stages() {
+        assert!(readme.contains(&format!("| `{stage}` |")), "README has no row for `{stage}`");
+    }
+    for topic in TopicTable::embedded().topics() {
+        let of_runtime = topic.name.ends_with("-retry") || topic.name.ends_with("-dead-letters");
+        assert!(of_runtime || readme.contains(&topic.name), "README does not name `{}`", topic.name);
+    }
+}
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if path.is_dir() && !name.starts_with('.') && !["target", "node_modules", "dist"].contains(&name.as_str()) {
+            sources(&path, found);
+        } else if name.ends_with(".rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_metric_name_is_on_the_closed_list() {
+    let listed: BTreeSet<&str> = atelier_runtime::telemetry::METRICS.iter().map(|metric| metric.name).collect();
+    let mut files = Vec::new();
+    sources(&root(), &mut files);
+    let mut used = BTreeSet::new();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        for call in ["counter!(", "gauge!(", "histogram!("] {
+            for (place, _) in text.match_indices(call) {
+                let argument = text[place + call.len()..].trim_start();
+                if let Some(name) = argument.strip_prefix('"').and_then(|rest| rest.split('"').next()) {
+                    assert!(listed.contains(name), "{}: metric `{name}` is not on the closed list", file.display());
+                    used.insert(name.to_owned());
+                }
+            }
+        }
+    }
+    assert!(!listed.is_empty());
+}
+
+#[test]
+fn the_configuration_reference_is_current() {
+    let path = root().join("docs/config.md");
+    let output = Command::new(env!("CARGO_BIN_EXE_atelier")).arg("config-reference").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let wanted = String::from_utf8(output.stdout).unwrap();
+    if std::env::var_os("UPDATE_GENERATED").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, &wanted).unwrap();
+    }
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == wanted, "docs/config.md differs from the option types: run `make generate` and commit the result");
+}
