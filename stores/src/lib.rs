@@ -4,9 +4,14 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod blobs;
+mod disk;
 pub mod ledger;
+pub mod open;
+pub mod options;
 pub mod raster;
 
-pub use blobs::{BlobError, Blobs};
-pub use ledger::{Ledger, LedgerError};
+pub use blobs::{BlobError, Blobs, DirectoryBlobs};
+pub use ledger::{Ledger, LedgerError, SqliteLedger};
+pub use open::{OpenError, open_blobs, open_ledger};
+pub use options::{BlobsOptions, Durability, LedgerOptions, StoresOptions};
 pub use raster::{Raster, RasterError, Rasters};

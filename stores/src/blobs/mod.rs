@@ -1,11 +1,16 @@
 //! Blobs: bytes under the SHA-256 of themselves, written once and never changed.
 
+mod directory;
+mod temporary;
+
 use std::ops::Range;
 
 use async_trait::async_trait;
 use atelier_schemas::BlobKey;
 use bytes::Bytes;
 use tokio::io::AsyncRead;
+
+pub use directory::DirectoryBlobs;
 
 /// A place that keeps blobs.
 #[async_trait]

@@ -2,7 +2,9 @@
 //!
 //! Invariants: a task and its outbox row are one transaction; an effect and the id of the event that caused it are one
 //! transaction, and a repeat of that event answers with the events of the first time; each image ends once, the last
-//! one ends the task.
+//! one ends the task. See [`Effect`] for what happens when events overtake each other.
+
+mod sqlite;
 
 use async_trait::async_trait;
 use atelier_schemas::{
@@ -12,16 +14,20 @@ use atelier_schemas::{
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+pub use sqlite::SqliteLedger;
+
 /// A place that keeps the ledger.
 #[async_trait]
 pub trait Ledger: Send + Sync {
-    /// Writes a task and its outbox row in one transaction.
+    /// Writes a task and its outbox row in one transaction. The same fingerprint under the same id is a repeat; another
+    /// one, or a task of that id that came by topic, is a conflict; neither changes anything.
     async fn create_task(&self, task: NewTask) -> Result<Created, LedgerError>;
 
-    /// The task as the API shows it, with URLs made by `urls`.
+    /// The task as the API shows it. Its URLs are paths of the API, such as `/api/v1/tasks/{id}/images/0/result`.
     async fn task(&self, task_id: Uuid) -> Result<Option<TaskAnswer>, LedgerError>;
 
-    /// A page of tasks, newest first, after `cursor` (opaque, from the page before).
+    /// A page of tasks, newest first, after `cursor` (opaque, from the page before; none comes with the last page). Tasks
+    /// that arrive between two pages shift nothing.
     async fn tasks(&self, cursor: Option<&str>, limit: u32) -> Result<(Vec<TaskAnswer>, Option<String>), LedgerError>;
 
     /// What is known of one image: its context as far as known, and its result.
@@ -33,9 +39,16 @@ pub trait Ledger: Send + Sync {
     /// Marks outbox rows as sent.
     async fn outbox_sent(&self, ids: &[Uuid]) -> Result<(), LedgerError>;
 
-    /// Applies the effect of event `event_id` once and answers with the events that follow from it; a repeat answers
-    /// with the same events and changes nothing.
-    async fn apply(&self, event_id: Uuid, effect: Effect) -> Result<Vec<Event>, LedgerError>;
+    /// Applies the effects of events, in order and in one transaction, each event once, and answers with the events
+    /// that follow from each; a repeat answers with the same events and changes nothing. One answer per effect: an effect
+    /// that contradicts the ledger changes nothing and does not disturb its neighbours.
+    async fn apply_all(&self, effects: Vec<(Uuid, Effect)>) -> Result<Vec<Applied>, LedgerError>;
+
+    /// Applies the effect of one event, as [`Ledger::apply_all`] does.
+    async fn apply(&self, event_id: Uuid, effect: Effect) -> Result<Vec<Event>, LedgerError> {
+        let mut answers = self.apply_all(vec![(event_id, effect)]).await?;
+        answers.pop().unwrap_or_else(|| Ok(Vec::new())).map_err(LedgerError::from)
+    }
 
     /// Whether the ledger can be read and written now. Checked by `/health/ready`.
     async fn check(&self) -> Result<(), LedgerError>;
@@ -86,7 +99,23 @@ pub struct OutboxRow {
     pub traceparent: Option<String>,
 }
 
+/// What follows from one effect: events to publish, or why the ledger cannot take it.
+pub type Applied = Result<Vec<Event>, Contradiction>;
+
 /// What an event does to the ledger.
+///
+/// Events come by several topics, so they may overtake each other. Whatever the order, the ledger ends in the same state
+/// and each end is told once:
+///
+/// - An image that completes before its task was accepted makes the task: its context says how many images there are.
+///   Names and addresses of the others come with `Accepted`.
+/// - An image that fails before anything is known of its task is remembered, and ends as soon as the task is known.
+/// - A task that fails as a whole before anything is known of it has ended: nothing else may ever come (this is what
+///   becomes of a request by topic that does not hold). Where its images become known after all (the request was repaired
+///   and replayed), they end as failed with the task's error, and each one that completes is a repair.
+/// - A result for an image that had failed is a repair: result, counts and status are brought up to date, its end and its
+///   task's end are not told again.
+/// - The first description of a task stands: a later, different one under the same id changes nothing.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(clippy::large_enum_variant)]
 pub enum Effect {
@@ -125,9 +154,22 @@ pub struct ImageRecord {
     pub result: Option<ImageResult>,
 }
 
+/// An event that cannot be about the task that the ledger knows.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the event contradicts the ledger on task {task_id}: {reason}")]
+pub struct Contradiction {
+    /// The task.
+    pub task_id: Uuid,
+    /// What does not fit.
+    pub reason: String,
+}
+
 /// Why the ledger could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
+    /// The event cannot be about the task that the ledger knows.
+    #[error(transparent)]
+    Contradiction(#[from] Contradiction),
     /// No space is left.
     #[error("the ledger at {place} is full: {reason}; free space, nothing that was accepted is lost")]
     Full {

@@ -1,0 +1,159 @@
+//! What the API asks of the ledger.
+
+use std::fmt::Write as _;
+
+use atelier_schemas::{
+    ErrorBody, ImageSource, TaskAnswer, TaskStatus,
+    answer::{ImageAnswer, TaskSummary},
+    envelope::image_id,
+    events::ImageResult,
+};
+use sqlx::SqliteConnection;
+use uuid::Uuid;
+
+use super::rows::{ImageRow, RowError, TaskRow, from_column, status_of, time_of};
+use crate::ledger::{ImageRecord, LedgerError};
+
+const CURSOR_PREFIX: &str = "t-";
+
+/// The task's row.
+pub(super) async fn task_row(connection: &mut SqliteConnection, task_id: Uuid) -> Result<Option<TaskRow>, RowError> {
+    let row = sqlx::query_as("SELECT * FROM tasks WHERE task_id = ?1").bind(task_id.to_string());
+    Ok(row.fetch_optional(connection).await?)
+}
+
+/// One image's row.
+pub(super) async fn image_row(
+    connection: &mut SqliteConnection,
+    task_sequence: i64,
+    index: u32,
+) -> Result<Option<ImageRow>, RowError> {
+    let row = sqlx::query_as(
+        "SELECT image_index, source, status, result, error FROM images WHERE task = ?1 AND image_index = ?2",
+    );
+    Ok(row.bind(task_sequence).bind(index).fetch_optional(connection).await?)
+}
+
+/// Counts and times of a task as they stand.
+pub(super) async fn summary(connection: &mut SqliteConnection, task_sequence: i64) -> Result<TaskSummary, RowError> {
+    let counts: (u32, u32, u32, f64) = sqlx::query_as(
+        "SELECT count(*), count(*) FILTER (WHERE status = 'completed'), count(*) FILTER (WHERE status = 'failed'),
+                total(processing_time_ms)
+         FROM (SELECT status, processing_time_ms FROM images WHERE task = ?1 ORDER BY image_index)",
+    )
+    .bind(task_sequence)
+    .fetch_one(connection)
+    .await?;
+    let (total_images, success_count, failure_count, total_processing_time) = counts;
+    Ok(TaskSummary { total_images, success_count, failure_count, total_processing_time })
+}
+
+/// A task as the API shows it.
+pub(super) async fn task(connection: &mut SqliteConnection, task_id: Uuid) -> Result<Option<TaskAnswer>, RowError> {
+    match task_row(connection, task_id).await? {
+        Some(row) => answer(connection, row).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// A page of tasks before `before`, newest first, and the cursor of the next page.
+pub(super) async fn tasks(
+    connection: &mut SqliteConnection,
+    before: Option<i64>,
+    limit: u32,
+) -> Result<(Vec<TaskAnswer>, Option<String>), RowError> {
+    // One more than asked for tells whether there is a next page.
+    let rows: Vec<TaskRow> = sqlx::query_as("SELECT * FROM tasks WHERE sequence < ?1 ORDER BY sequence DESC LIMIT ?2")
+        .bind(before.unwrap_or(i64::MAX))
+        .bind(i64::from(limit) + 1)
+        .fetch_all(&mut *connection)
+        .await?;
+    let has_more = rows.len() > limit as usize;
+    let mut answers = Vec::with_capacity(rows.len());
+    let mut last = 0;
+    for row in rows.into_iter().take(limit as usize) {
+        last = row.sequence;
+        answers.push(answer(connection, row).await?);
+    }
+    Ok((answers, has_more.then(|| format!("{CURSOR_PREFIX}{last:x}"))))
+}
+
+/// The position that a cursor stands for.
+pub(super) fn parse_cursor(cursor: &str) -> Result<i64, LedgerError> {
+    let sequence = cursor.strip_prefix(CURSOR_PREFIX).and_then(|digits| i64::from_str_radix(digits, 16).ok());
+    sequence.filter(|sequence| *sequence > 0).ok_or_else(|| LedgerError::InvalidCursor(cursor.chars().take(80).collect()))
+}
+
+/// What is known of one image.
+pub(super) async fn image(
+    connection: &mut SqliteConnection,
+    task_id: Uuid,
+    index: u32,
+) -> Result<Option<ImageRecord>, RowError> {
+    let Some(task) = task_row(connection, task_id).await? else { return Ok(None) };
+    let Some(row) = image_row(connection, task.sequence, index).await? else { return Ok(None) };
+    let source = source_of(&task, &row)?;
+    let result = row.result.as_deref().map(|json| from_column(&task.task_id, "result", json)).transpose()?;
+    Ok(Some(ImageRecord {
+        task_id,
+        image_id: image_id(task_id, index),
+        name: source.name,
+        uploaded: source.blob,
+        result,
+    }))
+}
+
+async fn answer(connection: &mut SqliteConnection, row: TaskRow) -> Result<TaskAnswer, RowError> {
+    let images: Vec<ImageRow> = sqlx::query_as(
+        "SELECT image_index, source, status, result, error FROM images WHERE task = ?1 ORDER BY image_index",
+    )
+    .bind(row.sequence)
+    .fetch_all(&mut *connection)
+    .await?;
+    let results = images.into_iter().map(|image| image_answer(&row, image)).collect::<Result<Vec<_>, _>>()?;
+    let status = row.status()?;
+    // A task that failed as a whole and was repaired since has results to show instead.
+    let error = row.error.as_deref().filter(|_| status == TaskStatus::Failed);
+    Ok(TaskAnswer {
+        task_id: row.id()?,
+        status,
+        submitted_at: time_of(&row.task_id, "submitted_at_us", row.submitted_at_us)?,
+        ended_at: row.ended_at_us.map(|micros| time_of(&row.task_id, "ended_at_us", micros)).transpose()?,
+        options: from_column(&row.task_id, "options", &row.options)?,
+        results,
+        summary: summary(connection, row.sequence).await?,
+        error: error.map(|json| from_column(&row.task_id, "error", json)).transpose()?,
+    })
+}
+
+fn image_answer(task: &TaskRow, row: ImageRow) -> Result<ImageAnswer, RowError> {
+    let task_id = task.id()?;
+    let index = row.image_index;
+    let source = source_of(task, &row)?;
+    let path = |what: &str| {
+        let mut path = String::with_capacity(80);
+        // Writing to a String cannot fail.
+        let _ = write!(path, "/api/v1/tasks/{task_id}/images/{index}/{what}");
+        path
+    };
+    let result: Option<ImageResult> =
+        row.result.as_deref().map(|json| from_column(&task.task_id, "result", json)).transpose()?;
+    let error: Option<ErrorBody> =
+        row.error.as_deref().map(|json| from_column(&task.task_id, "error", json)).transpose()?;
+    Ok(ImageAnswer {
+        image_id: image_id(task_id, index),
+        index,
+        status: status_of(&task.task_id, &row.status)?,
+        name: source.name,
+        original_url: source.url.unwrap_or_else(|| path("original")),
+        result_url: result.is_some().then(|| path("result")),
+        thumbnail_url: result.is_some().then(|| path("thumbnail")),
+        alpha_url: result.is_some().then(|| path("alpha")),
+        metadata: result.map(|result| result.metadata),
+        error,
+    })
+}
+
+fn source_of(task: &TaskRow, row: &ImageRow) -> Result<ImageSource, RowError> {
+    row.source.as_deref().map_or_else(|| Ok(ImageSource::default()), |json| from_column(&task.task_id, "source", json))
+}

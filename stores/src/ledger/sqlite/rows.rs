@@ -1,0 +1,73 @@
+//! From columns to types and back.
+
+use atelier_schemas::TaskStatus;
+use chrono::{DateTime, Utc};
+use serde::{Serialize, de::DeserializeOwned};
+use uuid::Uuid;
+
+/// What may go wrong with a row.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RowError {
+    /// SQLite says no.
+    #[error(transparent)]
+    Sql(#[from] sqlx::Error),
+    /// A column does not hold what it should.
+    #[error("{0}")]
+    Corrupt(String),
+}
+
+/// A row of `tasks`.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub(super) struct TaskRow {
+    pub sequence: i64,
+    pub task_id: String,
+    pub fingerprint: Option<String>,
+    pub image_count: u32,
+    pub options: String,
+    pub status: String,
+    pub submitted_at_us: i64,
+    pub ended_at_us: Option<i64>,
+    pub error: Option<String>,
+}
+
+/// A row of `images`.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub(super) struct ImageRow {
+    pub image_index: u32,
+    pub source: Option<String>,
+    pub status: String,
+    pub result: Option<String>,
+    pub error: Option<String>,
+}
+
+impl TaskRow {
+    pub(super) fn id(&self) -> Result<Uuid, RowError> {
+        self.task_id.parse().map_err(|error| corrupt(&self.task_id, "task_id", &error))
+    }
+
+    pub(super) fn status(&self) -> Result<TaskStatus, RowError> {
+        status_of(&self.task_id, &self.status)
+    }
+}
+
+pub(super) fn status_of(row: &str, text: &str) -> Result<TaskStatus, RowError> {
+    const ALL: [TaskStatus; 5] =
+        [TaskStatus::Pending, TaskStatus::Processing, TaskStatus::Completed, TaskStatus::Failed, TaskStatus::Cancelled];
+    ALL.into_iter().find(|status| status.as_str() == text).ok_or_else(|| corrupt(row, "status", &text))
+}
+
+pub(super) fn corrupt(row: &str, column: &str, reason: &dyn std::fmt::Display) -> RowError {
+    RowError::Corrupt(format!("`{column}` of {row}: {reason}"))
+}
+
+pub(super) fn from_column<T: DeserializeOwned>(row: &str, column: &str, json: &str) -> Result<T, RowError> {
+    atelier_schemas::from_json(json.as_bytes()).map_err(|error| corrupt(row, column, &error))
+}
+
+pub(super) fn to_column<T: Serialize>(value: &T) -> Result<String, RowError> {
+    serde_json::to_string(value).map_err(|error| RowError::Corrupt(format!("a value does not serialise: {error}")))
+}
+
+pub(super) fn time_of(row: &str, column: &str, micros: i64) -> Result<DateTime<Utc>, RowError> {
+    DateTime::from_timestamp_micros(micros).ok_or_else(|| corrupt(row, column, &micros))
+}
