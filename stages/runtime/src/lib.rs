@@ -7,8 +7,27 @@
 //! a repeat after a crash makes the same events with the same ids.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod accounting;
+pub mod batch;
+pub mod clock;
+pub mod encode;
+pub mod erased;
+pub mod execute;
 pub mod failure;
+pub mod local;
+pub mod options;
+pub mod readiness;
+pub mod record;
 pub mod stage;
+pub mod telemetry;
+pub mod trace_context;
 
+pub use accounting::{Accounting, Counts, Verdict};
+pub use clock::{Clock, SystemClock, VirtualClock};
+pub use erased::AnyStage;
 pub use failure::{Failure, FailureClass, StageFailure};
+pub use local::{LocalOptions, LocalPipeline, LocalRunner};
+pub use options::{KafkaOptions, RetryOptions, StageRuntimeOptions, TransactionOptions};
+pub use readiness::Readiness;
+pub use record::{Header, InRecord, OutRecord};
 pub use stage::{Batch, Batching, Emission, Message, Outcome, Stage, StageInput};

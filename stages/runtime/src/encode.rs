@@ -1,0 +1,397 @@
+//! From outcomes to records: events with deterministic ids, retry records, dead letters, and what task-events is told.
+//!
+//! Invariants: a repeat of the same input makes records with the same ids; a dead letter has the key, value and headers
+//! of its input as they came; no record is larger than its topic takes.
+
+use std::{collections::HashMap, time::Duration};
+
+use atelier_schemas::{
+    Envelope, ErrorBody, ErrorCode, Event, StageTiming, TopicTable, envelope::header, event_id,
+    events::{Payload, StageCompleted, StageFailed},
+    topics::{TASK_EVENTS, dead_letter_topic, retry_topic},
+};
+use bytes::Bytes;
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use uuid::Uuid;
+
+use crate::{
+    Emission, Failure, FailureClass,
+    options::RetryOptions,
+    record::{Header, InRecord, OutRecord, header_text, set_header},
+    trace_context::TraceContext,
+};
+
+/// Headers of dead letters. The first five are those of Kafka Connect.
+pub mod error_header {
+    /// Prefix of Kafka Connect's headers.
+    pub const CONNECT_PREFIX: &str = "__connect.errors.";
+    /// Prefix of Atelier's own.
+    pub const ATELIER_PREFIX: &str = "__atelier.errors.";
+    /// Where the record was read.
+    pub const TOPIC: &str = "__connect.errors.topic";
+    /// In which partition.
+    pub const PARTITION: &str = "__connect.errors.partition";
+    /// At which offset.
+    pub const OFFSET: &str = "__connect.errors.offset";
+    /// The error's type.
+    pub const EXCEPTION_CLASS: &str = "__connect.errors.exception.class.name";
+    /// The error's text.
+    pub const EXCEPTION_MESSAGE: &str = "__connect.errors.exception.message";
+    /// The stage that gave up.
+    pub const STAGE: &str = "__atelier.errors.stage";
+    /// The stable code.
+    pub const CODE: &str = "__atelier.errors.code";
+    /// RFC 6901 pointer of the value at fault.
+    pub const POINTER: &str = "__atelier.errors.pointer";
+    /// Attempts that were made.
+    pub const ATTEMPTS: &str = "__atelier.errors.attempts";
+    /// When the stage gave up, RFC 3339.
+    pub const TIME: &str = "__atelier.errors.time";
+    /// How many bytes the value had, where it could not be kept.
+    pub const OMITTED_VALUE_BYTES: &str = "__atelier.errors.omitted-value-bytes";
+}
+
+/// Longest error text in a header, in characters.
+const MAX_MESSAGE_CHARACTERS: usize = 2_000;
+/// Headers longer than this are left out of a dead letter that is too large otherwise.
+const SHORT_HEADER_BYTES: usize = 1_024;
+/// Most of the original headers in a dead letter that is too large otherwise.
+const MOST_SHORT_HEADERS: usize = 64;
+
+/// What the encoder needs to know of the message that is answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parent<'a> {
+    pub record: &'a InRecord,
+    pub envelope: &'a Envelope,
+    pub trace: TraceContext,
+}
+
+/// Makes a stage's records.
+#[derive(Clone, Debug)]
+pub(crate) struct Encoder {
+    stage: &'static str,
+    source: String,
+    retry_topic: String,
+    dead_letter_topic: String,
+    limits_bytes: HashMap<String, usize>,
+    retry: RetryOptions,
+}
+
+/// What became of a failed message or part.
+pub(crate) struct GivenOn {
+    pub records: Vec<OutRecord>,
+    pub dead: Option<ErrorCode>,
+}
+
+impl Encoder {
+    pub(crate) fn new(stage: &'static str, table: &TopicTable, retry: RetryOptions) -> Self {
+        let limit = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        Self {
+            stage,
+            source: format!("/atelier/{stage}"),
+            retry_topic: retry_topic(stage),
+            dead_letter_topic: dead_letter_topic(stage),
+            limits_bytes: table.topics().iter().map(|topic| (topic.name.clone(), limit(topic.max_message_bytes))).collect(),
+            retry,
+        }
+    }
+
+    /// The records of a message that was worked: its emissions in order, then `StageCompleted`. Also the codes of the
+    /// parts that went to the dead letters.
+    ///
+    /// # Errors
+    /// An event that cannot be encoded or is larger than its topic takes: the message is to be rejected with that.
+    pub(crate) fn emitted(
+        &self,
+        parent: Parent<'_>,
+        emissions: Vec<Emission>,
+        timing: &StageTiming,
+        now: DateTime<Utc>,
+    ) -> Result<(Vec<OutRecord>, Vec<ErrorCode>), Failure> {
+        let mut records = Vec::with_capacity(emissions.len() + 1);
+        let mut dead_codes = Vec::new();
+        for (ordinal, emission) in emissions.into_iter().enumerate() {
+            let ordinal = ordinal.to_string();
+            match emission {
+                Emission::Event(event) => records.push(self.event(parent, &event, &ordinal, Some(timing), now)?),
+                Emission::Retry(event, failure) | Emission::Reject(event, failure) => {
+                    let given_on = self.part(parent, &event, &ordinal, failure, now)?;
+                    dead_codes.extend(given_on.dead);
+                    records.extend(given_on.records);
+                }
+            }
+        }
+        records.extend(self.stage_completed(parent, &records, timing, now)?);
+        Ok((records, dead_codes))
+    }
+
+    /// A message that failed and is tried again later, or no more.
+    pub(crate) fn failed(&self, record: &InRecord, envelope: Option<&Envelope>, mut failure: Failure, now: DateTime<Utc>) -> GivenOn {
+        self.sign(&mut failure.body);
+        let attempt = envelope.map_or(1, |envelope| envelope.attempt);
+        if failure.class != FailureClass::Permanent && attempt < self.retry.max_attempts {
+            let mut headers = record.headers.clone();
+            set_attempt(&mut headers, attempt + 1, now + delta(self.retry.delay(attempt)));
+            let again =
+                OutRecord { topic: self.retry_topic.clone(), key: record.key.clone(), headers, value: record.value.clone() };
+            if self.fits(&again) {
+                return GivenOn { records: vec![again], dead: None };
+            }
+        }
+        let original = OutRecord {
+            topic: self.dead_letter_topic.clone(),
+            key: record.key.clone(),
+            headers: record.headers.clone(),
+            value: record.value.clone(),
+        };
+        let code = failure.body.code;
+        let mut records = vec![self.dead_letter(record, original, &failure.body, attempt, now)];
+        records.extend(self.stage_failed_of_record(record, envelope, failure.body, now));
+        GivenOn { records, dead: Some(code) }
+    }
+
+    /// A part of a fanned-out message that failed.
+    fn part(
+        &self,
+        parent: Parent<'_>,
+        event: &Event,
+        ordinal: &str,
+        mut failure: Failure,
+        now: DateTime<Utc>,
+    ) -> Result<GivenOn, Failure> {
+        self.sign(&mut failure.body);
+        let attempt = parent.envelope.attempt;
+        let mut record = self.event(parent, event, ordinal, None, now)?;
+        if failure.class != FailureClass::Permanent && attempt < self.retry.max_attempts {
+            record.topic.clone_from(&self.retry_topic);
+            set_attempt(&mut record.headers, attempt + 1, now + delta(self.retry.delay(attempt)));
+            return Ok(GivenOn { records: vec![record], dead: None });
+        }
+        record.topic.clone_from(&self.dead_letter_topic);
+        let code = failure.body.code;
+        let mut records = vec![self.dead_letter(parent.record, record, &failure.body, attempt, now)];
+        if let Some(task_id) = event.task_id().or(parent.envelope.correlation_id) {
+            let failed =
+                StageFailed { task_id, image_id: event.image_id(), stage: self.stage.to_owned(), error: failure.body };
+            let ordinal = format!("failed/{}", failure_ordinal(ordinal, parent.envelope));
+            records.push(self.event(parent, &failed.into(), &ordinal, None, now)?);
+        }
+        Ok(GivenOn { records, dead: Some(code) })
+    }
+
+    fn event(
+        &self,
+        parent: Parent<'_>,
+        event: &Event,
+        ordinal: &str,
+        timing: Option<&StageTiming>,
+        now: DateTime<Utc>,
+    ) -> Result<OutRecord, Failure> {
+        let mut timings = parent.envelope.timings.clone();
+        timings.extend(timing.cloned());
+        let envelope = Envelope {
+            id: event_id(parent.envelope.id, self.stage, ordinal),
+            source: self.source.clone(),
+            event_type: event.event_type().to_owned(),
+            time: now,
+            correlation_id: event.task_id().or(parent.envelope.correlation_id),
+            causation_id: Some(parent.envelope.id),
+            subject: event.image_id(),
+            traceparent: Some(parent.trace.to_string()),
+            timings,
+            attempt: 1,
+            not_before: None,
+            deadline: parent.envelope.deadline,
+            replay: 0,
+        };
+        let key = event.key().map(|key| Bytes::from(key.to_string())).or_else(|| parent.record.key.clone());
+        let record = to_record(event, &envelope, key).map_err(|error| {
+            self.internal("UnencodableEvent", format!("event `{}` cannot be encoded: {error}", event.event_type()))
+        })?;
+        if self.fits(&record) {
+            return Ok(record);
+        }
+        let limit_bytes = self.limit_bytes(&record.topic);
+        let message =
+            format!("event for `{}` has {} bytes, the topic takes {limit_bytes}", record.topic, record.size_bytes());
+        Err(self.internal("RecordTooLarge", message))
+    }
+
+    /// Tells task-events that the stage is done with a message. A task event is no step of an image, so nothing is said
+    /// about those; that also keeps a reader of task-events from answering itself for ever.
+    fn stage_completed(
+        &self,
+        parent: Parent<'_>,
+        emitted: &[OutRecord],
+        timing: &StageTiming,
+        now: DateTime<Utc>,
+    ) -> Result<Option<OutRecord>, Failure> {
+        if &*parent.record.source.topic == TASK_EVENTS {
+            return Ok(None);
+        }
+        let of_outputs = || emitted.iter().find_map(|record| uuid_header(&record.headers, header::CORRELATION_ID));
+        let Some(task_id) = parent.envelope.correlation_id.or_else(of_outputs) else { return Ok(None) };
+        let completed = StageCompleted { task_id, image_id: parent.envelope.subject, timing: timing.clone() };
+        let mut record = self.event(parent, &completed.into(), "completed", Some(timing), now)?;
+        if let Some(image_id) = parent.envelope.subject {
+            set_header(&mut record.headers, header::SUBJECT, image_id.to_string());
+        }
+        Ok(Some(record))
+    }
+
+    /// Tells task-events that a message is in the dead letters, where the headers say whose it was.
+    fn stage_failed_of_record(
+        &self,
+        record: &InRecord,
+        envelope: Option<&Envelope>,
+        error: ErrorBody,
+        now: DateTime<Utc>,
+    ) -> Option<OutRecord> {
+        let event_type = record.header_text(header::TYPE);
+        // A report about a report would be answered by a report.
+        if event_type == Some(StageFailed::EVENT_TYPE) || event_type == Some(StageCompleted::EVENT_TYPE) {
+            return None;
+        }
+        let task_id = uuid_header(&record.headers, header::CORRELATION_ID).or_else(|| task_id_in_value(record))?;
+        let image_id = uuid_header(&record.headers, header::SUBJECT);
+        let assumed;
+        let envelope = match envelope {
+            Some(envelope) => envelope,
+            None => {
+                assumed = Envelope {
+                    subject: image_id,
+                    ..Envelope::root(&self.source, event_type.unwrap_or_default(), id_of(record), task_id)
+                };
+                &assumed
+            }
+        };
+        let trace = TraceContext::child_of(record.header_text(header::TRACEPARENT));
+        let failed = StageFailed { task_id, image_id, stage: self.stage.to_owned(), error };
+        let ordinal = failure_ordinal("failed", envelope);
+        // What the sender chose is not repeated in the report, so it fits wherever any event fits.
+        self.event(Parent { record, envelope, trace }, &failed.into(), &ordinal, None, now).ok()
+    }
+
+    fn dead_letter(&self, read: &InRecord, mut record: OutRecord, error: &ErrorBody, attempts: u32, now: DateTime<Utc>) -> OutRecord {
+        let original_headers = std::mem::take(&mut record.headers);
+        let mut headers: Vec<Header> = original_headers.into_iter().filter(|header| !is_error_header(&header.name)).collect();
+        let original_count = headers.len();
+        headers.extend([
+            Header::text(error_header::TOPIC, &*read.source.topic),
+            Header::text(error_header::PARTITION, read.source.partition.to_string()),
+            Header::text(error_header::OFFSET, read.offset.to_string()),
+            Header::text(error_header::EXCEPTION_CLASS, error.details.reason.clone()),
+            Header::text(error_header::EXCEPTION_MESSAGE, cut(&error.message)),
+            Header::text(error_header::STAGE, self.stage),
+            Header::text(error_header::CODE, error.code.as_str()),
+            Header::text(error_header::ATTEMPTS, attempts.to_string()),
+            Header::text(error_header::TIME, now.to_rfc3339_opts(SecondsFormat::Millis, true)),
+        ]);
+        if let Some(pointer) = &error.details.pointer {
+            headers.push(Header::text(error_header::POINTER, cut(pointer)));
+        }
+        record.headers = headers;
+        self.shrink(record, original_count)
+    }
+
+    /// A dead letter that its topic would refuse says how large its value was instead of carrying it: a partition that
+    /// is stuck would be worse.
+    fn shrink(&self, mut record: OutRecord, original_count: usize) -> OutRecord {
+        if !self.fits(&record) {
+            let omitted_bytes = record.value.take().map_or(0, |value| value.len());
+            record.headers.push(Header::text(error_header::OMITTED_VALUE_BYTES, omitted_bytes.to_string()));
+        }
+        if !self.fits(&record) {
+            let mut index = 0;
+            let mut kept = 0;
+            record.headers.retain(|header| {
+                index += 1;
+                let short = header.name.len() + header.value.as_ref().map_or(0, Bytes::len) <= SHORT_HEADER_BYTES;
+                let keep = index > original_count || (short && kept < MOST_SHORT_HEADERS);
+                kept += usize::from(keep);
+                keep
+            });
+            record.key = record.key.filter(|key| key.len() <= SHORT_HEADER_BYTES);
+        }
+        record
+    }
+
+    fn sign(&self, error: &mut ErrorBody) {
+        if error.details.stage.is_empty() {
+            self.stage.clone_into(&mut error.details.stage);
+        }
+    }
+
+    fn fits(&self, record: &OutRecord) -> bool {
+        record.size_bytes() <= self.limit_bytes(&record.topic)
+    }
+
+    fn limit_bytes(&self, topic: &str) -> usize {
+        self.limits_bytes.get(topic).copied().unwrap_or(usize::MAX)
+    }
+
+    fn internal(&self, reason: &'static str, message: String) -> Failure {
+        Failure {
+            class: FailureClass::Permanent,
+            body: ErrorBody::new(ErrorCode::Internal, self.stage, reason, message),
+        }
+    }
+}
+
+/// The record of an event with its envelope, for its own topic.
+///
+/// # Errors
+/// Where a float of the payload is not finite.
+pub fn to_record(event: &Event, envelope: &Envelope, key: Option<Bytes>) -> Result<OutRecord, serde_json::Error> {
+    let headers = envelope
+        .to_headers()
+        .into_iter()
+        .map(|(name, value)| Header { name, value: Some(Bytes::from(value)) })
+        .collect();
+    Ok(OutRecord { topic: event.topic().to_owned(), key, headers, value: Some(Bytes::from(event.to_json()?)) })
+}
+
+/// Whether a header was set when its record became a dead letter.
+pub(crate) fn is_error_header(name: &str) -> bool {
+    name.starts_with(error_header::CONNECT_PREFIX) || name.starts_with(error_header::ATELIER_PREFIX)
+}
+
+/// A replayed message that fails again must be heard again: its report has an id of its own.
+fn failure_ordinal(ordinal: &str, envelope: &Envelope) -> String {
+    if envelope.replay == 0 { ordinal.to_owned() } else { format!("{ordinal}/replay/{}", envelope.replay) }
+}
+
+fn set_attempt(headers: &mut Vec<Header>, attempt: u32, due: DateTime<Utc>) {
+    set_header(headers, header::ATTEMPT, attempt.to_string());
+    set_header(headers, header::NOT_BEFORE, due.to_rfc3339_opts(SecondsFormat::Micros, true));
+}
+
+fn uuid_header(headers: &[Header], name: &str) -> Option<Uuid> {
+    Uuid::parse_str(header_text(headers, name)?).ok()
+}
+
+/// Upstream systems may name the task in the value alone.
+fn task_id_in_value(record: &InRecord) -> Option<Uuid> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        #[serde(rename = "taskId")]
+        task_id: Uuid,
+    }
+    serde_json::from_slice::<Named>(record.value.as_ref()?).ok().map(|named| named.task_id)
+}
+
+/// The record's own id where it has one, and otherwise one made of its place, which is the same on every repeat.
+fn id_of(record: &InRecord) -> Uuid {
+    uuid_header(&record.headers, header::ID).unwrap_or_else(|| {
+        let place = format!("kafka:{}/{}/{}", record.source.topic, record.source.partition, record.offset);
+        Uuid::new_v5(&Uuid::NAMESPACE_URL, place.as_bytes())
+    })
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(MAX_MESSAGE_CHARACTERS).collect()
+}
+
+fn delta(duration: Duration) -> TimeDelta {
+    TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
+}

@@ -1,0 +1,446 @@
+//! The heart that the Kafka loop and the in-process runner share: a batch of records in, one settled result each out.
+//!
+//! Invariants: every record that is admitted is settled exactly once or handed back by the caller's cancelling; one bad
+//! message of a batch fails alone; a panic of the stage never leaves this module.
+
+use std::{
+    any::Any,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use atelier_schemas::{DecodeError, Envelope, EnvelopeError, ErrorBody, ErrorCode, StageTiming, TopicTable};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures::FutureExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::Instrument;
+
+use crate::{
+    Batching, Emission, Failure, FailureClass, Outcome,
+    accounting::{Accounting, Verdict},
+    clock::Clock,
+    encode::{Encoder, Parent},
+    erased::{AnyInput, AnyStage},
+    options::RetryOptions,
+    readiness::{Dependency, Readiness},
+    record::{InRecord, OutRecord, TopicPartition},
+    telemetry,
+    trace_context::TraceContext,
+};
+
+/// A record whose result is known.
+#[derive(Debug)]
+pub struct Settled {
+    /// Where the record came from.
+    pub source: TopicPartition,
+    /// Its offset.
+    pub offset: i64,
+    /// What the caller gave with the record.
+    pub ticket: u64,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// What goes out with it, in order.
+    pub outputs: Vec<OutRecord>,
+}
+
+/// A decoded record that waits for its turn.
+#[derive(Debug)]
+pub struct Work {
+    record: InRecord,
+    envelope: Envelope,
+    input: AnyInput,
+    ticket: u64,
+    trace: TraceContext,
+    queue_ms: Option<f64>,
+    tries: u32,
+    looks: u32,
+}
+
+impl Work {
+    /// What it weighs.
+    pub fn pixels(&self) -> u64 {
+        self.input.pixels
+    }
+
+    /// Where it came from.
+    pub fn source(&self) -> &TopicPartition {
+        &self.record.source
+    }
+
+    /// What the caller gave with the record.
+    pub fn ticket(&self) -> u64 {
+        self.ticket
+    }
+}
+
+/// A record after decoding.
+#[derive(Debug)]
+// Both live for a moment on the way into a queue.
+#[allow(clippy::large_enum_variant)]
+pub enum Admitted {
+    /// To be handled.
+    Work(Work),
+    /// Poison, or nothing for this stage: settled without its help.
+    Settled(Settled),
+}
+
+/// Runs one stage.
+pub struct Executor {
+    stage: Arc<dyn AnyStage>,
+    encoder: Encoder,
+    retry: RetryOptions,
+    clock: Arc<dyn Clock>,
+    readiness: Readiness,
+    accounting: Arc<Accounting>,
+}
+
+enum Next {
+    Settled(Settled),
+    AgainSoon(Work),
+    WhenAvailable(Work, Failure),
+}
+
+struct Handled {
+    work: Work,
+    outcome: Outcome,
+    duration: Duration,
+}
+
+impl Executor {
+    /// Runs `stage`, whose topics stand in `table`.
+    pub fn new(stage: Arc<dyn AnyStage>, table: &TopicTable, retry: RetryOptions, clock: Arc<dyn Clock>, readiness: Readiness) -> Self {
+        let encoder = Encoder::new(stage.stage_name(), table, retry.clone());
+        Self { stage, encoder, retry, clock, readiness, accounting: Arc::default() }
+    }
+
+    /// The stage's name.
+    pub fn stage_name(&self) -> &'static str {
+        self.stage.stage_name()
+    }
+
+    /// How its messages are gathered.
+    pub fn batching(&self) -> Batching {
+        self.stage.stage_batching()
+    }
+
+    /// The books.
+    pub fn accounting(&self) -> &Arc<Accounting> {
+        &self.accounting
+    }
+
+    /// Decodes a record. `ticket` comes back with its result.
+    pub fn admit(&self, record: InRecord, ticket: u64) -> Admitted {
+        self.accounting.take();
+        let headers = record
+            .headers
+            .iter()
+            .map(|header| (header.name.as_str(), header.value.as_ref().map_or(&[][..], Bytes::as_ref)));
+        let envelope = match Envelope::from_headers(headers, record.timestamp) {
+            Ok(envelope) => envelope,
+            Err(error) => return Admitted::Settled(self.give_on(&record, ticket, None, envelope_failure(&error))),
+        };
+        match self.stage.decode(&envelope, record.value.as_deref().unwrap_or_default()) {
+            Ok(Some(input)) => {
+                let trace = TraceContext::child_of(envelope.traceparent.as_deref());
+                Admitted::Work(Work { record, envelope, input, ticket, trace, queue_ms: None, tries: 0, looks: 0 })
+            }
+            Ok(None) => Admitted::Settled(self.settle(&record, ticket, Verdict::Skipped, Vec::new())),
+            Err(error) => {
+                let failure = decode_failure(&error);
+                Admitted::Settled(self.give_on(&record, ticket, Some(&envelope), failure))
+            }
+        }
+    }
+
+    /// Settles a record as failed without asking the stage.
+    pub fn refuse(&self, record: &InRecord, ticket: u64, failure: Failure) -> Settled {
+        self.accounting.take();
+        self.give_on(record, ticket, None, failure)
+    }
+
+    /// Gives back messages that were not handled, at a rebalance or shutdown.
+    pub fn abandon(&self, count: usize) {
+        for _ in 0..count {
+            self.accounting.abandon();
+        }
+    }
+
+    /// Handles a batch. Results are given to `settle` as soon as each is known: messages that wait for another try keep
+    /// nobody else waiting, and `permit` is given back while they do (not while a dependency is away). Ends early, leaving messages unsettled, only when
+    /// `gate` is closed; their number is returned.
+    pub async fn execute(
+        &self,
+        batch: Vec<Work>,
+        permit: OwnedSemaphorePermit,
+        gate: &Arc<Semaphore>,
+        settle: &(dyn Fn(Settled) + Send + Sync),
+    ) -> usize {
+        let admitted = batch.len();
+        let mut settled = 0;
+        let mut permit = Some(permit);
+        let mut pending = batch;
+        loop {
+            let (live, expired) = self.split_expired(pending);
+            settled += expired.len();
+            expired.into_iter().for_each(settle);
+            if live.is_empty() {
+                debug_assert_eq!(settled, admitted, "every admitted message is settled once");
+                return 0;
+            }
+            let held = match permit.take() {
+                Some(held) => held,
+                None => match Arc::clone(gate).acquire_owned().await {
+                    Ok(held) => held,
+                    Err(_) => return live.len(),
+                },
+            };
+            let handled = self.handle_bisecting(live).await;
+            let mut soon = Vec::new();
+            let mut unavailable = Vec::new();
+            for one in handled {
+                match self.decide(one) {
+                    Next::Settled(result) => {
+                        settled += 1;
+                        settle(result);
+                    }
+                    Next::AgainSoon(work) => soon.push(work),
+                    Next::WhenAvailable(work, failure) => unavailable.push((work, failure)),
+                }
+            }
+            // What every message needs is away: the stage stands still. One message's own trouble holds up nobody else.
+            permit = (!unavailable.is_empty()).then_some(held);
+            pending = self.wait(soon, unavailable).await;
+            if gate.is_closed() && !pending.is_empty() {
+                return pending.len();
+            }
+        }
+    }
+
+    /// A message past its deadline costs no work.
+    fn split_expired(&self, batch: Vec<Work>) -> (Vec<Work>, Vec<Settled>) {
+        let now = self.clock.now();
+        let (expired, live): (Vec<Work>, Vec<Work>) =
+            batch.into_iter().partition(|work| work.envelope.deadline.is_some_and(|deadline| deadline < now));
+        let expired = expired.into_iter().map(|work| {
+            let message = format!("deadline {} passed before the work began", work.envelope.deadline.unwrap_or(now).to_rfc3339());
+            let failure = permanent(ErrorCode::DeadlineExceeded, "DeadlineExceeded", message);
+            self.give_on(&work.record, work.ticket, Some(&work.envelope), failure)
+        });
+        (live, expired.collect())
+    }
+
+    /// Calls the stage; where a batch as a whole fails, with each half, until the message at fault stands alone.
+    async fn handle_bisecting(&self, batch: Vec<Work>) -> Vec<Handled> {
+        let mut done = Vec::with_capacity(batch.len());
+        let mut stack = vec![batch];
+        while let Some(mut batch) = stack.pop() {
+            let now = self.clock.now();
+            for work in &mut batch {
+                let queue_ms = work.queue_ms.get_or_insert_with(|| milliseconds_between(work.envelope.time, now));
+                if work.tries == 0 && work.looks == 0 {
+                    telemetry::queued(self.stage_name(), *queue_ms);
+                }
+            }
+            let started = Instant::now();
+            let answer = self.call(&batch).await;
+            let took = started.elapsed();
+            telemetry::batch_handled(self.stage_name(), batch.len(), took);
+            let duration = took / u32::try_from(batch.len()).unwrap_or(u32::MAX).max(1);
+            match answer {
+                Ok(outcomes) => {
+                    done.extend(batch.into_iter().zip(outcomes).map(|(work, outcome)| Handled { work, outcome, duration }));
+                }
+                Err(failure) if batch.len() == 1 || failure.class == FailureClass::Unavailable => {
+                    done.extend(batch.into_iter().map(|work| {
+                        let outcome = Outcome::failed(failure.clone());
+                        Handled { work, outcome, duration }
+                    }));
+                }
+                Err(failure) => {
+                    tracing::warn!(stage = self.stage_name(), messages = batch.len(), error = failure.body.message, "batch failed, halving it");
+                    let second_half = batch.split_off(batch.len() / 2);
+                    stack.push(second_half);
+                    stack.push(batch);
+                }
+            }
+        }
+        done
+    }
+
+    async fn call(&self, batch: &[Work]) -> Result<Vec<Outcome>, Failure> {
+        let inputs = batch.iter().map(|work| (work.envelope.clone(), work.input.clone())).collect();
+        let span = self.span(batch);
+        let answer = AssertUnwindSafe(self.stage.handle_any(inputs)).catch_unwind().instrument(span).await;
+        let outcomes = answer.unwrap_or_else(|panic| {
+            let message = format!("the stage panicked: {}", panic_text(&*panic));
+            Err(permanent(ErrorCode::Internal, "Panic", message))
+        })?;
+        if outcomes.len() == batch.len() {
+            return Ok(outcomes);
+        }
+        let message = format!("the stage gave {} outcomes for {} messages", outcomes.len(), batch.len());
+        Err(permanent(ErrorCode::Internal, "WrongOutcomeCount", message))
+    }
+
+    fn span(&self, batch: &[Work]) -> tracing::Span {
+        let stage = self.stage_name();
+        match batch {
+            [work] => {
+                let task_id = work.envelope.correlation_id.map(tracing::field::display);
+                let image_id = work.envelope.subject.map(tracing::field::display);
+                let (trace_id, span_id) = (work.trace.trace_id(), work.trace.span_id());
+                tracing::info_span!("handle", stage, messages = 1, trace_id, span_id, task_id, image_id)
+            }
+            _ => tracing::info_span!("handle", stage, messages = batch.len()),
+        }
+    }
+
+    fn decide(&self, handled: Handled) -> Next {
+        let Handled { mut work, outcome, duration } = handled;
+        if let Some(failure) = unavailable(&outcome) {
+            return Next::WhenAvailable(work, failure);
+        }
+        self.readiness.found(Dependency::Stage);
+        match outcome {
+            Outcome::Emit(emissions) => Next::Settled(self.emit(&work, emissions, duration)),
+            Outcome::Skip(reason) => {
+                tracing::debug!(stage = self.stage_name(), id = %work.envelope.id, reason, "skipped");
+                Next::Settled(self.settle(&work.record, work.ticket, Verdict::Skipped, Vec::new()))
+            }
+            Outcome::Retry(failure) => {
+                work.tries += 1;
+                if work.tries < self.retry.in_place_tries {
+                    return Next::AgainSoon(work);
+                }
+                // `Outcome::Retry` is the stage's word that it may succeed later, whatever class the error has.
+                let failure = Failure { class: FailureClass::Transient, ..failure };
+                Next::Settled(self.give_on(&work.record, work.ticket, Some(&work.envelope), failure))
+            }
+            Outcome::Reject(failure) => {
+                let failure = Failure { class: FailureClass::Permanent, ..failure };
+                Next::Settled(self.give_on(&work.record, work.ticket, Some(&work.envelope), failure))
+            }
+        }
+    }
+
+    /// Waits as long as the most impatient of the messages wants to.
+    async fn wait(&self, soon: Vec<Work>, mut unavailable: Vec<(Work, Failure)>) -> Vec<Work> {
+        let mut backoffs: Vec<Duration> = soon.iter().map(|work| self.retry.in_place_backoff(work.tries)).collect();
+        for (work, failure) in &mut unavailable {
+            work.looks = work.looks.saturating_add(1);
+            backoffs.push(self.retry.unavailable_backoff(work.looks));
+            self.readiness.lost(Dependency::Stage, failure.body.message.clone());
+        }
+        telemetry::retry(self.stage_name(), "in_place", soon.len());
+        telemetry::retry(self.stage_name(), "unavailable", unavailable.len());
+        if let Some(backoff) = backoffs.into_iter().min() {
+            self.clock.sleep(backoff).await;
+        }
+        soon.into_iter().chain(unavailable.into_iter().map(|(work, _)| work)).collect()
+    }
+
+    fn emit(&self, work: &Work, emissions: Vec<Emission>, duration: Duration) -> Settled {
+        let parent = Parent { record: &work.record, envelope: &work.envelope, trace: work.trace };
+        let timing = StageTiming {
+            stage: self.stage_name().to_owned(),
+            queue_ms: work.queue_ms.unwrap_or_default(),
+            processing_time_ms: round_milliseconds(duration.as_secs_f64() * 1_000.0),
+        };
+        match self.encoder.emitted(parent, emissions, &timing, self.clock.now()) {
+            Ok((outputs, dead_codes)) => {
+                for code in dead_codes {
+                    telemetry::dead_letter(self.stage_name(), code);
+                }
+                self.settle(&work.record, work.ticket, Verdict::Emitted, outputs)
+            }
+            Err(failure) => self.give_on(&work.record, work.ticket, Some(&work.envelope), failure),
+        }
+    }
+
+    /// To the retry topic or the dead letters.
+    fn give_on(&self, record: &InRecord, ticket: u64, envelope: Option<&Envelope>, failure: Failure) -> Settled {
+        let (code, message) = (failure.body.code, failure.body.message.clone());
+        let given_on = self.encoder.failed(record, envelope, failure, self.clock.now());
+        let verdict = if given_on.dead.is_some() { Verdict::DeadLettered } else { Verdict::Retried };
+        tracing::warn!(
+            stage = self.stage_name(),
+            topic = &*record.source.topic,
+            partition = record.source.partition,
+            offset = record.offset,
+            task_id = envelope.and_then(|envelope| envelope.correlation_id).map(tracing::field::display),
+            image_id = envelope.and_then(|envelope| envelope.subject).map(tracing::field::display),
+            code = code.as_str(),
+            outcome = verdict.as_str(),
+            message,
+            "message failed"
+        );
+        match given_on.dead {
+            Some(code) => telemetry::dead_letter(self.stage_name(), code),
+            None => telemetry::retry(self.stage_name(), "topic", 1),
+        }
+        self.settle(record, ticket, verdict, given_on.records)
+    }
+
+    fn settle(&self, record: &InRecord, ticket: u64, verdict: Verdict, outputs: Vec<OutRecord>) -> Settled {
+        self.accounting.settle(verdict);
+        telemetry::message(self.stage_name(), verdict.as_str());
+        Settled { source: record.source.clone(), offset: record.offset, ticket, verdict, outputs }
+    }
+}
+
+/// Whether something is away that every message needs. A part that fails because of it says so of the whole message.
+fn unavailable(outcome: &Outcome) -> Option<Failure> {
+    let is_away = |failure: &&Failure| failure.class == FailureClass::Unavailable;
+    match outcome {
+        Outcome::Retry(failure) => Some(failure).filter(is_away).cloned(),
+        Outcome::Emit(emissions) => emissions.iter().find_map(|emission| match emission {
+            Emission::Retry(_, failure) => Some(failure).filter(is_away).cloned(),
+            Emission::Event(_) | Emission::Reject(..) => None,
+        }),
+        Outcome::Skip(_) | Outcome::Reject(_) => None,
+    }
+}
+
+fn milliseconds_between(earlier: DateTime<Utc>, later: DateTime<Utc>) -> f64 {
+    #[allow(clippy::cast_precision_loss)]
+    let microseconds = (later - earlier).num_microseconds().unwrap_or(i64::MAX) as f64;
+    // Clocks of two machines differ; a queue cannot be shorter than nothing.
+    round_milliseconds((microseconds / 1_000.0).max(0.0))
+}
+
+fn round_milliseconds(milliseconds: f64) -> f64 {
+    (milliseconds * 1_000.0).round() / 1_000.0
+}
+
+fn permanent(code: ErrorCode, reason: &'static str, message: String) -> Failure {
+    Failure { class: FailureClass::Permanent, body: ErrorBody::new(code, "", reason, message) }
+}
+
+fn envelope_failure(error: &EnvelopeError) -> Failure {
+    let reason = match error {
+        EnvelopeError::Missing(_) => "EnvelopeError::Missing",
+        EnvelopeError::Malformed { .. } => "EnvelopeError::Malformed",
+    };
+    permanent(ErrorCode::InvalidRequest, reason, error.to_string())
+}
+
+fn decode_failure(error: &DecodeError) -> Failure {
+    let reason = match error {
+        DecodeError::NotJson { .. } => "DecodeError::NotJson",
+        DecodeError::Mismatch { .. } => "DecodeError::Mismatch",
+        DecodeError::UnknownType { .. } => "DecodeError::UnknownType",
+    };
+    let mut failure = permanent(ErrorCode::InvalidRequest, reason, error.to_string());
+    failure.body.details.pointer = error.pointer().map(str::to_owned);
+    failure
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}

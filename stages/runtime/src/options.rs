@@ -1,0 +1,169 @@
+//! What can be set, with units and defaults.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How to reach the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "snake_case")]
+pub struct KafkaOptions {
+    /// Addresses of brokers, `host:port`, separated by commas. Default `127.0.0.1:9092`.
+    pub bootstrap_servers: String,
+    /// Further librdkafka properties for every client, such as `security.protocol`. Default none.
+    pub properties: BTreeMap<String, String>,
+}
+
+impl Default for KafkaOptions {
+    fn default() -> Self {
+        Self { bootstrap_servers: "127.0.0.1:9092".to_owned(), properties: BTreeMap::new() }
+    }
+}
+
+impl KafkaOptions {
+    /// The brokers at `bootstrap_servers`, nothing else set.
+    pub fn at(bootstrap_servers: impl Into<String>) -> Self {
+        Self { bootstrap_servers: bootstrap_servers.into(), ..Self::default() }
+    }
+}
+
+/// How one stage runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "snake_case")]
+pub struct StageRuntimeOptions {
+    /// Tells this process from others of the same stage; part of the transactional id, so it must be unique per stage and
+    /// stay the same over restarts (a Kubernetes pod name, say). Default `0`.
+    pub instance_id: String,
+    /// Most messages that are taken but not committed yet; then partitions are paused. Default 1000.
+    pub queue_capacity: usize,
+    /// Most calls of the stage's `handle` that run at once. More than 1 suits cheap or waiting work; results are still
+    /// committed in offset order. Default 1.
+    pub max_in_flight: usize,
+    /// How long a shutdown or a rebalance waits for work in flight, in milliseconds; what is not done is abandoned and done
+    /// again elsewhere. Default 20000.
+    pub drain_timeout_ms: u64,
+    /// What happens after a failure.
+    pub retry: RetryOptions,
+    /// How outputs and offsets are committed.
+    pub transaction: TransactionOptions,
+}
+
+impl Default for StageRuntimeOptions {
+    fn default() -> Self {
+        Self {
+            instance_id: "0".to_owned(),
+            queue_capacity: 1000,
+            max_in_flight: 1,
+            drain_timeout_ms: 20_000,
+            retry: RetryOptions::default(),
+            transaction: TransactionOptions::default(),
+        }
+    }
+}
+
+impl StageRuntimeOptions {
+    /// How long a shutdown or a rebalance waits for work in flight.
+    pub fn drain_timeout(&self) -> Duration {
+        Duration::from_millis(self.drain_timeout_ms)
+    }
+}
+
+/// What happens after a failure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "snake_case")]
+pub struct RetryOptions {
+    /// How often a message is tried in place before it goes to the retry topic, at least 1. Default 3.
+    pub in_place_tries: u32,
+    /// Wait before the second try in place, in milliseconds; doubles with every further one. Default 100.
+    pub in_place_backoff_ms: u64,
+    /// Longest wait between tries in place, in milliseconds. Default 2000.
+    pub in_place_max_backoff_ms: u64,
+    /// Attempts (the first, and each by way of the retry topic) before a message goes to the dead letters. Default 5.
+    pub max_attempts: u32,
+    /// Wait in the retry topic before the second attempt, in milliseconds; fourfold with every further one. Default 5000.
+    pub delay_ms: u64,
+    /// Longest wait in the retry topic, in milliseconds. Default 300000.
+    pub max_delay_ms: u64,
+    /// First wait while something that every message needs is away, in milliseconds; doubles. Default 250.
+    pub unavailable_backoff_ms: u64,
+    /// Longest wait between two looks at what is away, in milliseconds. Default 15000.
+    pub unavailable_max_backoff_ms: u64,
+}
+
+impl Default for RetryOptions {
+    fn default() -> Self {
+        Self {
+            in_place_tries: 3,
+            in_place_backoff_ms: 100,
+            in_place_max_backoff_ms: 2_000,
+            max_attempts: 5,
+            delay_ms: 5_000,
+            max_delay_ms: 300_000,
+            unavailable_backoff_ms: 250,
+            unavailable_max_backoff_ms: 15_000,
+        }
+    }
+}
+
+impl RetryOptions {
+    /// The wait after the `tries`-th try in place (from 1).
+    pub fn in_place_backoff(&self, tries: u32) -> Duration {
+        growing(self.in_place_backoff_ms, 2, tries.saturating_sub(1), self.in_place_max_backoff_ms)
+    }
+
+    /// The wait in the retry topic after the `attempt`-th attempt (from 1).
+    pub fn delay(&self, attempt: u32) -> Duration {
+        growing(self.delay_ms, 4, attempt.saturating_sub(1), self.max_delay_ms)
+    }
+
+    /// The wait after the `looks`-th look at what is away (from 1).
+    pub fn unavailable_backoff(&self, looks: u32) -> Duration {
+        growing(self.unavailable_backoff_ms, 2, looks.saturating_sub(1), self.unavailable_max_backoff_ms)
+    }
+}
+
+fn growing(first_ms: u64, factor: u64, steps: u32, most_ms: u64) -> Duration {
+    Duration::from_millis(first_ms.saturating_mul(factor.saturating_pow(steps)).min(most_ms))
+}
+
+/// How outputs and offsets are committed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "snake_case")]
+pub struct TransactionOptions {
+    /// Most input messages whose results share one transaction. Default 500.
+    pub max_messages: usize,
+    /// How long the first result waits for more to share its transaction, in milliseconds. 0 commits at once; what is
+    /// finished during a commit shares the next one anyway. Default 0.
+    pub linger_ms: u64,
+    /// After how long the broker aborts a transaction whose producer is gone, in milliseconds. Readers of the outputs wait
+    /// for so long after a crash on another machine. Default 10000.
+    pub timeout_ms: u64,
+}
+
+impl Default for TransactionOptions {
+    fn default() -> Self {
+        Self { max_messages: 500, linger_ms: 0, timeout_ms: 10_000 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_their_limits() {
+        let retry = RetryOptions::default();
+        let delays: Vec<u128> = (1..6).map(|attempt| retry.delay(attempt).as_millis()).collect();
+        assert_eq!(delays, [5_000, 20_000, 80_000, 300_000, 300_000]);
+        assert_eq!(retry.in_place_backoff(1).as_millis(), 100);
+        assert_eq!(retry.in_place_backoff(2).as_millis(), 200);
+        assert_eq!(retry.unavailable_backoff(u32::MAX).as_millis(), 15_000);
+    }
+
+    #[test]
+    fn unknown_fields_are_refused() {
+        let error = serde_json::from_str::<StageRuntimeOptions>(r#"{"queue_capacityy": 3}"#).unwrap_err();
+        assert!(error.to_string().contains("queue_capacityy"), "{error}");
+    }
+}
