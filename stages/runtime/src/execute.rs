@@ -69,6 +69,11 @@ impl Work {
         &self.record.source
     }
 
+    /// Its place in the partition.
+    pub fn offset(&self) -> i64 {
+        self.record.offset
+    }
+
     /// What the caller gave with the record.
     pub fn ticket(&self) -> u64 {
         self.ticket

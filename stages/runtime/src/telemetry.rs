@@ -194,3 +194,22 @@ pub(crate) fn retry(stage: &'static str, reason: &'static str, count: usize) {
 pub(crate) fn ready(stage: &'static str, ready: bool) {
     gauge!(READY, "stage" => stage).set(f64::from(u8::from(ready)));
 }
+
+pub(crate) fn lag(stage: &'static str, unread: i64, in_flight: usize) {
+    #[allow(clippy::cast_precision_loss)]
+    gauge!(LAG, "stage" => stage).set(unread as f64 + in_flight as f64);
+}
+
+pub(crate) fn in_flight(stage: &'static str, messages: usize) {
+    #[allow(clippy::cast_precision_loss)]
+    gauge!(IN_FLIGHT, "stage" => stage).set(messages as f64);
+}
+
+pub(crate) fn transaction(stage: &'static str, result: &'static str, duration: Duration) {
+    counter!(TRANSACTIONS_TOTAL, "stage" => stage, "result" => result).increment(1);
+    histogram!(TRANSACTION_SECONDS, "stage" => stage).record(duration.as_secs_f64());
+}
+
+pub(crate) fn rebalance(stage: &'static str, change: &'static str) {
+    counter!(REBALANCES_TOTAL, "stage" => stage, "change" => change).increment(1);
+}

@@ -17,7 +17,7 @@ pub use pipeline::LocalPipeline;
 pub use runner::LocalRunner;
 
 use crate::{
-    clock::{Clock, VirtualClock},
+    clock::{Clock, SystemClock, VirtualClock},
     encode::to_record,
     options::RetryOptions,
     record::OutRecord,
@@ -47,6 +47,13 @@ impl Default for LocalOptions {
             queue_capacity: 16,
             max_in_flight: BTreeMap::new(),
         }
+    }
+}
+
+impl LocalOptions {
+    /// The same on the machine's clock: what people wait for.
+    pub fn in_real_time() -> Self {
+        Self { clock: Arc::new(SystemClock), ..Self::default() }
     }
 }
 

@@ -23,13 +23,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{LocalOptions, root_envelope, root_record, runner::not_before};
+use super::{LocalOptions, root_envelope, root_record};
 use crate::{
     AnyStage, Counts, Readiness,
     batch::BatchFormer,
     clock::Clock,
     execute::{Admitted, Executor, Settled, Work},
+    options::RetryOptions,
     record::{InRecord, OutRecord, TopicPartition},
+    retry_schedule::due_at,
 };
 
 /// What waits before a stage; the permit is its place in the bounded queue.
@@ -49,6 +51,7 @@ struct Router {
     offsets: Mutex<HashMap<String, Arc<AtomicI64>>>,
     observer: mpsc::UnboundedSender<OutRecord>,
     clock: Arc<dyn Clock>,
+    retry: RetryOptions,
     pending: AtomicUsize,
     quiet: Notify,
     stopped: CancellationToken,
@@ -87,6 +90,7 @@ impl LocalPipeline {
             offsets: Mutex::default(),
             observer,
             clock: options.clock.clone(),
+            retry: options.retry.clone(),
             pending: AtomicUsize::new(0),
             quiet: Notify::new(),
             stopped: CancellationToken::new(),
@@ -149,7 +153,7 @@ impl Router {
                 None => None,
             };
             let queued = Queued { record: record.clone(), place };
-            match not_before(&record).filter(|due| *due > self.clock.now()) {
+            match due_at(&record, &self.retry).filter(|due| *due > self.clock.now()) {
                 Some(due) => {
                     let (router, sender) = (Arc::clone(self), entrance.sender.clone());
                     tokio::spawn(async move {

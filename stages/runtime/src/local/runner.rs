@@ -8,7 +8,6 @@ use std::{
 
 use atelier_schemas::{
     Envelope, Event,
-    envelope::header,
     topics::{dead_letter_topic, retry_topic},
 };
 use chrono::{DateTime, Utc};
@@ -20,6 +19,7 @@ use crate::{
     batch::BatchFormer,
     execute::{Admitted, Executor, Settled, Work},
     record::{InRecord, OutRecord, TopicPartition},
+    retry_schedule::due_at,
 };
 
 struct Reader {
@@ -153,7 +153,7 @@ impl LocalRunner {
             let log = self.topics.get(topic).map_or(&[][..], Vec::as_slice);
             let position = reader.positions.entry(topic.clone()).or_default();
             for record in &log[*position..] {
-                match not_before(record).filter(|at| *at > now) {
+                match due_at(record, &self.options.retry).filter(|at| *at > now) {
                     Some(at) => reader.parked.push((at, record.clone())),
                     None => due.push(record.clone()),
                 }
@@ -162,12 +162,6 @@ impl LocalRunner {
         }
         due
     }
-}
-
-/// The due time of a record of a retry topic.
-pub(crate) fn not_before(record: &InRecord) -> Option<DateTime<Utc>> {
-    let text = record.header_text(header::NOT_BEFORE)?;
-    DateTime::parse_from_rfc3339(text).ok().map(|time| time.with_timezone(&Utc))
 }
 
 async fn work_off(executor: &Executor, records: Vec<InRecord>) -> Vec<Settled> {

@@ -1,0 +1,235 @@
+//! Client configurations, and what librdkafka says put into our log without repeating itself.
+
+use std::{sync::Arc, time::Duration};
+
+use atelier_schemas::topics::retry_topic;
+use rdkafka::{
+    ClientConfig, ClientContext, Statistics, TopicPartitionList,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance},
+    error::{KafkaError, RDKafkaErrorCode},
+    producer::{DeliveryResult, ProducerContext},
+};
+
+use super::shared::Shared;
+use crate::{
+    options::{KafkaOptions, StageRuntimeOptions},
+    readiness::Dependency,
+    record::TopicPartition,
+    telemetry,
+};
+
+/// The properties that every client has: ours first, then those that were set by hand.
+pub(crate) fn base_config(kafka: &KafkaOptions, client_id: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", &kafka.bootstrap_servers)
+        .set("client.id", client_id)
+        .set("reconnect.backoff.ms", "50")
+        .set("reconnect.backoff.max.ms", "2000")
+        .set("allow.auto.create.topics", "false")
+        // Every error is reported through the context, and only once.
+        .set("log.connection.close", "false");
+    for (name, value) in &kafka.properties {
+        config.set(name, value);
+    }
+    config
+}
+
+/// The consumer of a stage's group.
+pub(crate) fn consumer_config(kafka: &KafkaOptions, stage: &str, options: &StageRuntimeOptions) -> ClientConfig {
+    let mut defaults = KafkaOptions { properties: consumer_defaults(options), ..kafka.clone() };
+    defaults.properties.extend(kafka.properties.clone());
+    let mut config = base_config(&defaults, &format!("atelier-{stage}-{}", options.instance_id));
+    config
+        .set("group.id", group_id(stage))
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("enable.partition.eof", "false");
+    config
+}
+
+fn consumer_defaults(options: &StageRuntimeOptions) -> std::collections::BTreeMap<String, String> {
+    // A rebalance may wait for the drain while nobody polls.
+    let max_poll_interval_ms = (options.drain_timeout_ms * 2).max(300_000);
+    [
+        ("session.timeout.ms", "6000".to_owned()),
+        ("heartbeat.interval.ms", "1500".to_owned()),
+        ("max.poll.interval.ms", max_poll_interval_ms.to_string()),
+        ("statistics.interval.ms", "5000".to_owned()),
+        ("fetch.error.backoff.ms", "100".to_owned()),
+        ("fetch.queue.backoff.ms", "100".to_owned()),
+        ("queued.min.messages", "2000".to_owned()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}
+
+/// The transactional producer of a stage's instance.
+pub(crate) fn producer_config(kafka: &KafkaOptions, stage: &str, options: &StageRuntimeOptions) -> ClientConfig {
+    let mut config = base_config(kafka, &format!("atelier-{stage}-{}", options.instance_id));
+    config
+        .set("transactional.id", transactional_id(stage, &options.instance_id))
+        .set("transaction.timeout.ms", options.transaction.timeout_ms.to_string())
+        .set("message.timeout.ms", options.transaction.timeout_ms.to_string())
+        .set("linger.ms", "0")
+        // The same partition for a key as Java's clients choose.
+        .set("partitioner", "murmur2_random")
+        // The topics decide how large a record may be; the executor knows their limits.
+        .set("message.max.bytes", "100000000")
+        .set("queue.buffering.max.messages", "1000000");
+    config
+}
+
+/// The consumer group of a stage.
+pub fn group_id(stage: &str) -> String {
+    stage.to_owned()
+}
+
+pub(crate) fn transactional_id(stage: &str, instance_id: &str) -> String {
+    format!("atelier-{stage}-{instance_id}")
+}
+
+/// Puts librdkafka's own lines into the log at debug: what matters reaches the log by way of [`crate::Readiness`].
+pub(crate) fn log_client_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+            tracing::error!(target: "librdkafka", facility, "{line}");
+        }
+        RDKafkaLogLevel::Error
+        | RDKafkaLogLevel::Warning
+        | RDKafkaLogLevel::Notice
+        | RDKafkaLogLevel::Info
+        | RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{line}"),
+    }
+}
+
+/// Whether an error means that no broker can be used.
+pub(crate) fn is_outage(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL)
+}
+
+/// The consumer's callbacks.
+pub(crate) struct ConsumerEvents {
+    pub shared: Arc<Shared>,
+    pub bootstrap_servers: String,
+    pub drain_timeout: Duration,
+}
+
+impl ConsumerEvents {
+    fn stage(&self) -> &'static str {
+        self.shared.readiness.stage()
+    }
+}
+
+impl ClientContext for ConsumerEvents {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_client_line(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code().is_some_and(is_outage) {
+            let text = format!("kafka at {} cannot be reached: {reason}; is it running?", self.bootstrap_servers);
+            self.shared.readiness.lost(Dependency::Consumer, text);
+        } else {
+            tracing::debug!(stage = self.stage(), %error, reason, "kafka consumer");
+        }
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let unread: i64 = statistics
+            .topics
+            .values()
+            .flat_map(|topic| topic.partitions.values())
+            .filter(|partition| partition.fetch_state == "active" || partition.desired)
+            .map(|partition| partition.consumer_lag.max(0))
+            .sum();
+        // librdkafka counts from what it handed out; what is in flight is not done yet.
+        telemetry::lag(self.stage(), unread, self.shared.in_flight());
+    }
+}
+
+impl ConsumerContext for ConsumerEvents {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        let Rebalance::Revoke(list) = rebalance else { return };
+        let sources = sources_of(list);
+        let lost_already = consumer.assignment_lost();
+        let change = if lost_already { "lost" } else { "revoked" };
+        // What is lost belongs to somebody else: nothing of it may be committed, so there is nothing to wait for.
+        let timeout = if lost_already { Duration::ZERO } else { self.drain_timeout };
+        let drained = self.shared.drain(&sources, timeout);
+        let abandoned = self.shared.change(|tracker| tracker.revoke(&sources));
+        telemetry::rebalance(self.stage(), change);
+        tracing::info!(stage = self.stage(), partitions = sources.len(), drained, abandoned, change, "partitions given up");
+    }
+
+    fn post_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        let Rebalance::Assign(list) = rebalance else { return };
+        let sources = sources_of(list);
+        telemetry::rebalance(self.stage(), "assigned");
+        tracing::info!(stage = self.stage(), partitions = sources.len(), "partitions assigned");
+        self.shared.assigned(sources);
+        self.shared.readiness.found(Dependency::Consumer);
+    }
+}
+
+/// The producer's callbacks: remembers what could not be delivered.
+#[derive(Default)]
+pub(crate) struct ProducerEvents {
+    undelivered: std::sync::Mutex<Option<String>>,
+}
+
+impl ProducerEvents {
+    /// The first failed delivery since the last call.
+    pub fn take_undelivered(&self) -> Option<String> {
+        self.undelivered.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    }
+}
+
+impl ClientContext for ProducerEvents {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_client_line(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, reason, "kafka producer");
+    }
+}
+
+impl ProducerContext for ProducerEvents {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, message)) = result {
+            use rdkafka::Message as _;
+            let text = format!("record of {} bytes for `{}`: {error}", message.payload_len(), message.topic());
+            self.undelivered.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(text);
+        }
+    }
+}
+
+/// What a stage subscribes to.
+pub(crate) fn subscriptions(table: &atelier_schemas::TopicTable, stage: &str) -> Vec<String> {
+    let mut topics: Vec<String> = table.inputs_of(stage).iter().map(|topic| topic.name.clone()).collect();
+    topics.push(retry_topic(stage));
+    topics
+}
+
+pub(crate) fn sources_of(list: &TopicPartitionList) -> Vec<TopicPartition> {
+    list.elements()
+        .iter()
+        .map(|element| TopicPartition { topic: element.topic().into(), partition: element.partition() })
+        .collect()
+}
+
+pub(crate) fn list_of<'a>(sources: impl IntoIterator<Item = &'a TopicPartition>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for source in sources {
+        list.add_partition(&source.topic, source.partition);
+    }
+    list
+}

@@ -1,0 +1,176 @@
+//! A stage on Kafka: consumer thread → worker (batches, handles) → committer thread, with the books between them.
+//!
+//! Bounds: at most `queue_capacity` messages are taken and not committed; then the partitions are paused. Outputs and input
+//! offsets are one transaction.
+
+pub(crate) mod client;
+mod committer;
+pub(crate) mod consumer;
+pub(crate) mod producer;
+mod shared;
+mod tracker;
+mod worker;
+
+use std::{sync::Arc, thread};
+
+use atelier_schemas::{TopicTable, topics::retry_topic};
+use rdkafka::{consumer::BaseConsumer, error::KafkaError};
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+pub use client::group_id;
+
+use crate::{
+    Accounting, AnyStage, Counts, Readiness,
+    clock::SystemClock,
+    execute::Executor,
+    options::{KafkaOptions, StageRuntimeOptions},
+};
+use client::{ConsumerEvents, consumer_config, producer_config, subscriptions};
+use committer::Committer;
+use consumer::Consuming;
+use shared::Shared;
+
+/// A stage that cannot start or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// A client that librdkafka refuses to make.
+    #[error("kafka client of stage `{stage}` cannot be made: {source}; check the kafka properties of the configuration")]
+    Client {
+        /// The stage.
+        stage: &'static str,
+        /// What librdkafka says.
+        source: KafkaError,
+    },
+    /// A stage that reads nothing.
+    #[error("stage `{0}` reads no topic: add it to `to` of its input in infra/kafka/topics.toml")]
+    NoInput(&'static str),
+    /// A thread that could not be started.
+    #[error("thread of stage `{stage}` cannot be started: {source}")]
+    Thread {
+        /// The stage.
+        stage: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A thread of the runtime panicked: a defect.
+    #[error("the runtime of stage `{0}` panicked; see the log above")]
+    Panicked(&'static str),
+}
+
+/// How a stage ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// What became of its messages.
+    pub counts: Counts,
+    /// Messages in flight that were not done in time; they are redone by whoever gets their partitions.
+    pub abandoned: usize,
+}
+
+/// A stage that runs.
+pub struct RunningStage {
+    readiness: Readiness,
+    accounting: Arc<Accounting>,
+    ended: JoinHandle<Result<Drained, RuntimeError>>,
+}
+
+impl RunningStage {
+    /// Starts `stage` on the current Tokio runtime. It runs until `shutdown`, whatever happens to Kafka: while the log is
+    /// away it waits and says so in its readiness.
+    ///
+    /// # Errors
+    /// [`RuntimeError`] where the options make no client.
+    pub fn start(
+        stage: Arc<dyn AnyStage>,
+        kafka: &KafkaOptions,
+        table: &TopicTable,
+        options: &StageRuntimeOptions,
+        shutdown: CancellationToken,
+    ) -> Result<Self, RuntimeError> {
+        let name = stage.stage_name();
+        if table.inputs_of(name).is_empty() {
+            return Err(RuntimeError::NoInput(name));
+        }
+        let readiness = Readiness::new(name);
+        let shared = Shared::new(readiness.clone());
+        let events = ConsumerEvents {
+            shared: Arc::clone(&shared),
+            bootstrap_servers: kafka.bootstrap_servers.clone(),
+            drain_timeout: options.drain_timeout(),
+        };
+        let consumer: BaseConsumer<ConsumerEvents> = consumer_config(kafka, name, options)
+            .create_with_context(events)
+            .map_err(|source| RuntimeError::Client { stage: name, source })?;
+        let consumer = Arc::new(consumer);
+        let executor =
+            Arc::new(Executor::new(stage, table, options.retry.clone(), Arc::new(SystemClock), readiness.clone()));
+        let accounting = Arc::clone(executor.accounting());
+        let (taken, receiver) = mpsc::unbounded_channel();
+        let committer = Committer {
+            shared: Arc::clone(&shared),
+            consumer: Arc::clone(&consumer),
+            producer_config: producer_config(kafka, name, options),
+            transaction: options.transaction.clone(),
+        };
+        let consuming = Consuming {
+            consumer,
+            shared: Arc::clone(&shared),
+            taken,
+            topics: subscriptions(table, name),
+            retry_topic: retry_topic(name),
+            retry: options.retry.clone(),
+            queue_capacity: options.queue_capacity.max(1),
+            drain_timeout: options.drain_timeout(),
+            shutdown,
+        };
+        let worker = tokio::spawn(worker::run(executor, shared, receiver, options.max_in_flight));
+        let spawn = |role: &str, run: Box<dyn FnOnce() -> usize + Send>| {
+            thread::Builder::new()
+                .name(format!("{name}-{role}"))
+                .spawn(run)
+                .map_err(|source| RuntimeError::Thread { stage: name, source })
+        };
+        let committing = spawn("commit", Box::new(move || {
+            committer.run();
+            0
+        }))?;
+        let consuming = spawn("consume", Box::new(move || {
+            let abandoned = consuming.run().finish();
+            // Only then may the consumer be dropped, here, where its last callbacks are served.
+            if committing.join().is_err() {
+                tracing::error!(stage = name, "the committer panicked");
+            }
+            abandoned
+        }))?;
+        let books = Arc::clone(&accounting);
+        let ended = tokio::spawn(async move {
+            let joined = tokio::task::spawn_blocking(move || consuming.join()).await;
+            // The worker ends when the consumer's thread has dropped its sender.
+            let worked = worker.await;
+            match (joined, worked) {
+                (Ok(Ok(abandoned)), Ok(())) => Ok(Drained { counts: books.counts(), abandoned }),
+                _ => Err(RuntimeError::Panicked(name)),
+            }
+        });
+        Ok(Self { readiness, accounting, ended })
+    }
+
+    /// Whether it can work, and what it waits for.
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    /// What became of its messages so far.
+    pub fn counts(&self) -> Counts {
+        self.accounting.counts()
+    }
+
+    /// Waits until it has drained, after the shutdown was asked for.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Panicked`] where the runtime has a defect.
+    pub async fn ended(self) -> Result<Drained, RuntimeError> {
+        let stage = self.readiness.stage();
+        self.ended.await.unwrap_or(Err(RuntimeError::Panicked(stage)))
+    }
+}

@@ -1,0 +1,162 @@
+//! One transactional producer, and what its errors mean.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientConfig, TopicPartitionList,
+    consumer::ConsumerGroupMetadata,
+    error::{KafkaError, RDKafkaErrorCode},
+    message::{Header as KafkaHeader, OwnedHeaders},
+    producer::{BaseProducer, BaseRecord, Producer},
+};
+
+use super::client::ProducerEvents;
+use crate::record::OutRecord;
+
+/// Why a transaction did not go through.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TransactionError {
+    /// It has to be aborted; then the same producer can go on.
+    #[error("{0}")]
+    Abort(String),
+    /// The producer is of no use any more: another one with its id took over, or librdkafka lost track.
+    #[error("{0}")]
+    Fatal(String),
+    /// The stage ends; nothing more is tried.
+    #[error("given up at shutdown")]
+    GivenUp,
+}
+
+/// How long one blocking call waits before the caller looks whether the stage is to end.
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Asked before every repetition, with what it is for: whether to go on.
+pub(crate) type Patience<'a> = &'a dyn Fn(Option<&KafkaError>) -> bool;
+
+/// A transactional producer that is initialised.
+pub(crate) struct TransactionalProducer {
+    producer: BaseProducer<ProducerEvents>,
+}
+
+impl TransactionalProducer {
+    /// Creates the producer; fences its predecessors and ends their transactions.
+    ///
+    /// # Errors
+    /// What went wrong; try again with a new one.
+    pub fn connect(config: &ClientConfig, patience: Patience<'_>) -> Result<Self, TransactionError> {
+        let producer: BaseProducer<ProducerEvents> = config
+            .create_with_context(ProducerEvents::default())
+            .map_err(|error| TransactionError::Fatal(error.to_string()))?;
+        persist(patience, || producer.init_transactions(CALL_TIMEOUT))?;
+        Ok(Self { producer })
+    }
+
+    pub fn begin(&self) -> Result<(), TransactionError> {
+        self.producer.context().take_undelivered();
+        self.producer.begin_transaction().map_err(|error| unrecoverable(&error))
+    }
+
+    /// Hands a record to librdkafka; waits while its queue is full.
+    pub fn produce(&self, record: &OutRecord) -> Result<(), TransactionError> {
+        loop {
+            let mut message: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&record.topic).headers(kafka_headers(record));
+            if let Some(key) = &record.key {
+                message = message.key(key);
+            }
+            if let Some(value) = &record.value {
+                message = message.payload(value);
+            }
+            match self.producer.send(message) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                    self.producer.poll(Duration::from_millis(5));
+                }
+                Err((error, _)) => return Err(unrecoverable(&error)),
+            }
+        }
+    }
+
+    pub fn send_offsets(
+        &self,
+        offsets: &TopicPartitionList,
+        group: &ConsumerGroupMetadata,
+        patience: Patience<'_>,
+    ) -> Result<(), TransactionError> {
+        persist(patience, || self.producer.send_offsets_to_transaction(offsets, group, CALL_TIMEOUT))
+    }
+
+    /// Waits until every record is acknowledged. rdkafka's own flush polls in steps of 100 ms, which would be most of a
+    /// stage's latency.
+    pub fn flush(&self, patience: Patience<'_>) -> Result<(), TransactionError> {
+        while self.producer.in_flight_count() > 0 {
+            if !patience(None) {
+                return Err(TransactionError::GivenUp);
+            }
+            self.producer.poll(Duration::from_millis(1));
+        }
+        self.producer.context().take_undelivered().map_or(Ok(()), |text| Err(TransactionError::Abort(text)))
+    }
+
+    pub fn commit(&self, patience: Patience<'_>) -> Result<(), TransactionError> {
+        persist(patience, || self.producer.commit_transaction(CALL_TIMEOUT))
+    }
+
+    /// Flushes first: librdkafka makes a fatal error of an abort with undelivered records.
+    pub fn abort(&self, patience: Patience<'_>) -> Result<(), TransactionError> {
+        let deadline = Instant::now() + CALL_TIMEOUT;
+        while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
+            self.producer.poll(Duration::from_millis(5));
+        }
+        persist(patience, || self.producer.abort_transaction(CALL_TIMEOUT))
+    }
+}
+
+/// Repeats a call while librdkafka says that it can be repeated.
+fn persist(patience: Patience<'_>, mut call: impl FnMut() -> Result<(), KafkaError>) -> Result<(), TransactionError> {
+    loop {
+        match call() {
+            Ok(()) => return Ok(()),
+            Err(error) if !patience(Some(&error)) => {
+                tracing::debug!(%error, "given up at shutdown");
+                return Err(TransactionError::GivenUp);
+            }
+            Err(error) if is_retriable(&error) => std::thread::sleep(Duration::from_millis(20)),
+            Err(error) => return Err(unrecoverable(&error)),
+        }
+    }
+}
+
+fn is_retriable(error: &KafkaError) -> bool {
+    match error {
+        KafkaError::Transaction(inner) => inner.is_retriable() && !inner.txn_requires_abort() && !inner.is_fatal(),
+        KafkaError::Flush(code) => *code == RDKafkaErrorCode::OperationTimedOut,
+        _ => false,
+    }
+}
+
+fn unrecoverable(error: &KafkaError) -> TransactionError {
+    match error {
+        KafkaError::Transaction(inner) if inner.txn_requires_abort() && !inner.is_fatal() => {
+            TransactionError::Abort(inner.to_string())
+        }
+        KafkaError::MessageProduction(code)
+            if !matches!(code, RDKafkaErrorCode::Fatal | RDKafkaErrorCode::Fenced | RDKafkaErrorCode::State) =>
+        {
+            TransactionError::Abort(error.to_string())
+        }
+        // Whatever is neither retriable nor abortable leaves the producer in a state that only a new one ends.
+        _ => TransactionError::Fatal(error.to_string()),
+    }
+}
+
+pub(crate) fn kafka_headers(record: &OutRecord) -> OwnedHeaders {
+    record.headers.iter().fold(OwnedHeaders::new_with_capacity(record.headers.len()), |headers, header| {
+        headers.insert(KafkaHeader { key: &header.name, value: header.value.as_deref() })
+    })
+}
+
+/// What the committer needs of a group.
+pub(crate) type SharedConsumer = Arc<rdkafka::consumer::BaseConsumer<super::client::ConsumerEvents>>;
