@@ -1,0 +1,244 @@
+// The shapes that the gateway speaks: the wire form of the Rust types in schemas/src/{request,answer,events,error}.rs.
+// A test compares the closed lists here with those sources, so that they cannot drift apart unseen.
+
+export const KIND_CHOICES = ["auto", "portrait", "product", "graphic"] as const;
+export type KindChoice = (typeof KIND_CHOICES)[number];
+export type Kind = Exclude<KindChoice, "auto">;
+
+export const QUALITIES = ["high", "medium", "low"] as const;
+export type Quality = (typeof QUALITIES)[number];
+
+export const FORMATS = ["png", "webp", "jpeg", "avif"] as const;
+export type ImageFormat = (typeof FORMATS)[number];
+
+export type Crop = "none" | "subject";
+export type TaskStatus = "pending" | "processing" | "completed" | "failed" | "cancelled";
+
+export const ERROR_CODES = [
+  "invalidRequest",
+  "optionNotSupported",
+  "tooManyImages",
+  "idempotencyConflict",
+  "notFound",
+  "imageTooLarge",
+  "unsupportedFormat",
+  "undecodableImage",
+  "unsupportedMediaType",
+  "addressForbidden",
+  "fetchFailed",
+  "fetchTimedOut",
+  "modelUnavailable",
+  "inferenceFailed",
+  "encodingFailed",
+  "storageFull",
+  "dependencyUnavailable",
+  "deadlineExceeded",
+  "cancelled",
+  "internal",
+] as const;
+export type ErrorCode = (typeof ERROR_CODES)[number];
+
+export interface BlobRef {
+  key: string;
+  mediaType: string;
+  bytes: number;
+  width: number;
+  height: number;
+}
+
+export interface ImageSource {
+  url?: string;
+  name?: string;
+  size?: number;
+  blob?: BlobRef;
+}
+
+export type Background = string | { blob: BlobRef };
+
+export interface OutputOptions {
+  format?: ImageFormat;
+  background?: Background;
+  encodingQuality?: number;
+  edgeSmoothingPx?: number;
+  crop?: Crop;
+  cropMarginPx?: number;
+  channels?: "rgba" | "alpha";
+}
+
+export interface TaskOptions {
+  type?: KindChoice;
+  quality?: Quality;
+  model?: string;
+  output?: OutputOptions;
+}
+
+export interface TaskRequest {
+  images: ImageSource[];
+  options?: TaskOptions;
+}
+
+export interface ErrorBody {
+  // A newer gateway may know codes that this page does not: they are shown by the words of `internal` and the message.
+  code: ErrorCode | (string & {});
+  message: string;
+  details?: { stage?: string; reason?: string; suggestions?: string[]; pointer?: string };
+}
+
+export interface StageTiming {
+  stage: string;
+  queueMs: number;
+  processingTimeMs: number;
+}
+
+export interface ImageMetadata {
+  type: Kind;
+  confidence: number;
+  processingTime: number;
+  dimensions: { width: number; height: number };
+  bytes: number;
+  mediaType: string;
+  model: { name: string; provider: string; inferenceMs: number; processor: string };
+  stages: StageTiming[];
+}
+
+export interface ImageAnswer {
+  imageId: string;
+  index: number;
+  status: TaskStatus;
+  name?: string;
+  originalUrl: string;
+  resultUrl?: string;
+  thumbnailUrl?: string;
+  alphaUrl?: string;
+  metadata?: ImageMetadata;
+  error?: ErrorBody;
+}
+
+export interface TaskSummary {
+  totalImages: number;
+  successCount: number;
+  failureCount: number;
+  totalProcessingTime: number;
+}
+
+export interface TaskAnswer {
+  taskId: string;
+  status: TaskStatus;
+  submittedAt: string;
+  endedAt?: string;
+  options: TaskOptions;
+  results: ImageAnswer[];
+  summary: TaskSummary;
+  error?: ErrorBody;
+}
+
+export interface TaskPage {
+  tasks: TaskAnswer[];
+  nextCursor?: string;
+}
+
+export interface StageState {
+  name: string;
+  inputTopics: string[];
+  queued: number;
+  inRetry: number;
+  deadLetters: number;
+  processedTotal: number;
+  perSecond: number;
+  p50Ms?: number | null;
+  p95Ms?: number | null;
+}
+
+export interface PipelineState {
+  at: string;
+  stages: StageState[];
+  tasksOpen: number;
+}
+
+export interface DeadLetter {
+  stage: string;
+  topic: string;
+  partition: number;
+  offset: number;
+  time: string;
+  code?: string | null;
+  reason?: string | null;
+  message?: string | null;
+  eventId?: string | null;
+  eventType?: string | null;
+  taskId?: string | null;
+  imageId?: string | null;
+  attempt?: number | null;
+  // How often the message had been replayed when it was given up.
+  replay?: number | null;
+}
+
+export interface Measurement {
+  name: string;
+  count?: number;
+  medianMs?: number | null;
+  p95Ms?: number | null;
+}
+
+export interface Measurements {
+  models: Measurement[];
+  stages: Measurement[];
+}
+
+export interface Capabilities {
+  version: string;
+  maxUploadBytes: number;
+  maxImagesPerTask: number;
+  formats: ImageFormat[];
+  qualities: { name: Quality; model: string }[];
+  kinds: KindChoice[];
+  kafka?: { bootstrapServers: string };
+}
+
+// One event of the stream: `id` is its place on the topic, `eventId` its CloudEvents id.
+export interface LiveEvent {
+  eventId: string;
+  type: string;
+  time: string;
+  data: unknown;
+}
+
+export interface StageCompletedData extends StageTiming {
+  taskId: string;
+  imageId?: string;
+}
+
+export interface StageFailedData {
+  taskId: string;
+  imageId?: string;
+  stage: string;
+  error: ErrorBody;
+}
+
+export interface ImageResultData {
+  metadata: ImageMetadata;
+}
+
+export interface ImageEndedData {
+  taskId: string;
+  imageId: string;
+  index: number;
+  status: TaskStatus;
+  result?: ImageResultData;
+  error?: ErrorBody;
+}
+
+export interface ImageRepairedData {
+  taskId: string;
+  imageId: string;
+  index: number;
+  result: ImageResultData;
+  summary: TaskSummary;
+}
+
+export interface TaskEndedData {
+  taskId: string;
+  status: TaskStatus;
+  summary: TaskSummary;
+  error?: ErrorBody;
+}

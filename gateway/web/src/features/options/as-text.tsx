@@ -1,0 +1,29 @@
+// The same choice for those who work without the page: a curl line and an event, ready to copy.
+import { useQuery } from "@tanstack/react-query";
+import { capabilitiesQuery } from "../../api/queries";
+import { type Choice, curlLine, kcatPublishLine } from "../../api/request-options";
+import { useI18n } from "../../i18n";
+import { CopyBlock } from "../../ui/copy";
+
+export function AsText({ choice }: { choice: Choice }) {
+  const { t } = useI18n();
+  const { data: capabilities } = useQuery(capabilitiesQuery);
+  const brokers = capabilities?.kafka?.bootstrapServers;
+  return (
+    <section className="flex flex-col gap-3">
+      <h3 className="edge-print">{t("options.asText")}</h3>
+      <div>
+        <p className="mb-1 text-[0.8rem] text-soft">{t("options.asCurl")}</p>
+        <CopyBlock label={t("options.asCurl")} text={curlLine(choice, location.origin)} />
+      </div>
+      {brokers && (
+        <div>
+          <p className="mb-1 text-[0.8rem] text-soft">
+            {t("options.asEvent")}: {t("options.asEvent.help")}
+          </p>
+          <CopyBlock label={t("options.asEvent")} text={kcatPublishLine(choice, brokers)} />
+        </div>
+      )}
+    </section>
+  );
+}

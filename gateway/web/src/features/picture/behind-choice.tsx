@@ -1,0 +1,61 @@
+// What lies behind the cut-out while one looks at it. It changes nothing in the file.
+import { useRef } from "react";
+import { useI18n } from "../../i18n";
+import { Segmented } from "../../ui/segmented";
+
+export type BehindKind = "checker" | "white" | "black" | "color" | "image";
+
+interface Props {
+  kind: BehindKind;
+  color: string;
+  onChange: (kind: BehindKind) => void;
+  onColor: (color: string) => void;
+  onImage: (file: File) => void;
+}
+
+export function BehindChoice({ kind, color, onChange, onColor, onImage }: Props) {
+  const { t } = useI18n();
+  const file = useRef<HTMLInputElement>(null);
+  return (
+    <div className="flex flex-wrap items-center gap-2">
+      <div className="min-w-0 flex-1">
+        <Segmented
+          legend={t("picture.behind")}
+          value={kind}
+          columns={3}
+          onChange={(next) => (next === "image" ? file.current?.click() : onChange(next))}
+          segments={[
+            { value: "checker", label: t("picture.behind.checker"), swatch: "checker" },
+            { value: "white", label: t("picture.behind.white"), swatch: "#fff" },
+            { value: "black", label: t("picture.behind.black"), swatch: "#000" },
+            { value: "color", label: t("picture.behind.color"), swatch: color },
+            { value: "image", label: t("picture.behind.image") },
+          ]}
+        />
+        {kind === "color" && (
+          <label className="mt-2 flex items-center gap-2 text-soft">
+            <input
+              type="color"
+              value={color}
+              onChange={(event) => onColor(event.target.value)}
+              className="h-9 w-14 cursor-pointer rounded-[5px] border border-edge bg-paper p-1"
+            />
+            {t("options.background.colorPick")}
+          </label>
+        )}
+        <input
+          ref={file}
+          type="file"
+          accept="image/*"
+          hidden
+          aria-label={t("picture.behind.pickImage")}
+          onChange={(event) => {
+            const chosen = event.target.files?.[0];
+            if (chosen) onImage(chosen);
+            event.target.value = "";
+          }}
+        />
+      </div>
+    </div>
+  );
+}

@@ -1,0 +1,63 @@
+// The whole window takes what is dropped or pasted. While something is held over it, it says so.
+import { useEffect, useState } from "react";
+import { useI18n } from "../../i18n";
+import { readTransfer } from "./files";
+
+interface Props {
+  onFiles: (files: File[]) => void;
+  onAddresses: (addresses: string[]) => void;
+}
+
+const isField = (target: EventTarget | null) =>
+  target instanceof HTMLElement && (target.matches("input, textarea, select") || target.isContentEditable);
+
+export function DropArea({ onFiles, onAddresses }: Props) {
+  const { t } = useI18n();
+  const [isOver, setIsOver] = useState(false);
+
+  useEffect(() => {
+    const take = async (transfer: DataTransfer) => {
+      const { files, addresses } = await readTransfer(transfer);
+      if (files.length > 0) onFiles(files);
+      if (addresses.length > 0) onAddresses(addresses);
+    };
+    const carriesSomething = (event: DragEvent) =>
+      event.dataTransfer?.types.some((type) => type === "Files" || type === "text/uri-list") ?? false;
+    const onDragOver = (event: DragEvent) => {
+      if (!carriesSomething(event)) return;
+      event.preventDefault();
+      setIsOver(true);
+    };
+    // Leaving an element for its child is no leaving of the window: only there is nothing related.
+    const onDragLeave = (event: DragEvent) => {
+      if (!event.relatedTarget) setIsOver(false);
+    };
+    const onDrop = (event: DragEvent) => {
+      setIsOver(false);
+      if (!event.dataTransfer || !carriesSomething(event)) return;
+      event.preventDefault();
+      void take(event.dataTransfer);
+    };
+    const onPaste = (event: ClipboardEvent) => {
+      if (!event.clipboardData || isField(event.target)) return;
+      void take(event.clipboardData);
+    };
+    window.addEventListener("dragover", onDragOver);
+    window.addEventListener("dragleave", onDragLeave);
+    window.addEventListener("drop", onDrop);
+    window.addEventListener("paste", onPaste);
+    return () => {
+      window.removeEventListener("dragover", onDragOver);
+      window.removeEventListener("dragleave", onDragLeave);
+      window.removeEventListener("drop", onDrop);
+      window.removeEventListener("paste", onPaste);
+    };
+  }, [onFiles, onAddresses]);
+
+  if (!isOver) return null;
+  return (
+    <div className="pointer-events-none fixed inset-3 z-30 grid place-items-center rounded-xl border-2 border-dashed border-pencil bg-glow/85">
+      <p className="text-2xl font-semibold tracking-tight">{t("table.drop.here")}</p>
+    </div>
+  );
+}

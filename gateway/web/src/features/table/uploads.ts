@@ -1,0 +1,159 @@
+// What was laid down and is not a task yet. Each batch keeps one idempotency key for all of its attempts, so that an
+// attempt whose answer was lost makes no second task.
+import { useSyncExternalStore } from "react";
+import { type ApiError, api, asApiError, uploadFiles } from "../../api/client";
+import { onConnected } from "../../api/live-store";
+import { pictureKey } from "../../api/selection";
+import type { ImageSource, TaskAnswer, TaskOptions } from "../../api/types";
+import { splitIntoBatches } from "./files";
+import { makePreview, renamePreview } from "./previews";
+
+export interface UploadItem {
+  key: string;
+  name: string;
+  bytes: number;
+}
+
+export interface Upload {
+  id: string;
+  idempotencyKey: string;
+  items: UploadItem[];
+  files: File[];
+  /** Instead of files: pictures that the server fetches or has already. */
+  sources: ImageSource[];
+  options: TaskOptions;
+  state: "queued" | "sending" | "waiting" | "failed";
+  sentBytes: number;
+  totalBytes: number;
+  attempts: number;
+  retryAtMs: number | undefined;
+  error: ApiError | undefined;
+}
+
+const SENT_AT_ONCE = 2;
+const FIRST_PAUSE_MS = 1_000;
+const LONGEST_PAUSE_MS = 15_000;
+
+let uploads: Upload[] = [];
+const listeners = new Set<() => void>();
+const acceptedListeners = new Set<(task: TaskAnswer) => void>();
+const timers = new Map<string, ReturnType<typeof setTimeout>>();
+
+function set(next: Upload[]): void {
+  uploads = next;
+  for (const listener of listeners) listener();
+}
+
+function change(id: string, values: Partial<Upload>): void {
+  set(uploads.map((upload) => (upload.id === id ? { ...upload, ...values } : upload)));
+}
+
+export function useUploads(): Upload[] {
+  return useSyncExternalStore(
+    (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    () => uploads,
+  );
+}
+
+export function onAccepted(listener: (task: TaskAnswer) => void): () => void {
+  acceptedListeners.add(listener);
+  return () => acceptedListeners.delete(listener);
+}
+
+function newUpload(options: TaskOptions, files: File[], sources: ImageSource[]): Upload {
+  const id = crypto.randomUUID();
+  const named =
+    files.length > 0 ? files : sources.map((source) => ({ name: source.name ?? source.url ?? "", size: 0 }));
+  const items = named.map((file, index) => ({ key: `${id}:${index}`, name: file.name, bytes: file.size }));
+  return {
+    id,
+    idempotencyKey: crypto.randomUUID(),
+    items,
+    files,
+    sources,
+    options,
+    state: "queued",
+    sentBytes: 0,
+    totalBytes: items.reduce((sum, item) => sum + item.bytes, 0),
+    attempts: 0,
+    retryAtMs: undefined,
+    error: undefined,
+  };
+}
+
+/** Queues files for sending; answers those that are too large to be sent at all. */
+export function layDownFiles(files: File[], options: TaskOptions, limits: { bytes: number; images: number }): File[] {
+  const { batches, tooLarge } = splitIntoBatches(files, limits.bytes, Math.min(24, limits.images));
+  const added = batches.map((batch) => newUpload(options, batch.files, []));
+  for (const upload of added) {
+    upload.files.forEach((file, index) => {
+      const item = upload.items[index];
+      if (item) makePreview(item.key, file);
+    });
+  }
+  set([...uploads, ...added]);
+  pump();
+  return tooLarge;
+}
+
+export function layDownSources(sources: ImageSource[], options: TaskOptions): void {
+  set([...uploads, newUpload(options, [], sources)]);
+  pump();
+}
+
+export function retryUpload(id: string): void {
+  clearTimeout(timers.get(id));
+  change(id, { state: "queued", retryAtMs: undefined });
+  pump();
+}
+
+export function discardUpload(id: string): void {
+  clearTimeout(timers.get(id));
+  set(uploads.filter((upload) => upload.id !== id));
+}
+
+function pump(): void {
+  const sending = uploads.filter((upload) => upload.state === "sending").length;
+  for (const upload of uploads.filter(({ state }) => state === "queued").slice(0, SENT_AT_ONCE - sending)) {
+    void send(upload);
+  }
+}
+
+async function send(upload: Upload): Promise<void> {
+  const attempts = upload.attempts + 1;
+  change(upload.id, { state: "sending", attempts, sentBytes: 0, error: undefined });
+  try {
+    const task = await (upload.files.length > 0
+      ? uploadFiles(upload.files, upload.options, upload.idempotencyKey, (sentBytes, totalBytes) =>
+          change(upload.id, { sentBytes, totalBytes }),
+        ).done
+      : api.submit({ images: upload.sources, options: upload.options }, upload.idempotencyKey));
+    upload.items.forEach((item, index) => {
+      renamePreview(item.key, pictureKey(task.taskId, index));
+    });
+    for (const listener of acceptedListeners) listener(task);
+    set(uploads.filter(({ id }) => id !== upload.id));
+  } catch (thrown) {
+    const error = asApiError(thrown);
+    if (error.isTransient) waitAndRetry(upload.id, attempts, error);
+    else change(upload.id, { state: "failed", error });
+  }
+  pump();
+}
+
+function waitAndRetry(id: string, attempts: number, error: ApiError): void {
+  const pauseMs = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (attempts - 1));
+  change(id, { state: "waiting", error, retryAtMs: Date.now() + pauseMs });
+  timers.set(
+    id,
+    setTimeout(() => retryUpload(id), pauseMs),
+  );
+}
+
+// The server is back: nothing needs to wait for its turn any longer.
+onConnected(() => {
+  for (const upload of uploads) if (upload.state === "waiting") retryUpload(upload.id);
+});

@@ -1,0 +1,66 @@
+// One of a few: radio buttons of the browser, dressed as one bar. Arrow keys and screen readers know them.
+import { useId } from "react";
+
+export interface Segment<T extends string> {
+  value: T;
+  label: string;
+  note?: string | undefined;
+  swatch?: string | undefined;
+}
+
+interface Props<T extends string> {
+  legend: string;
+  value: T;
+  segments: Segment<T>[];
+  onChange: (value: T) => void;
+  /** The legend is read out but not seen, where the surroundings say it already. */
+  hideLegend?: boolean;
+  columns?: number;
+}
+
+export function Segmented<T extends string>({
+  legend,
+  value,
+  segments,
+  onChange,
+  hideLegend = false,
+  columns,
+}: Props<T>) {
+  const name = useId();
+  return (
+    <fieldset className="min-w-0">
+      <legend className={hideLegend ? "sr-only" : "edge-print mb-1.5"}>{legend}</legend>
+      <div
+        className="grid auto-cols-fr gap-px overflow-hidden rounded-[5px] border border-edge bg-rule"
+        style={columns ? { gridTemplateColumns: `repeat(${columns}, minmax(0, 1fr))` } : { gridAutoFlow: "column" }}
+      >
+        {segments.map((segment) => (
+          <label
+            key={segment.value}
+            className="relative flex min-h-[2.2rem] items-center justify-center gap-1.5 bg-paper px-2 py-1 text-center leading-tight text-soft transition-colors hover:text-ink has-checked:bg-ink has-checked:text-table has-focus-visible:z-10 has-focus-visible:outline-2 has-focus-visible:outline-offset-[-4px] has-focus-visible:outline-pencil"
+          >
+            <input
+              type="radio"
+              name={name}
+              value={segment.value}
+              checked={segment.value === value}
+              onChange={() => onChange(segment.value)}
+              className="absolute inset-0 size-full cursor-pointer appearance-none opacity-0"
+            />
+            {segment.swatch && (
+              <span
+                aria-hidden="true"
+                className={`size-3.5 shrink-0 rounded-full border border-edge ${segment.swatch === "checker" ? "checker" : ""}`}
+                style={segment.swatch === "checker" ? { backgroundSize: "7px 7px" } : { background: segment.swatch }}
+              />
+            )}
+            <span>
+              {segment.label}
+              {segment.note && <span className="block text-[0.7rem] opacity-80">{segment.note}</span>}
+            </span>
+          </label>
+        ))}
+      </div>
+    </fieldset>
+  );
+}

@@ -1,0 +1,37 @@
+// A dialog at the edge of the window: from the right where there is room, from below on a phone. React Aria keeps the
+// focus inside, closes on Escape and gives the focus back.
+import type { ReactNode } from "react";
+import { Dialog, Heading, Modal, ModalOverlay } from "react-aria-components";
+import { useI18n } from "../i18n";
+import { IconButton } from "./button";
+
+interface Props {
+  title: string;
+  isOpen: boolean;
+  onClose: () => void;
+  children: ReactNode;
+}
+
+export function EdgeSheet({ title, isOpen, onClose, children }: Props) {
+  const { t } = useI18n();
+  return (
+    <ModalOverlay
+      isOpen={isOpen}
+      onOpenChange={(open) => !open && onClose()}
+      isDismissable
+      className="fixed inset-0 z-40 flex items-end bg-black/40 sm:items-stretch sm:justify-end"
+    >
+      <Modal className="max-h-[92dvh] w-full overflow-y-auto overscroll-contain rounded-t-xl bg-glow shadow-(--lift) sm:max-h-none sm:w-[min(34rem,92vw)] sm:rounded-none">
+        <Dialog className="p-5 outline-none sm:p-7">
+          <div className="mb-4 flex items-start justify-between gap-4">
+            <Heading slot="title" className="text-xl font-semibold tracking-tight">
+              {title}
+            </Heading>
+            <IconButton label={t("common.close")} icon="close" onClick={onClose} className="-mt-1" />
+          </div>
+          {children}
+        </Dialog>
+      </Modal>
+    </ModalOverlay>
+  );
+}
