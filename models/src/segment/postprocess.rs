@@ -1,0 +1,97 @@
+//! The network's output to a matte: stretched, cut to bytes, resized by Lanczos.
+
+use fast_image_resize::{
+    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
+    images::{Image, ImageRef},
+};
+use ndarray::{ArrayD, Axis, Slice};
+
+use super::{Mask, SegmentError};
+use crate::catalogue::Normalization;
+
+/// The first picture of the output as bytes, at the network's size; `None` where it is no matte.
+pub(super) fn to_bytes(output: &ArrayD<f32>, normalization: Normalization) -> Option<Mask> {
+    let output = output.view().into_dimensionality::<ndarray::Ix4>().ok()?;
+    let picture = output.index_axis(Axis(0), 0);
+    let first = picture.index_axis(Axis(0), 0);
+    let (height, width) = first.dim();
+    let alpha = match normalization {
+        Normalization::MinMax => stretch(first.iter().copied()),
+        Normalization::SigmoidMinMax => stretch(first.iter().map(|value| 1.0 / (1.0 + (-value).exp()))),
+        Normalization::ClassNotZero => {
+            let others = picture.slice_axis(Axis(0), Slice::from(1..));
+            let likeliest_other = others.fold_axis(Axis(0), f32::NEG_INFINITY, |largest, value| largest.max(*value));
+            let is_other = |(first, other): (&f32, &f32)| if other > first { 255 } else { 0 };
+            first.iter().zip(&likeliest_other).map(is_other).collect()
+        }
+        Normalization::None => return None,
+    };
+    Some(Mask { width: u32::try_from(width).ok()?, height: u32::try_from(height).ok()?, alpha })
+}
+
+/// Stretches to 0 to 255 and cuts the fraction off. An output that is the same everywhere holds nothing: all background.
+fn stretch(values: impl Iterator<Item = f32> + Clone) -> Vec<u8> {
+    let (least, largest) = values
+        .clone()
+        .fold((f32::INFINITY, f32::NEG_INFINITY), |(least, largest), value| (least.min(value), largest.max(value)));
+    let range = largest - least;
+    if range > 0.0 {
+        values.map(|value| ((value - least) / range * 255.0) as u8).collect()
+    } else {
+        values.map(|_| 0).collect()
+    }
+}
+
+/// The matte at the picture's size.
+pub(super) fn resize(mask: Mask, width: u32, height: u32) -> Result<Mask, SegmentError> {
+    if (mask.width, mask.height) == (width, height) {
+        return Ok(mask);
+    }
+    let failed = |reason: String| SegmentError::Resize { width, height, reason };
+    let source = ImageRef::new(mask.width, mask.height, &mask.alpha, PixelType::U8).map_err(|error| failed(error.to_string()))?;
+    let mut target = Image::new(width, height, PixelType::U8);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3));
+    Resizer::new().resize(&source, &mut target, &options).map_err(|error| failed(error.to_string()))?;
+    Ok(Mask { width, height, alpha: target.into_vec() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn output(shape: [usize; 4], values: &[f32]) -> ArrayD<f32> {
+        ArrayD::from_shape_vec(shape.to_vec(), values.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn outputs_are_stretched_and_cut() {
+        let mask = to_bytes(&output([1, 1, 1, 3], &[-1.0, 0.0, 3.0]), Normalization::MinMax).unwrap();
+        assert_eq!(mask, Mask { width: 3, height: 1, alpha: vec![0, 63, 255] });
+        let mask = to_bytes(&output([1, 1, 1, 3], &[-9.0, 0.0, 9.0]), Normalization::SigmoidMinMax).unwrap();
+        assert_eq!(mask.alpha, [0, 127, 255]);
+    }
+
+    #[test]
+    fn an_output_that_is_the_same_everywhere_is_background() {
+        assert_eq!(to_bytes(&output([1, 1, 1, 2], &[0.7, 0.7]), Normalization::MinMax).unwrap().alpha, [0, 0]);
+        let not_a_number = to_bytes(&output([1, 1, 1, 2], &[f32::NAN, f32::NAN]), Normalization::MinMax).unwrap();
+        assert_eq!(not_a_number.alpha, [0, 0]);
+    }
+
+    #[test]
+    fn classes_other_than_the_first_are_foreground() {
+        let two_classes = output([1, 3, 1, 2], &[0.9, 0.1, 0.0, 0.2, 0.1, 0.7]);
+        assert_eq!(to_bytes(&two_classes, Normalization::ClassNotZero).unwrap().alpha, [0, 255]);
+    }
+
+    #[test]
+    fn what_is_no_matte_is_told() {
+        assert!(to_bytes(&ArrayD::zeros(vec![1, 1000]), Normalization::MinMax).is_none());
+    }
+
+    #[test]
+    fn a_matte_comes_at_the_asked_size() {
+        let flat = Mask { width: 2, height: 2, alpha: vec![255; 4] };
+        assert_eq!(resize(flat, 5, 3).unwrap(), Mask { width: 5, height: 3, alpha: vec![255; 15] });
+    }
+}

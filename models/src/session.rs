@@ -1,0 +1,278 @@
+//! A network ready to run: opened only if its inputs and outputs are those of its catalogue row.
+
+use std::{
+    fmt,
+    path::Path,
+    str::FromStr,
+    time::{Duration, Instant},
+};
+
+use ndarray::{ArrayD, ArrayViewD};
+use ort::{
+    session::{
+        OutputSelector, RunOptions, Session as OrtSession, SessionInputValue,
+        builder::{GraphOptimizationLevel, SessionBuilder},
+    },
+    value::{Outlet, TensorElementType, TensorRef, ValueType},
+};
+use parking_lot::Mutex;
+
+use crate::{
+    LoadError, Model, ModelStore, Runtime, State,
+    catalogue::{Element, Input},
+};
+
+/// What runs a network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Provider {
+    /// The processor, by ONNX Runtime's own kernels.
+    #[default]
+    Cpu,
+}
+
+impl Provider {
+    /// The name in options and events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+        }
+    }
+}
+
+impl fmt::Display for Provider {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Provider {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "cpu" => Ok(Self::Cpu),
+            other => Err(format!("there is no execution provider `{other}` in this build; there is: cpu")),
+        }
+    }
+}
+
+/// How to run a network.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SessionOptions {
+    /// Threads that work on one run; `None` is one per core.
+    pub intra_threads: Option<usize>,
+    /// What runs it.
+    pub provider: Provider,
+}
+
+/// A network ready to run. Runs of one session follow each other; sessions run side by side.
+pub struct Session {
+    name: String,
+    provider: Provider,
+    input_name: String,
+    output_names: Vec<String>,
+    inner: Mutex<OrtSession>,
+}
+
+/// What a run gave.
+#[derive(Clone, Debug)]
+pub struct Inference {
+    /// The catalogue row's outputs, in its order.
+    pub outputs: Vec<ArrayD<f32>>,
+    /// The network's own time.
+    pub elapsed: Duration,
+}
+
+/// A run failed.
+#[derive(Debug, thiserror::Error)]
+#[error("model `{model}` failed: {reason}")]
+pub struct RunError {
+    /// Which model.
+    pub model: String,
+    /// What ONNX Runtime said.
+    pub reason: String,
+}
+
+impl Session {
+    /// Opens a model by its catalogue name. Blocking: large networks take seconds.
+    ///
+    /// # Errors
+    /// No such model, its file is missing or is not the network that the row describes.
+    pub fn open(runtime: &Runtime, store: &ModelStore, name: &str, options: &SessionOptions) -> Result<Self, LoadError> {
+        let model = store.catalogue().find(name).ok_or_else(|| LoadError::UnknownModel {
+            name: name.to_owned(),
+            known: store.catalogue().models().iter().map(|model| model.name.as_str()).collect::<Vec<_>>().join(", "),
+        })?;
+        let path = store.path(model);
+        let fix = store.fix(model);
+        if store.state(model) == State::Missing {
+            return Err(LoadError::Missing { name: model.name.clone(), fix });
+        }
+        let inner = commit(runtime, &path, options).map_err(|error| LoadError::Unloadable {
+            name: model.name.clone(),
+            path: path.clone(),
+            reason: first_line(&error.to_string()),
+            fix: fix.clone(),
+        })?;
+        let (input_name, output_names) = check(model, &inner).map_err(|mismatch| LoadError::WrongFile {
+            name: model.name.clone(),
+            path,
+            expected: mismatch.expected,
+            found: mismatch.found,
+            fix,
+        })?;
+        Ok(Self { name: model.name.clone(), provider: options.provider, input_name, output_names, inner: Mutex::new(inner) })
+    }
+
+    /// The catalogue name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What runs it.
+    pub fn provider(&self) -> Provider {
+        self.provider
+    }
+
+    /// Runs the network on floating-point numbers. Blocking.
+    ///
+    /// # Errors
+    /// The tensor does not fit, or ONNX Runtime failed.
+    pub fn run(&self, input: ArrayViewD<'_, f32>) -> Result<Inference, RunError> {
+        let tensor = TensorRef::from_array_view(input).map_err(|error| self.failed(&error))?;
+        self.run_value(tensor.into())
+    }
+
+    /// Runs the network on bytes. Blocking.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_bytes(&self, input: ArrayViewD<'_, u8>) -> Result<Inference, RunError> {
+        let tensor = TensorRef::from_array_view(input).map_err(|error| self.failed(&error))?;
+        self.run_value(tensor.into())
+    }
+
+    fn run_value(&self, value: SessionInputValue<'_>) -> Result<Inference, RunError> {
+        // Only what the row names is fetched: IS-Net has eleven more outputs, most of them larger than the matte.
+        let selector = self.output_names.iter().fold(OutputSelector::no_default(), |selector, name| selector.with(name));
+        let options = RunOptions::new().map_err(|error| self.failed(&error))?.with_outputs(selector);
+        let mut session = self.inner.lock();
+        let started = Instant::now();
+        let outputs = session
+            .run_with_options(ort::inputs![self.input_name.as_str() => value], &options)
+            .map_err(|error| self.failed(&error))?;
+        let elapsed = started.elapsed();
+        let take = |name: &String| {
+            let view = outputs[name.as_str()].try_extract_array::<f32>().map_err(|error| self.failed(&error))?;
+            Ok(view.to_owned())
+        };
+        let outputs = self.output_names.iter().map(take).collect::<Result<_, RunError>>()?;
+        Ok(Inference { outputs, elapsed })
+    }
+
+    fn failed(&self, error: &ort::Error) -> RunError {
+        RunError { model: self.name.clone(), reason: first_line(&error.to_string()) }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Session").field("name", &self.name).field("provider", &self.provider).finish_non_exhaustive()
+    }
+}
+
+fn commit(runtime: &Runtime, path: &Path, options: &SessionOptions) -> ort::Result<OrtSession> {
+    let mut builder: SessionBuilder = OrtSession::builder(runtime.environment())?
+        .with_optimization_level(GraphOptimizationLevel::Level3)?
+        .with_log_level(ort::logging::LogLevel::Error)?
+        .with_deterministic_compute(true)?;
+    if let Some(threads) = options.intra_threads {
+        builder = builder.with_intra_threads(threads)?;
+    }
+    match options.provider {
+        Provider::Cpu => builder.commit_from_file(path),
+    }
+}
+
+/// ONNX Runtime's messages run over several lines; the first says what is wrong.
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().chars().take(400).collect()
+}
+
+struct Mismatch {
+    expected: String,
+    found: String,
+}
+
+/// Compares a file's inputs and outputs with its row; answers with the names to use.
+fn check(model: &Model, session: &OrtSession) -> Result<(String, Vec<String>), Mismatch> {
+    let mut input_name = String::new();
+    if let Some(Input { name, element, shape, .. }) = &model.input {
+        let wanted = match element {
+            Element::F32 => TensorElementType::Float32,
+            Element::U8 => TensorElementType::Uint8,
+        };
+        input_name = find(session.inputs(), "input", name.as_deref(), wanted, shape)?;
+    }
+    let find_output = |output: &crate::catalogue::Output| {
+        find(session.outputs(), "output", output.name.as_deref(), TensorElementType::Float32, &output.shape)
+    };
+    let output_names = model.outputs.iter().map(find_output).collect::<Result<_, _>>()?;
+    Ok((input_name, output_names))
+}
+
+fn find(
+    outlets: &[Outlet],
+    role: &str,
+    name: Option<&str>,
+    element: TensorElementType,
+    shape: &[i64],
+) -> Result<String, Mismatch> {
+    let expected = format!("{role} {}{element:?}{shape:?}", name.map(|name| format!("`{name}` ")).unwrap_or_default());
+    let outlet = match name {
+        Some(name) => outlets.iter().find(|outlet| outlet.name() == name),
+        None => outlets.first(),
+    };
+    let Some(outlet) = outlet else {
+        let names: Vec<_> = outlets.iter().map(describe).collect();
+        return Err(Mismatch { expected, found: format!("{role}s {}", names.join(", ")) });
+    };
+    let fits = match outlet.dtype() {
+        ValueType::Tensor { ty, shape: found, .. } => *ty == element && shape_fits(shape, found),
+        _ => false,
+    };
+    if fits { Ok(outlet.name().to_owned()) } else { Err(Mismatch { expected, found: describe(outlet) }) }
+}
+
+/// -1 on either side is any.
+fn shape_fits(expected: &[i64], found: &[i64]) -> bool {
+    expected.len() == found.len()
+        && expected.iter().zip(found).all(|(expected, found)| *expected == -1 || *found == -1 || expected == found)
+}
+
+fn describe(outlet: &Outlet) -> String {
+    match outlet.dtype() {
+        ValueType::Tensor { ty, shape, .. } => format!("`{}` {ty:?}{:?}", outlet.name(), &shape[..]),
+        _ => format!("`{}`, no tensor", outlet.name()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_dimension_fits_where_either_side_leaves_it_open() {
+        assert!(shape_fits(&[-1, 3, 320, 320], &[1, 3, 320, 320]));
+        assert!(shape_fits(&[1, 3, 320, 320], &[-1, 3, 320, 320]));
+        assert!(!shape_fits(&[1, 3, 320, 320], &[1, 3, 640, 640]));
+        assert!(!shape_fits(&[1, 3, 320], &[1, 3, 320, 320]));
+    }
+
+    #[test]
+    fn an_unknown_provider_is_refused() {
+        assert_eq!("cpu".parse(), Ok(Provider::Cpu));
+        assert!("cuda".parse::<Provider>().unwrap_err().contains("`cuda`"));
+    }
+}

@@ -1,0 +1,148 @@
+//! The real networks: opened, run, and refused where the file is another. They need `atelier models pull` first.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+
+use atelier_models::{LoadError, ModelStore, Picture, Runtime, Segmenter, Session, SessionOptions};
+
+/// The shared models folder with the library loaded.
+fn pulled() -> (ModelStore, Runtime) {
+    let store = ModelStore::open(None).unwrap();
+    let runtime = Runtime::load(&store).unwrap_or_else(|error| panic!("{error}"));
+    (store, runtime)
+}
+
+/// A folder in which `name`'s file is a copy of `file`.
+fn folder_with(name: &str, file: &Path) -> (tempfile::TempDir, ModelStore) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = ModelStore::open(Some(folder.path().to_owned())).unwrap();
+    std::fs::copy(file, store.path(store.catalogue().find(name).unwrap())).unwrap();
+    (folder, store)
+}
+
+fn open_error(runtime: &Runtime, store: &ModelStore, name: &str) -> LoadError {
+    Session::open(runtime, store, name, &SessionOptions::default()).unwrap_err()
+}
+
+#[test]
+fn every_model_that_packages_have_opens_as_its_row_says() {
+    let (store, runtime) = pulled();
+    for name in ["yunet", "efficientnet_lite0", "efficientdet_lite0", "pose_landmarks33", "u2netp", "u2net", "isnet-general-use"] {
+        let session = Session::open(&runtime, &store, name, &SessionOptions::default());
+        assert_eq!(session.unwrap_or_else(|error| panic!("{error}")).name(), name);
+    }
+}
+
+#[test]
+fn another_network_is_refused_with_expected_and_found() {
+    let (pulled, runtime) = pulled();
+    let yunet = pulled.path(pulled.catalogue().find("yunet").unwrap());
+    let (_folder, store) = folder_with("u2netp", &yunet);
+    let error = open_error(&runtime, &store, "u2netp");
+    let LoadError::WrongFile { expected, found, .. } = &error else { panic!("{error}") };
+    assert_eq!(expected, "input `input.1` Float32[1, 3, 320, 320]");
+    assert_eq!(found, "inputs `input` Float32[1, 3, 640, 640]");
+
+    let (_folder, store) = folder_with("isnet-general-use", &yunet);
+    let error = open_error(&runtime, &store, "isnet-general-use");
+    let LoadError::WrongFile { expected, found, .. } = &error else { panic!("{error}") };
+    assert_eq!(expected, "input Float32[-1, 3, 1024, 1024]");
+    assert_eq!(found, "`input` Float32[1, 3, 640, 640]");
+}
+
+#[test]
+fn a_file_that_is_no_network_is_refused() {
+    let (pulled, runtime) = pulled();
+    let u2netp = std::fs::read(pulled.path(pulled.catalogue().find("u2netp").unwrap())).unwrap();
+    for bytes in [&b"not a network"[..], &[], &u2netp[..u2netp.len() / 2]] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        let (_folder, store) = folder_with("u2netp", file.path());
+        let error = open_error(&runtime, &store, "u2netp");
+        assert!(matches!(error, LoadError::Unloadable { .. } | LoadError::WrongFile { .. }), "{error}");
+        assert!(error.to_string().contains("atelier models pull u2netp"), "{error}");
+    }
+}
+
+#[test]
+fn a_missing_model_names_the_command() {
+    let (_, runtime) = pulled();
+    let folder = tempfile::tempdir().unwrap();
+    let store = ModelStore::open(Some(folder.path().to_owned())).unwrap();
+    let message = open_error(&runtime, &store, "u2net").to_string();
+    assert_eq!(message, "model `u2net` is not there: run `atelier models pull u2net`");
+    let message = Runtime::load(&store).unwrap_err().to_string();
+    assert_eq!(message, "model `onnxruntime` is not there: run `atelier models pull onnxruntime`");
+}
+
+#[test]
+fn a_model_that_makes_no_matte_is_refused_as_segmenter() {
+    let (store, runtime) = pulled();
+    let open = |name| Segmenter::open(&runtime, &store, name, &SessionOptions::default()).unwrap_err();
+    assert!(matches!(open("yunet"), LoadError::WrongPurpose { .. }));
+    assert!(matches!(open("sam"), LoadError::WrongPurpose { .. }));
+    assert!(matches!(open("nothing"), LoadError::UnknownModel { known, .. } if known.contains("birefnet-general")));
+}
+
+/// A bright disc on a dark ground.
+fn disc(width: u32, height: u32) -> Vec<u8> {
+    let (center_x, center_y, radius) = (width as f32 / 2.0, height as f32 / 2.0, height as f32 / 4.0);
+    let mut pixels = Vec::with_capacity((width * height * 3) as usize);
+    for y in 0..height {
+        for x in 0..width {
+            let inside = (x as f32 - center_x).hypot(y as f32 - center_y) < radius;
+            pixels.extend(if inside { [230, 60, 40] } else { [20, 30, 60] });
+        }
+    }
+    pixels
+}
+
+#[test]
+fn a_disc_is_cut_out_the_same_way_every_time() {
+    let (store, runtime) = pulled();
+    let segmenter = Segmenter::open(&runtime, &store, "u2netp", &SessionOptions::default()).unwrap();
+    let (width, height) = (400, 300);
+    let pixels = disc(width, height);
+    let picture = Picture { width, height, channels: 3, pixels: &pixels };
+    let (mask, elapsed) = segmenter.segment(&picture).unwrap();
+    assert_eq!((mask.width, mask.height), (width, height));
+    assert!(!elapsed.is_zero());
+    let at = |x: u32, y: u32| mask.alpha[(y * width + x) as usize];
+    assert!(at(200, 150) > 200 && at(10, 10) < 30, "{} {}", at(200, 150), at(10, 10));
+    assert_eq!(segmenter.segment(&picture).unwrap().0, mask);
+}
+
+/// Where the shared data is.
+fn data(path: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(path);
+    path.exists().then_some(path)
+}
+
+#[test]
+fn people_are_cut_out_as_people_drew_them() {
+    let Some(people) = data("cutouts/people") else {
+        eprintln!("skipped: no data");
+        return;
+    };
+    let (store, runtime) = pulled();
+    let segmenter = Segmenter::open(&runtime, &store, "u2netp", &SessionOptions::default()).unwrap();
+    let mut overlaps = Vec::new();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(people.join("image")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    for file in files.iter().take(6) {
+        let image = image::open(file).unwrap().into_rgb8();
+        let picture = Picture { width: image.width(), height: image.height(), channels: 3, pixels: &image };
+        let (mask, _) = segmenter.segment(&picture).unwrap();
+        let stem = file.file_stem().unwrap().to_string_lossy().into_owned();
+        let truth = image::open(people.join("mask").join(stem + ".png")).unwrap().into_luma8();
+        let truth = image::imageops::resize(&truth, mask.width, mask.height, image::imageops::FilterType::Nearest);
+        let (mut both, mut either) = (0_u64, 0_u64);
+        for (found, drawn) in mask.alpha.iter().zip(truth.as_raw()) {
+            both += u64::from(*found >= 128 && *drawn >= 128);
+            either += u64::from(*found >= 128 || *drawn >= 128);
+        }
+        overlaps.push(both as f64 / either as f64);
+    }
+    let mean = overlaps.iter().sum::<f64>() / overlaps.len() as f64;
+    assert!(mean > 0.9, "intersection over union {overlaps:?}");
+}
