@@ -1,6 +1,7 @@
 //! Blobs: bytes under the SHA-256 of themselves, written once and never changed.
 
 mod directory;
+mod memory;
 mod temporary;
 
 use std::ops::Range;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use tokio::io::AsyncRead;
 
 pub use directory::DirectoryBlobs;
+pub use memory::MemoryBlobs;
 
 /// A place that keeps blobs.
 #[async_trait]
