@@ -4,6 +4,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod blobs;
+#[cfg(feature = "contract")]
+pub mod contract;
 mod disk;
 pub mod ledger;
 pub mod open;

@@ -1,0 +1,23 @@
+//! What every ledger does.
+
+mod events;
+mod orders;
+mod samples;
+mod tasks;
+
+pub use events::{
+    a_failed_image_does_not_fail_its_neighbours, a_refused_task_by_topic_ends_at_once,
+    a_repeat_is_answered_as_the_first_time, a_result_after_a_failure_is_a_repair,
+    a_task_goes_from_pending_to_completed, a_task_that_fails_as_a_whole_ends_its_open_images,
+    a_task_without_any_result_has_failed, an_early_failure_ends_its_image_when_the_task_is_known,
+    contradictions_leave_no_trace, the_first_description_of_a_task_stands, the_first_end_stands,
+};
+pub use orders::{
+    an_abandoned_batch_is_applied_wholly_or_not_at_all, any_order_of_arrival_ends_in_the_same_state,
+    racing_appliers_of_the_same_events_agree,
+};
+pub use tasks::{
+    a_ledger_in_order_says_so, a_task_by_topic_and_one_by_request_do_not_mix, a_task_is_created_once,
+    pages_are_stable_under_inserts, racing_creators_of_one_task_agree, the_largest_task_is_kept,
+    the_outbox_keeps_its_order, unknown_keys_are_none,
+};

@@ -1,0 +1,98 @@
+//! What every adapter of a port must do, as tests. An adapter's own tests name a place where it can be opened, and expand
+//! [`blobs_contract`](crate::blobs_contract) or [`ledger_contract`](crate::ledger_contract); each clause becomes a test.
+//!
+//! Invariant: the clauses use nothing but the port, so that a new adapter is held to the same promises.
+
+// These are tests that live in the library so that other crates can run them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
+
+pub mod blobs;
+pub mod ledger;
+
+use std::{future::Future, sync::Arc};
+
+use crate::{Blobs, Ledger};
+
+/// A place of its own, empty at first, where blobs can be opened again and again. Dropping it leaves nothing behind.
+pub trait BlobsPlace: Send + Sync + 'static {
+    /// A new, empty place.
+    fn fresh() -> impl Future<Output = Self> + Send;
+    /// Opens what is there.
+    fn open(&self) -> impl Future<Output = Arc<dyn Blobs>> + Send;
+}
+
+/// A place of its own, empty at first, where a ledger can be opened again and again. Dropping it leaves nothing behind.
+pub trait LedgerPlace: Send + Sync + 'static {
+    /// A new, empty place.
+    fn fresh() -> impl Future<Output = Self> + Send;
+    /// Opens what is there.
+    fn open(&self) -> impl Future<Output = Arc<dyn Ledger>> + Send;
+}
+
+/// One test per clause of a contract.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! contract_tests {
+    ($place:ty, $suite:ident, $($clause:ident),+ $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $clause() {
+                $crate::contract::$suite::$clause::<$place>().await;
+            }
+        )+
+    };
+}
+
+/// Holds the blobs of a [`BlobsPlace`] to the contract.
+#[macro_export]
+macro_rules! blobs_contract {
+    ($place:ty) => {
+        $crate::contract_tests!(
+            $place,
+            blobs,
+            what_is_put_is_got,
+            a_reader_is_stored_as_its_bytes,
+            ranges_are_cut_at_the_end,
+            unknown_keys_are_not_found,
+            what_is_too_large_is_not_kept,
+            a_source_that_breaks_off_is_not_kept,
+            racing_writers_of_one_blob_agree,
+            racing_writers_of_many_blobs_keep_them_apart,
+            an_abandoned_write_leaves_nothing,
+            a_store_in_order_says_so,
+        );
+    };
+}
+
+/// Holds the ledger of a [`LedgerPlace`] to the contract.
+#[macro_export]
+macro_rules! ledger_contract {
+    ($place:ty) => {
+        $crate::contract_tests!(
+            $place,
+            ledger,
+            a_task_is_created_once,
+            racing_creators_of_one_task_agree,
+            the_outbox_keeps_its_order,
+            a_task_goes_from_pending_to_completed,
+            a_repeat_is_answered_as_the_first_time,
+            a_failed_image_does_not_fail_its_neighbours,
+            a_task_without_any_result_has_failed,
+            a_task_that_fails_as_a_whole_ends_its_open_images,
+            a_refused_task_by_topic_ends_at_once,
+            an_early_failure_ends_its_image_when_the_task_is_known,
+            a_result_after_a_failure_is_a_repair,
+            the_first_end_stands,
+            contradictions_leave_no_trace,
+            the_first_description_of_a_task_stands,
+            a_task_by_topic_and_one_by_request_do_not_mix,
+            pages_are_stable_under_inserts,
+            unknown_keys_are_none,
+            any_order_of_arrival_ends_in_the_same_state,
+            racing_appliers_of_the_same_events_agree,
+            an_abandoned_batch_is_applied_wholly_or_not_at_all,
+            the_largest_task_is_kept,
+            a_ledger_in_order_says_so,
+        );
+    };
+}
