@@ -17,6 +17,9 @@ const HIDDEN_CLOSE_MS = 20_000;
 const REFETCH_PAUSE_MS = 400;
 
 let tasks: LiveTasks = {};
+/** The latest events, newest first, for the log at the line. */
+const RECENT_KEPT = 40;
+let recent: LiveEvent[] = [];
 let connection: Connection = { state: "connecting", retryAtMs: undefined, wasLive: false };
 const listeners = new Set<() => void>();
 const endListeners = new Set<(task: TaskEndedData) => void>();
@@ -44,6 +47,10 @@ export function useLiveTask(taskId: string): LiveTask | undefined {
 
 export function useLiveTasks(): LiveTasks {
   return useSyncExternalStore(subscribe, () => tasks);
+}
+
+export function useRecentEvents(): LiveEvent[] {
+  return useSyncExternalStore(subscribe, () => recent);
 }
 
 export function useConnection(): Connection {
@@ -84,6 +91,7 @@ export function startLive(queries: QueryClient): () => void {
   };
   const receive = (event: LiveEvent) => {
     tasks = applyEvent(tasks, event);
+    recent = [event, ...recent.filter(({ eventId }) => eventId !== event.eventId)].slice(0, RECENT_KEPT);
     // Tasks that came by topic or from another window are learnt of here.
     if (event.type === "atelier.task.accepted.v1") refetchSoon("tasks");
     if (event.type === "atelier.image.ended.v1") refetchSoon("measurements");

@@ -28,24 +28,30 @@ function useCopy(text: string) {
   return { copy, word, state };
 }
 
-/** Text for a shell, with a button that copies it. */
-export function CopyBlock({ text, label }: { text: string; label: string }) {
+/** Text for a shell under its title, with a button that copies it. */
+export function CopyBlock({ text, title }: { text: string; title: string }) {
   const { copy, word, state } = useCopy(text);
   return (
-    <div className="relative rounded-[5px] border border-rule bg-well">
-      <pre tabIndex={0} className="overflow-x-auto p-3 pr-20 font-mono text-[0.75rem] leading-relaxed">
+    <figure>
+      <figcaption className="mb-1 flex items-center justify-between gap-3">
+        <span className="edge-print">{title}</span>
+        <button
+          type="button"
+          onClick={copy}
+          aria-label={`${word}: ${title}`}
+          className="inline-flex items-center gap-1 rounded-[4px] px-1.5 py-0.5 text-[0.78rem] text-soft hover:bg-well hover:text-ink"
+        >
+          <Icon name={state === "copied" ? "check" : "copy"} size={12} />
+          {word}
+        </button>
+      </figcaption>
+      <pre
+        tabIndex={0}
+        className="overflow-x-auto rounded-[5px] border border-rule bg-well p-3 font-mono text-[0.75rem] leading-relaxed"
+      >
         {text}
       </pre>
-      <button
-        type="button"
-        onClick={copy}
-        aria-label={`${word}: ${label}`}
-        className="absolute top-1.5 right-1.5 inline-flex items-center gap-1 rounded-[4px] border border-rule bg-paper px-2 py-1 text-[0.75rem] hover:border-ink"
-      >
-        <Icon name={state === "copied" ? "check" : "copy"} size={12} />
-        {word}
-      </button>
-    </div>
+    </figure>
   );
 }
 

@@ -16,6 +16,8 @@ interface Props<T extends string> {
   /** The legend is read out but not seen, where the surroundings say it already. */
   hideLegend?: boolean;
   columns?: number;
+  /** Large swatches with small words under them. */
+  isSwatches?: boolean;
 }
 
 export function Segmented<T extends string>({
@@ -25,6 +27,7 @@ export function Segmented<T extends string>({
   onChange,
   hideLegend = false,
   columns,
+  isSwatches = false,
 }: Props<T>) {
   const name = useId();
   return (
@@ -37,7 +40,7 @@ export function Segmented<T extends string>({
         {segments.map((segment) => (
           <label
             key={segment.value}
-            className="relative flex min-h-[2.2rem] items-center justify-center gap-1.5 bg-paper px-2 py-1 text-center leading-tight text-soft transition-colors hover:text-ink has-checked:bg-ink has-checked:text-table has-focus-visible:z-10 has-focus-visible:outline-2 has-focus-visible:outline-offset-[-4px] has-focus-visible:outline-pencil"
+            className={`relative flex min-h-[2.2rem] items-center justify-center bg-paper text-center leading-tight ${isSwatches ? "flex-col gap-1 px-0.5 py-1.5 text-[0.72rem]" : "gap-1.5 px-1.5 py-1 text-[0.92rem]"} text-soft transition-colors hover:text-ink has-checked:bg-ink has-checked:text-table has-focus-visible:z-10 has-focus-visible:outline-2 has-focus-visible:outline-offset-[-4px] has-focus-visible:outline-pencil`}
           >
             <input
               type="radio"
@@ -50,7 +53,7 @@ export function Segmented<T extends string>({
             {segment.swatch && (
               <span
                 aria-hidden="true"
-                className={`size-3.5 shrink-0 rounded-full border border-edge ${segment.swatch === "checker" ? "checker" : ""}`}
+                className={`${isSwatches ? "size-6" : "size-3.5"} shrink-0 rounded-full border border-edge ${segment.swatch === "checker" ? "checker" : ""}`}
                 style={segment.swatch === "checker" ? { backgroundSize: "7px 7px" } : { background: segment.swatch }}
               />
             )}

@@ -20,6 +20,7 @@ export function carriedSearch(search: Record<string, unknown>): Record<string, n
 
 export function Shell() {
   const { t } = useI18n();
+  const path = useRouterState({ select: (state) => state.location.pathname });
   return (
     <div className="flex min-h-dvh flex-col">
       <a
@@ -28,6 +29,14 @@ export function Shell() {
       >
         {t("app.skip")}
       </a>
+      {path === "/" && (
+        <a
+          href="#options"
+          className="sr-only z-50 focus:not-sr-only focus:fixed focus:top-2 focus:left-2 focus:bg-paper focus:p-3 max-lg:hidden"
+        >
+          {t("app.skipOptions")}
+        </a>
+      )}
       <TopBar />
       <LostConnection />
       <main id="content" tabIndex={-1} className="flex flex-1 flex-col outline-none">

@@ -13,6 +13,7 @@ import { Failure } from "../../ui/failure";
 import { usePageTitle } from "../../ui/shell";
 import { useMergedTasks } from "../table/use-merged-tasks";
 import { DeadLetters } from "./dead-letters";
+import { EventLog } from "./event-log";
 import { Station } from "./station";
 import { useTravellers } from "./travellers";
 
@@ -99,6 +100,7 @@ export function LinePage() {
           />
         ))}
       </ol>
+      <EventLog tasks={merged} />
       {letters !== undefined && <DeadLetters stage={letters} onClose={() => showLetters(undefined)} />}
     </section>
   );

@@ -36,8 +36,8 @@ export function Station({ stage, isFirst, isLast, travellers = [], onLetters }: 
       <Rail isFirst={isFirst} isLast={isLast} queued={stage.queued} isBusy={isBusy} />
       <div className="order-2 lg:order-3 lg:pr-6 lg:pt-3">
         <h2 className="text-lg leading-tight font-semibold tracking-tight">{name}</h2>
-        {about && <p className="text-[0.82rem] text-soft lg:min-h-[2.6em]">{about}</p>}
-        <dl className="mt-3 grid grid-cols-2 gap-x-4 gap-y-2 sm:grid-cols-4 lg:grid-cols-2">
+        {about && <p className="text-[0.82rem] text-soft lg:min-h-[2.9em]">{about}</p>}
+        <dl className="mt-3 grid grid-cols-3 gap-x-4 gap-y-2 sm:grid-cols-6 lg:grid-cols-2">
           <Figure name={t("line.queue")} value={stage.queued.toLocaleString(language)} isStrong={stage.queued > 0} />
           <Figure
             name={t("line.throughput")}
@@ -61,7 +61,7 @@ export function Station({ stage, isFirst, isLast, travellers = [], onLetters }: 
               className="inline-flex items-center gap-1.5 rounded-[5px] bg-fail-wash px-2.5 py-1 font-semibold text-fail hover:outline-1 hover:outline-fail"
             >
               <Icon name="alert" size={14} />
-              {stage.deadLetters.toLocaleString(language)} {t("line.dead")}
+              {t("line.dead", { count: stage.deadLetters })}
             </button>
           ) : (
             <p className="edge-print py-1">{t("line.dead.none")}</p>

@@ -11,17 +11,12 @@ export function AsText({ choice }: { choice: Choice }) {
   const brokers = capabilities?.kafka?.bootstrapServers;
   return (
     <section className="flex flex-col gap-3">
-      <h3 className="edge-print">{t("options.asText")}</h3>
-      <div>
-        <p className="mb-1 text-[0.8rem] text-soft">{t("options.asCurl")}</p>
-        <CopyBlock label={t("options.asCurl")} text={curlLine(choice, location.origin)} />
-      </div>
+      <h3 className="font-medium">{t("options.asText")}</h3>
+      <CopyBlock title={t("options.asCurl")} text={curlLine(choice, location.origin)} />
       {brokers && (
         <div>
-          <p className="mb-1 text-[0.8rem] text-soft">
-            {t("options.asEvent")}: {t("options.asEvent.help")}
-          </p>
-          <CopyBlock label={t("options.asEvent")} text={kcatPublishLine(choice, brokers)} />
+          <CopyBlock title={t("options.asEvent")} text={kcatPublishLine(choice, brokers)} />
+          <p className="mt-1.5 text-[0.8rem] text-soft">{t("options.asEvent.help")}</p>
         </div>
       )}
     </section>

@@ -8,12 +8,17 @@ export type BehindKind = "checker" | "white" | "black" | "color" | "image";
 interface Props {
   kind: BehindKind;
   color: string;
+  /** The own picture, where one is laid behind. */
+  ownUrl: string | undefined;
   onChange: (kind: BehindKind) => void;
   onColor: (color: string) => void;
   onImage: (file: File) => void;
 }
 
-export function BehindChoice({ kind, color, onChange, onColor, onImage }: Props) {
+/** A sky over a hill: any picture. */
+const EMPTY_PICTURE = "linear-gradient(#bcd0dc 58%, #7c8f6d 58%)";
+
+export function BehindChoice({ kind, color, ownUrl, onChange, onColor, onImage }: Props) {
   const { t } = useI18n();
   const file = useRef<HTMLInputElement>(null);
   return (
@@ -22,14 +27,19 @@ export function BehindChoice({ kind, color, onChange, onColor, onImage }: Props)
         <Segmented
           legend={t("picture.behind")}
           value={kind}
-          columns={3}
+          columns={5}
+          isSwatches
           onChange={(next) => (next === "image" ? file.current?.click() : onChange(next))}
           segments={[
             { value: "checker", label: t("picture.behind.checker"), swatch: "checker" },
             { value: "white", label: t("picture.behind.white"), swatch: "#fff" },
             { value: "black", label: t("picture.behind.black"), swatch: "#000" },
             { value: "color", label: t("picture.behind.color"), swatch: color },
-            { value: "image", label: t("picture.behind.image") },
+            {
+              value: "image",
+              label: t("picture.behind.image"),
+              swatch: ownUrl ? `center / cover url("${ownUrl}")` : EMPTY_PICTURE,
+            },
           ]}
         />
         {kind === "color" && (

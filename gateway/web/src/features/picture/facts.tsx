@@ -56,9 +56,8 @@ export function Facts({ taskId, image, live }: Props) {
       </section>
       {brokers && (
         <section>
-          <h2 className="edge-print mb-1">{t("picture.follow")}</h2>
-          <p className="mb-2 text-[0.8rem] text-soft">{t("picture.follow.help")}</p>
-          <CopyBlock label={t("picture.follow")} text={kcatFollowLine(taskId, brokers)} />
+          <CopyBlock title={t("picture.follow")} text={kcatFollowLine(taskId, brokers)} />
+          <p className="mt-1.5 text-[0.8rem] text-soft">{t("picture.follow.help")}</p>
         </section>
       )}
     </div>

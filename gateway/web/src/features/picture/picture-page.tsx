@@ -84,6 +84,7 @@ function useBehind() {
   return {
     kind,
     color,
+    ownUrl,
     style,
     choose: (next: BehindKind) => {
       setOwnUrl(undefined);
@@ -129,7 +130,7 @@ function Picture({ task, image }: { task: TaskAnswer; image: ImageAnswer }) {
   const isOpaque = choice.format === "jpeg" || choice.background !== "transparent";
 
   return (
-    <div className="flex flex-1 flex-col lg:h-[calc(100dvh-3.5rem)] lg:flex-row lg:overflow-hidden">
+    <div className="flex flex-1 flex-col lg:h-[calc(100dvh-3.5rem)] lg:flex-none lg:flex-row lg:overflow-hidden">
       <div className="flex h-[min(68dvh,48rem)] min-w-0 flex-col lg:h-auto lg:flex-1">
         <Viewer
           taskId={task.taskId}
@@ -171,6 +172,7 @@ function Picture({ task, image }: { task: TaskAnswer; image: ImageAnswer }) {
                 <BehindChoice
                   kind={behind.kind}
                   color={behind.color}
+                  ownUrl={behind.ownUrl}
                   onChange={behind.choose}
                   onColor={behind.chooseColor}
                   onImage={behind.chooseImage}

@@ -10,7 +10,7 @@ import type { Upload } from "./uploads";
 import type { SelectionTools } from "./use-selection";
 import { useSheetKeys } from "./use-sheet-keys";
 
-const TILE_WIDTH_PX = 176;
+const TILE_WIDTH_PX = 160;
 const LEAST_COLUMNS = 2;
 
 function useColumns() {
@@ -38,7 +38,7 @@ interface Props {
 export function Sheet({ tasks, uploads, selection }: Props) {
   const { t } = useI18n();
   const { ref, columns } = useColumns();
-  const { onKeyDown, onFocus } = useSheetKeys(selection);
+  const { onKeyDown, onFocus } = useSheetKeys(selection, ref);
   useEffect(
     () =>
       onTaskEnded(({ summary }) =>
@@ -56,7 +56,7 @@ export function Sheet({ tasks, uploads, selection }: Props) {
       onKeyDown={onKeyDown}
       onFocus={onFocus}
     >
-      <p className="sr-only">{t("table.keys")}</p>
+      <p className="keys-hint">{t("table.keys")}</p>
       {[...uploads].reverse().map((upload) => (
         <UploadStrip key={upload.id} upload={upload} columns={columns} />
       ))}

@@ -77,7 +77,12 @@ export function TablePage() {
           </div>
         )}
       </div>
-      <aside aria-labelledby="options-title" className="hidden w-[19.5rem] shrink-0 lg:block xl:w-[21rem]">
+      <aside
+        id="options"
+        tabIndex={-1}
+        aria-labelledby="options-title"
+        className="hidden w-[19.5rem] shrink-0 lg:block xl:w-[21rem]"
+      >
         <div className="sticky top-0 max-h-dvh overflow-y-auto py-4 pr-1">
           <h2 id="options-title" className="text-lg font-semibold tracking-tight">
             {t("options.title")}

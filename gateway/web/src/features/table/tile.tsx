@@ -40,6 +40,8 @@ export const Tile = memo(function Tile({ taskId, image, live, stages, isSelected
           params={{ taskId, index: String(image.index) }}
           search={carriedSearch}
           data-tile={key}
+          // The sheet lets one tile at a time into the tab order (use-sheet-keys.ts); from it keys do the rest.
+          tabIndex={-1}
           aria-label={t("tile.open", { name })}
           className="tile-picture block overflow-hidden rounded-[3px] bg-paper p-[5px] shadow-(--shadow) focus-visible:outline-offset-4"
         >
@@ -60,6 +62,7 @@ export const Tile = memo(function Tile({ taskId, image, live, stages, isSelected
           <label className="grid size-7 place-items-center rounded-[4px] bg-paper/90 shadow-(--shadow)">
             <input
               type="checkbox"
+              tabIndex={-1}
               checked={isSelected}
               onChange={() => onToggle(key)}
               aria-label={t("tile.select", { name })}
@@ -72,6 +75,7 @@ export const Tile = memo(function Tile({ taskId, image, live, stages, isSelected
             <a
               href={downloadPath(taskId, image.index)}
               download
+              tabIndex={-1}
               aria-label={t("tile.download", { name })}
               title={t("tile.download", { name })}
               className="grid size-7 place-items-center rounded-[4px] bg-paper/90 text-ink shadow-(--shadow)"

@@ -1,5 +1,5 @@
 // Keys on the contact sheet. Arrows go by where tiles lie on the screen, so they are right at every width.
-import { type FocusEvent, type KeyboardEvent, useCallback } from "react";
+import { type FocusEvent, type KeyboardEvent, type RefObject, useCallback, useEffect } from "react";
 import type { SelectionTools } from "./use-selection";
 
 const TILE = "[data-tile]";
@@ -23,7 +23,14 @@ function focusTile(tile: HTMLElement | undefined): void {
   tile?.scrollIntoView({ block: "nearest" });
 }
 
-export function useSheetKeys(selection: SelectionTools) {
+export function useSheetKeys(selection: SelectionTools, sheet: RefObject<HTMLElement | null>) {
+  // Tiles come and go; whatever happens, one of them can be reached by Tab.
+  useEffect(() => {
+    if (sheet.current?.querySelector(`${TILE}[tabindex="0"]`)) return;
+    const first = sheet.current?.querySelector<HTMLElement>(TILE);
+    if (first) first.tabIndex = 0;
+  });
+
   const onFocus = useCallback((event: FocusEvent<HTMLElement>) => {
     // One tile at a time is in the tab order: hundreds of stops would lock keyboard users in.
     const tile = (event.target as HTMLElement).closest<HTMLElement>(TILE);
