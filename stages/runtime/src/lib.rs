@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod accounting;
+pub mod admin;
 pub mod batch;
 pub mod clock;
 pub mod encode;
@@ -15,22 +16,29 @@ pub mod erased;
 pub mod execute;
 pub mod failure;
 pub mod kafka;
+pub mod letters;
 pub mod local;
+pub mod log_access;
 pub mod options;
+pub mod outbox;
 pub mod readiness;
 pub mod record;
 mod retry_schedule;
 pub mod stage;
+pub mod tail;
 pub mod telemetry;
 pub mod trace_context;
 
+pub use admin::{TopicAdmin, TopicChange, TopicState};
 pub use accounting::{Accounting, Counts, Verdict};
 pub use clock::{Clock, SystemClock, VirtualClock};
 pub use erased::AnyStage;
 pub use failure::{Failure, FailureClass, StageFailure};
 pub use kafka::{Drained, RunningStage, RuntimeError};
 pub use local::{LocalOptions, LocalPipeline, LocalRunner};
+pub use log_access::{LogAccessError, Offsets};
 pub use options::{KafkaOptions, RetryOptions, StageRuntimeOptions, TransactionOptions};
+pub use outbox::Publisher;
 pub use readiness::Readiness;
 pub use record::{Header, InRecord, OutRecord};
 pub use stage::{Batch, Batching, Emission, Message, Outcome, Stage, StageInput};

@@ -213,3 +213,7 @@ pub(crate) fn transaction(stage: &'static str, result: &'static str, duration: D
 pub(crate) fn rebalance(stage: &'static str, change: &'static str) {
     counter!(REBALANCES_TOTAL, "stage" => stage, "change" => change).increment(1);
 }
+
+pub(crate) fn outbox_published(rows: usize) {
+    counter!(OUTBOX_PUBLISHED_TOTAL).increment(rows as u64);
+}

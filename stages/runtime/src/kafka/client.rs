@@ -145,8 +145,10 @@ impl ClientContext for ConsumerEvents {
             .topics
             .values()
             .flat_map(|topic| topic.partitions.values())
-            .filter(|partition| partition.fetch_state == "active" || partition.desired)
-            .map(|partition| partition.consumer_lag.max(0))
+            .filter(|partition| partition.desired)
+            // From the next offset to fetch, not from the last one committed: transaction markers take offsets too, and
+            // a stage that has read everything must not seem to lag behind by them.
+            .map(|partition| partition.fetchq_cnt + (partition.ls_offset - partition.next_offset.max(0)).max(0))
             .sum();
         // librdkafka counts from what it handed out; what is in flight is not done yet.
         telemetry::lag(self.stage(), unread, self.shared.in_flight());

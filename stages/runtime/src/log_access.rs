@@ -1,0 +1,244 @@
+//! Reading and writing topics outside of a stage: no group is joined, nothing is committed, only committed records are seen.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientContext, Offset, TopicPartitionList,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
+    error::{KafkaError, RDKafkaErrorCode},
+};
+
+use crate::{
+    kafka::{
+        client::{base_config, log_client_line},
+        consumer::record_of,
+    },
+    options::KafkaOptions,
+    record::InRecord,
+};
+
+/// By partition, the offset of a record: the next one, the first one, as the name of the variable says.
+pub type Offsets = BTreeMap<i32, i64>;
+
+/// The log could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LogAccessError {
+    /// The broker is away, or refuses.
+    #[error("{operation} at kafka {bootstrap_servers}: {source}")]
+    Kafka {
+        /// What was tried.
+        operation: &'static str,
+        /// Where.
+        bootstrap_servers: String,
+        /// What the client said.
+        source: KafkaError,
+    },
+    /// The topic is not there.
+    #[error("topic `{0}` does not exist; run `atelier topics apply`")]
+    MissingTopic(String),
+    /// The broker answers, but does not come to the end of a topic.
+    #[error("reading `{topic}` did not end within {seconds} s")]
+    TooSlow {
+        /// The topic.
+        topic: String,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// The task that read was stopped.
+    #[error("reading was interrupted")]
+    Interrupted,
+}
+
+/// Puts what librdkafka says at debug level.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct QuietEvents;
+
+impl ClientContext for QuietEvents {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_client_line(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, reason, "kafka client");
+    }
+}
+
+impl ConsumerContext for QuietEvents {}
+
+/// How long one question to the broker may take.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long reading a stretch of a topic may take.
+const SCAN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A reader of any topic. Its calls block: use it on a thread that may.
+pub(crate) struct LogReader {
+    consumer: BaseConsumer<QuietEvents>,
+    bootstrap_servers: String,
+}
+
+impl LogReader {
+    /// A reader under the name of `group`, which it never joins.
+    pub fn connect(kafka: &KafkaOptions, group: &str) -> Result<Self, LogAccessError> {
+        let consumer = base_config(kafka, "atelier-reader")
+            .set("group.id", group)
+            .set("isolation.level", "read_committed")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("enable.partition.eof", "true")
+            .set("auto.offset.reset", "earliest")
+            .create_with_context(QuietEvents)
+            .map_err(|source| failed("making a consumer", kafka, source))?;
+        Ok(Self { consumer, bootstrap_servers: kafka.bootstrap_servers.clone() })
+    }
+
+    pub fn partitions(&self, topic: &str) -> Result<Vec<i32>, LogAccessError> {
+        let metadata =
+            self.consumer.fetch_metadata(Some(topic), ANSWER_TIMEOUT).map_err(|error| self.failed("asking for a topic", error))?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
+        let partitions: Vec<i32> =
+            found.into_iter().flat_map(|found| found.partitions()).map(rdkafka::metadata::MetadataPartition::id).collect();
+        if partitions.is_empty() { Err(LogAccessError::MissingTopic(topic.to_owned())) } else { Ok(partitions) }
+    }
+
+    /// By partition, the offset behind the last committed record.
+    pub fn ends(&self, topic: &str) -> Result<Offsets, LogAccessError> {
+        self.offsets_at(topic, Offset::End)
+    }
+
+    /// By partition, the offset of the first record that is still kept.
+    pub fn beginnings(&self, topic: &str) -> Result<Offsets, LogAccessError> {
+        self.offsets_at(topic, Offset::Beginning)
+    }
+
+    fn offsets_at(&self, topic: &str, at: Offset) -> Result<Offsets, LogAccessError> {
+        let mut question = TopicPartitionList::new();
+        for partition in self.partitions(topic)? {
+            question
+                .add_partition_offset(topic, partition, at)
+                .map_err(|error| self.failed("asking for offsets", error))?;
+        }
+        let answer = self
+            .consumer
+            .offsets_for_times(question, ANSWER_TIMEOUT)
+            .map_err(|error| self.failed("asking for offsets", error))?;
+        let mut offsets = Offsets::new();
+        for element in answer.elements() {
+            element.error().map_err(|error| self.failed("asking for offsets", error))?;
+            offsets.insert(element.partition(), element.offset().to_raw().unwrap_or(-1));
+        }
+        Ok(offsets)
+    }
+
+    /// Visits every committed record of `topic` from `from` up to, and not including, `to`, on the partitions that both name.
+    pub fn scan(&self, topic: &str, from: &Offsets, to: &Offsets, mut visit: impl FnMut(InRecord)) -> Result<(), LogAccessError> {
+        let mut open: BTreeMap<i32, i64> = BTreeMap::new();
+        let mut assignment = TopicPartitionList::new();
+        for (partition, start) in from {
+            let Some(end) = to.get(partition).filter(|end| *end > start) else { continue };
+            open.insert(*partition, *end);
+            assignment
+                .add_partition_offset(topic, *partition, Offset::Offset(*start))
+                .map_err(|error| self.failed("reading", error))?;
+        }
+        if open.is_empty() {
+            return Ok(());
+        }
+        self.consumer.assign(&assignment).map_err(|error| self.failed("reading", error))?;
+        let outcome = self.visit_until(topic, &mut open, &mut visit);
+        self.consumer.unassign().map_err(|error| self.failed("reading", error))?;
+        outcome
+    }
+
+    fn visit_until(
+        &self,
+        topic: &str,
+        open: &mut BTreeMap<i32, i64>,
+        visit: &mut impl FnMut(InRecord),
+    ) -> Result<(), LogAccessError> {
+        let name: Arc<str> = topic.into();
+        let deadline = Instant::now() + SCAN_TIMEOUT;
+        while !open.is_empty() {
+            if Instant::now() > deadline {
+                return Err(LogAccessError::TooSlow { topic: topic.to_owned(), seconds: SCAN_TIMEOUT.as_secs() });
+            }
+            match self.consumer.poll(Duration::from_millis(200)) {
+                Some(Ok(message)) => {
+                    let record = record_of(&message, Arc::clone(&name));
+                    let partition = record.source.partition;
+                    let Some(end) = open.get(&partition).copied() else { continue };
+                    let offset = record.offset;
+                    if offset < end {
+                        visit(record);
+                    }
+                    if offset + 1 >= end {
+                        open.remove(&partition);
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    open.remove(&partition);
+                }
+                Some(Err(error)) if is_passing(&error) => {}
+                Some(Err(error)) => return Err(self.failed("reading", error)),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads on from `from` without an end, while `visit` says so. Outages are waited for.
+    pub fn follow(&self, topic: &str, from: &Offsets, mut visit: impl FnMut(Option<InRecord>) -> bool) -> Result<(), LogAccessError> {
+        let mut assignment = TopicPartitionList::new();
+        for partition in self.partitions(topic)? {
+            let start = from.get(&partition).map_or(Offset::Beginning, |offset| Offset::Offset(*offset));
+            assignment.add_partition_offset(topic, partition, start).map_err(|error| self.failed("reading", error))?;
+        }
+        self.consumer.assign(&assignment).map_err(|error| self.failed("reading", error))?;
+        let name: Arc<str> = topic.into();
+        loop {
+            let record = match self.consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => Some(record_of(&message, Arc::clone(&name))),
+                Some(Err(KafkaError::PartitionEOF(_))) | None => None,
+                Some(Err(error)) if is_passing(&error) => None,
+                Some(Err(error)) => return Err(self.failed("reading", error)),
+            };
+            if !visit(record) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn failed(&self, operation: &'static str, source: KafkaError) -> LogAccessError {
+        LogAccessError::Kafka { operation, bootstrap_servers: self.bootstrap_servers.clone(), source }
+    }
+}
+
+/// librdkafka connects again by itself.
+fn is_passing(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::Resolve
+                | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::NotLeaderForPartition
+                | RDKafkaErrorCode::LeaderNotAvailable
+        )
+    )
+}
+
+pub(crate) fn failed(operation: &'static str, kafka: &KafkaOptions, source: KafkaError) -> LogAccessError {
+    LogAccessError::Kafka { operation, bootstrap_servers: kafka.bootstrap_servers.clone(), source }
+}
+
+/// Runs `work` on a thread that may block.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LogAccessError> + Send + 'static,
+) -> Result<T, LogAccessError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(LogAccessError::Interrupted))
+}
