@@ -1,0 +1,163 @@
+//! Why `compose` could not work on a message, and what that means for the message.
+
+use atelier_runtime::{FailureClass, StageFailure};
+use atelier_schemas::ErrorCode;
+use atelier_stores::{BlobError, RasterError};
+
+/// Errors of the stage `compose`.
+#[derive(Debug, thiserror::Error)]
+pub enum ComposeError {
+    /// Pixels and matte are not of one size.
+    #[error("the matte has {matte_width} × {matte_height} pixels, the picture {width} × {height}; they must be alike")]
+    MatteSize {
+        /// In pixels.
+        width: u32,
+        /// In pixels.
+        height: u32,
+        /// In pixels.
+        matte_width: u32,
+        /// In pixels.
+        matte_height: u32,
+    },
+    /// The matte or the pixels are of the wrong kind.
+    #[error("the {what} has the wrong kind of pixels: {found}")]
+    WrongChannels {
+        /// `matte` or `picture`.
+        what: &'static str,
+        /// What it has.
+        found: String,
+    },
+    /// The format cannot hold a picture of this size.
+    #[error(
+        "{format} holds no more than {limit_px} pixels a side, the picture has {width} × {height}; \
+         choose {alternative} or a smaller picture"
+    )]
+    TooLargeForFormat {
+        /// The format.
+        format: &'static str,
+        /// Its limit in pixels a side.
+        limit_px: u32,
+        /// In pixels.
+        width: u32,
+        /// In pixels.
+        height: u32,
+        /// A format that can.
+        alternative: &'static str,
+    },
+    /// An encoder failed.
+    #[error("the {format} encoder failed: {message}; try another output format")]
+    EncodingFailed {
+        /// The format.
+        format: &'static str,
+        /// What it said.
+        message: String,
+    },
+    /// A background was asked for, and the event carries none.
+    #[error("a background picture was asked for, but the event carries none")]
+    BackgroundMissing,
+    /// The background does not decode.
+    #[error("the background picture cannot be used: {message}")]
+    BackgroundUnusable {
+        /// Why.
+        message: String,
+    },
+    /// The background is larger than the limit.
+    #[error("the background picture is too large: {message}")]
+    BackgroundTooLarge {
+        /// Its size and the limit.
+        message: String,
+    },
+    /// The work panicked: a defect of ours that this picture brought to light.
+    #[error("composing this picture failed: {message}")]
+    Panicked {
+        /// What it said.
+        message: String,
+    },
+    /// The pixels could not be fetched or stored.
+    #[error(transparent)]
+    Raster(#[from] RasterError),
+    /// The blob store refused.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The thread that did the work ended early: the process is shutting down.
+    #[error("the work broke off: {0}")]
+    Interrupted(#[from] tokio::task::JoinError),
+    /// The stage is being shut down.
+    #[error("the stage is shutting down")]
+    ShuttingDown,
+}
+
+impl ComposeError {
+    fn blob(&self) -> Option<&BlobError> {
+        match self {
+            Self::Blob(error) | Self::Raster(RasterError::Blob(error)) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl StageFailure for ComposeError {
+    fn class(&self) -> FailureClass {
+        match self.blob() {
+            Some(BlobError::Full { .. } | BlobError::Unavailable { .. }) => return FailureClass::Unavailable,
+            Some(BlobError::Source(_)) => return FailureClass::Transient,
+            Some(BlobError::NotFound(_) | BlobError::Corrupt(_) | BlobError::TooLarge { .. }) => {
+                return FailureClass::Permanent;
+            }
+            None => {}
+        }
+        match self {
+            Self::Interrupted(_) | Self::ShuttingDown | Self::Raster(RasterError::Interrupted(_)) => {
+                FailureClass::Transient
+            }
+            _ => FailureClass::Permanent,
+        }
+    }
+
+    fn code(&self) -> ErrorCode {
+        match self.blob() {
+            Some(BlobError::NotFound(_)) => return ErrorCode::NotFound,
+            Some(BlobError::Full { .. }) => return ErrorCode::StorageFull,
+            Some(BlobError::Unavailable { .. } | BlobError::Source(_)) => return ErrorCode::DependencyUnavailable,
+            Some(BlobError::TooLarge { .. }) => return ErrorCode::ImageTooLarge,
+            Some(BlobError::Corrupt(_)) => return ErrorCode::UndecodableImage,
+            None => {}
+        }
+        match self {
+            Self::TooLargeForFormat { .. } | Self::EncodingFailed { .. } => ErrorCode::EncodingFailed,
+            Self::BackgroundTooLarge { .. } => ErrorCode::ImageTooLarge,
+            Self::BackgroundUnusable { .. } => ErrorCode::UndecodableImage,
+            Self::BackgroundMissing | Self::MatteSize { .. } | Self::WrongChannels { .. } => ErrorCode::InvalidRequest,
+            _ => ErrorCode::Internal,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::MatteSize { .. } => "ComposeError::MatteSize",
+            Self::WrongChannels { .. } => "ComposeError::WrongChannels",
+            Self::TooLargeForFormat { .. } => "ComposeError::TooLargeForFormat",
+            Self::EncodingFailed { .. } => "ComposeError::EncodingFailed",
+            Self::BackgroundMissing => "ComposeError::BackgroundMissing",
+            Self::BackgroundUnusable { .. } => "ComposeError::BackgroundUnusable",
+            Self::BackgroundTooLarge { .. } => "ComposeError::BackgroundTooLarge",
+            Self::Panicked { .. } => "ComposeError::Panicked",
+            Self::Raster(_) => "ComposeError::Raster",
+            Self::Blob(_) => "ComposeError::Blob",
+            Self::Interrupted(_) => "ComposeError::Interrupted",
+            Self::ShuttingDown => "ComposeError::ShuttingDown",
+        }
+    }
+
+    fn pointer(&self) -> Option<String> {
+        let pointer = match self {
+            Self::MatteSize { .. } => "/alpha",
+            Self::WrongChannels { what: "matte", .. } => "/alpha",
+            Self::WrongChannels { .. } => "/pixels",
+            Self::TooLargeForFormat { .. } | Self::EncodingFailed { .. } => "/image/options/output/format",
+            Self::BackgroundMissing | Self::BackgroundUnusable { .. } | Self::BackgroundTooLarge { .. } => "/background",
+            _ => return None,
+        };
+        Some(pointer.to_owned())
+    }
+}
