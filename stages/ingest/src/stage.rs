@@ -1,0 +1,246 @@
+//! The stage: decode → fetch and check → fan out.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use atelier_runtime::{
+    Batch, Emission, Failure, FailureClass, Message, Outcome, Stage, StageFailure as _, StageInput,
+};
+use atelier_schemas::{
+    Background, BlobRef, DecodeError, Envelope, ImageSource, TaskRequest,
+    envelope::image_id,
+    events::{ImageContext, ImageIngested, ImageRequested, Payload as _, TaskAccepted},
+    from_json,
+    request::ValidRequest,
+};
+use atelier_stores::Blobs;
+use futures::{StreamExt as _, stream};
+use moka::sync::Cache;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use crate::{
+    Fetcher, IngestError, IngestOptions, Resolver, SystemResolver, fetch::ClientError, header,
+};
+
+/// How many backgrounds are remembered, and how long: the pictures of one task that go on one by one share theirs.
+const REMEMBERED_BACKGROUNDS: u64 = 1_000;
+const BACKGROUND_MEMORY: Duration = Duration::from_secs(600);
+
+/// What the stage reads.
+#[derive(Clone, Debug)]
+pub enum IngestInput {
+    /// A task.
+    Task(TaskRequest),
+    /// One picture of a task that was accepted before.
+    Image(ImageRequested),
+}
+
+impl StageInput for IngestInput {
+    fn decode(envelope: &Envelope, value: &[u8]) -> Result<Option<Self>, DecodeError> {
+        match envelope.event_type.as_str() {
+            TaskRequest::EVENT_TYPE => from_json(value).map(|task| Some(Self::Task(task))),
+            ImageRequested::EVENT_TYPE => from_json(value).map(|image| Some(Self::Image(image))),
+            other => Err(DecodeError::UnknownType {
+                found: other.chars().take(80).collect(),
+                expected: format!("{}, {}", TaskRequest::EVENT_TYPE, ImageRequested::EVENT_TYPE),
+            }),
+        }
+    }
+}
+
+/// The stage `ingest`.
+pub struct Ingest {
+    blobs: Arc<dyn Blobs>,
+    fetcher: Fetcher,
+    options: IngestOptions,
+    fetches: Semaphore,
+    backgrounds: Cache<(Uuid, String), BlobRef>,
+}
+
+impl Ingest {
+    /// The stage over `blobs`, with the system's resolver.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn new(options: IngestOptions, blobs: Arc<dyn Blobs>) -> Result<Self, ClientError> {
+        Self::with_resolver(options, blobs, Arc::new(SystemResolver))
+    }
+
+    /// The stage over `blobs`, with another resolver.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn with_resolver(
+        options: IngestOptions,
+        blobs: Arc<dyn Blobs>,
+        resolver: Arc<dyn Resolver>,
+    ) -> Result<Self, ClientError> {
+        let fetcher = Fetcher::new(options.fetch.clone(), options.max_bytes, resolver)?;
+        let fetches = Semaphore::new(options.max_concurrent.max(1));
+        let backgrounds =
+            Cache::builder().max_capacity(REMEMBERED_BACKGROUNDS).time_to_live(BACKGROUND_MEMORY).build();
+        Ok(Self { blobs, fetcher, options, fetches, backgrounds })
+    }
+
+    async fn handle_task(&self, envelope: &Envelope, request: TaskRequest) -> Outcome {
+        let begun_at = Instant::now();
+        let ValidRequest { task_id, images, options } = match request.validate(self.name()) {
+            Ok(valid) => valid,
+            Err(body) => return Outcome::Reject(Failure { class: FailureClass::Permanent, body: *body }),
+        };
+        let accepted = TaskAccepted {
+            task_id: task_id.or(envelope.correlation_id).unwrap_or_else(|| task_id_of(envelope.id)),
+            options,
+            images,
+            submitted_at: envelope.time,
+        };
+        let background = match self.background(accepted.task_id, &accepted.options.output.background).await {
+            Ok(background) => Ok(background),
+            // Nothing has gone out yet, so the task as a whole may wait.
+            Err(error) if error.class() != FailureClass::Permanent => return Outcome::failed(error),
+            Err(error) => Err(Failure::from(error)),
+        };
+        let contexts = contexts(&accepted);
+        let mut emissions = vec![Emission::Event(accepted.into())];
+        let background = match background {
+            Ok(background) => background,
+            Err(failure) => {
+                let reject = |image| Emission::Reject(ImageRequested { image }.into(), failure.clone());
+                emissions.extend(contexts.into_iter().map(reject));
+                return Outcome::Emit(emissions);
+            }
+        };
+        let ends_at = begun_at + Duration::from_millis(self.options.task_budget_ms);
+        let mut parts = stream::iter(contexts)
+            .map(|image| self.image_in_time(image, background.clone(), ends_at))
+            .buffered(self.options.max_concurrent_per_task.max(1));
+        while let Some(part) = parts.next().await {
+            match part {
+                Ok(emission) => emissions.push(emission),
+                // Every picture needs what is away: wait, and begin the task again.
+                Err(unavailable) => return Outcome::Retry(unavailable),
+            }
+        }
+        Outcome::Emit(emissions)
+    }
+
+    /// One picture of a task. Past `ends_at` it is left for later, by itself.
+    ///
+    /// # Errors
+    /// Only what every picture needs.
+    async fn image_in_time(
+        &self,
+        image: ImageContext,
+        background: Option<BlobRef>,
+        ends_at: Instant,
+    ) -> Result<Emission, Failure> {
+        // The first picture goes on whatever the budget, so that a task makes progress.
+        if image.index > 0 && image.source.url.is_some() && Instant::now() >= ends_at {
+            return Ok(Emission::Event(ImageRequested { image }.into()));
+        }
+        match self.image(&image.source).await {
+            Ok(original) => Ok(Emission::Event(ImageIngested { image, original, background }.into())),
+            Err(error) => {
+                let failure = Failure::from(error);
+                match failure.class {
+                    FailureClass::Unavailable => Err(failure),
+                    FailureClass::Transient => Ok(Emission::Retry(ImageRequested { image }.into(), failure)),
+                    FailureClass::Permanent => Ok(Emission::Reject(ImageRequested { image }.into(), failure)),
+                }
+            }
+        }
+    }
+
+    async fn handle_image(&self, requested: ImageRequested) -> Outcome {
+        let image = requested.image;
+        let background = match self.background(image.task_id, &image.options.output.background).await {
+            Ok(background) => background,
+            Err(error) => return Outcome::failed(error),
+        };
+        match self.image(&image.source).await {
+            Ok(original) => Outcome::emit(ImageIngested { image, original, background }),
+            Err(error) => Outcome::failed(error),
+        }
+    }
+
+    async fn image(&self, source: &ImageSource) -> Result<BlobRef, IngestError> {
+        match (&source.blob, &source.url) {
+            (Some(blob), _) => self.uploaded(blob).await,
+            (None, Some(url)) => self.fetched(url).await,
+            (None, None) => Err(IngestError::NoSource),
+        }
+    }
+
+    async fn uploaded(&self, blob: &BlobRef) -> Result<BlobRef, IngestError> {
+        let size = self.blobs.size(&blob.key).await.map_err(IngestError::Blob)?;
+        let bytes = size.ok_or_else(|| IngestError::UploadMissing(blob.key.clone()))?;
+        header::inspect(&*self.blobs, &blob.key, bytes, &self.options).await
+    }
+
+    async fn fetched(&self, url: &str) -> Result<BlobRef, IngestError> {
+        let fetched = {
+            let _turn = self.fetches.acquire().await.map_err(|_| IngestError::ShuttingDown)?;
+            self.fetcher.fetch(url, &*self.blobs).await?
+        };
+        header::inspect(&*self.blobs, &fetched.key, fetched.bytes, &self.options).await
+    }
+
+    /// The picture to lay behind, fetched once per task.
+    async fn background(&self, task_id: Uuid, background: &Background) -> Result<Option<BlobRef>, IngestError> {
+        let blob = match background {
+            Background::Transparent | Background::Color(_) => return Ok(None),
+            Background::Blob(blob) => self.uploaded(blob).await,
+            Background::Url(url) => {
+                let remembered = (task_id, url.clone());
+                match self.backgrounds.get(&remembered) {
+                    Some(blob) => Ok(blob),
+                    None => self.fetched(url).await.inspect(|blob| self.backgrounds.insert(remembered, blob.clone())),
+                }
+            }
+        };
+        blob.map(Some).map_err(|error| IngestError::Background(Box::new(error)))
+    }
+}
+
+#[async_trait]
+impl Stage for Ingest {
+    type Input = IngestInput;
+
+    fn name(&self) -> &'static str {
+        "ingest"
+    }
+
+    async fn handle(&self, batch: Batch<IngestInput>) -> Result<Vec<Outcome>, Failure> {
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for Message { envelope, data } in batch {
+            outcomes.push(match data {
+                IngestInput::Task(request) => self.handle_task(&envelope, request).await,
+                IngestInput::Image(requested) => self.handle_image(requested).await,
+            });
+        }
+        Ok(outcomes)
+    }
+}
+
+/// The id of a task whose sender gave none: the same on every repeat of its event.
+fn task_id_of(event_id: Uuid) -> Uuid {
+    Uuid::new_v5(&event_id, b"task")
+}
+
+fn contexts(accepted: &TaskAccepted) -> Vec<ImageContext> {
+    let image_count = u32::try_from(accepted.images.len()).unwrap_or(u32::MAX);
+    let of_source = |(index, source): (u32, &ImageSource)| ImageContext {
+        task_id: accepted.task_id,
+        image_id: image_id(accepted.task_id, index),
+        index,
+        image_count,
+        source: source.clone(),
+        options: accepted.options.clone(),
+        submitted_at: accepted.submitted_at,
+    };
+    (0..).zip(&accepted.images).map(of_source).collect()
+}
