@@ -128,6 +128,9 @@ test("a picture is compared, looked at closely, and kept in the address", async 
   await page.getByRole("button", { name: "Fit" }).click();
   await shot(page, "picture-alpha");
   await expect(page.getByText(/kcat -C/)).toContainText(/task-events/);
+  await page.getByRole("button", { name: "Look up the ids of its events" }).click();
+  await expect(page.getByRole("button", { name: /Event Matte/ })).toBeVisible();
+  await expect(page.getByRole("button", { name: /Event image.ended/ })).toBeVisible();
   await page.getByRole("navigation", { name: "Table" }).getByRole("link", { name: "Table" }).click();
   await expect(tile(page, name)).toBeVisible();
 });

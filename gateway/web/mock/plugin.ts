@@ -46,6 +46,8 @@ class Gateway {
     const task = /^tasks\/([^/]+)$/.exec(path);
     if (path === "tasks" && request.method === "POST") return this.submit(request, response);
     if (path === "tasks") return this.list(url, response);
+    const history = /^tasks\/([^/]+)\/events$/.exec(path);
+    if (history?.[1]) return this.history(request, response, history[1]);
     if (path === "events") return this.events(request, response);
     if (path === "pipeline") return json(response, 200, this.world.pipeline());
     if (path === "pipeline/events") return this.pipelineEvents(response);
@@ -126,8 +128,21 @@ class Gateway {
     };
     if (last !== undefined)
       for (let offset = Number(last) + 1; offset < this.world.events.length; offset += 1) send(offset);
+    else if (this.world.events.length > 0)
+      response.write(`id: 0-${this.world.events.length - 1}\nevent: position\ndata: {}\n\n`);
     this.world.listeners.add(send);
     response.on("close", () => this.world.listeners.delete(send));
+  }
+
+  private history(request: IncomingMessage, response: ServerResponse, taskId: string): void {
+    this.stream(response);
+    response.write(`event: snapshot\ndata: ${JSON.stringify(this.world.tasks.get(taskId))}\n\n`);
+    if (request.headers["last-event-id"]) {
+      for (const [offset, { taskId: of, event }] of this.world.events.entries()) {
+        if (of === taskId) response.write(`id: 0-${offset}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`);
+      }
+    }
+    response.end();
   }
 
   private pipelineEvents(response: ServerResponse): void {

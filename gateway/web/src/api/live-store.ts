@@ -1,10 +1,12 @@
 // The one connection to /api/v1/events and what it told, as a store that components subscribe to piecewise. A hidden page
 // closes its connection (browsers allow few to one host) and goes on from its last event when it is looked at again.
-import type { QueryClient } from "@tanstack/react-query";
+import type { InfiniteData, QueryClient } from "@tanstack/react-query";
 import { useSyncExternalStore } from "react";
+import { asApiError, errorFromAnswer } from "./client";
 import { applyEvent, type LiveTask, type LiveTasks } from "./live";
 import { EventStream, type StreamState } from "./sse";
-import type { LiveEvent, TaskEndedData } from "./types";
+import { SseParser } from "./sse-parser";
+import type { LiveEvent, TaskEndedData, TaskPage } from "./types";
 
 export interface Connection {
   state: StreamState;
@@ -14,7 +16,8 @@ export interface Connection {
 }
 
 const HIDDEN_CLOSE_MS = 20_000;
-const REFETCH_PAUSE_MS = 400;
+const NEW_TASK_PAUSE_MS = 400;
+const ENDED_PAUSE_MS = 3_000;
 
 let tasks: LiveTasks = {};
 /** The latest events, newest first, for the log at the line. */
@@ -76,28 +79,64 @@ export function retryConnection(): void {
   stream?.retryNow();
 }
 
+const HISTORY_LIMIT_MS = 20_000;
+
+/** The earliest place on every partition that the stream has named. */
+export function startOfLog(position: string | undefined): string | undefined {
+  return position?.replace(/-\d+/g, "-0");
+}
+
+/**
+ * Reads the events of a finished task from the start of the log, for one who opened the page after they had passed.
+ * Costs the server a walk through the log, so it is done only when somebody asks.
+ */
+export async function fetchHistory(taskId: string): Promise<void> {
+  const from = startOfLog(stream?.position);
+  if (!from) return;
+  const response = await fetch(`/api/v1/tasks/${taskId}/events`, {
+    headers: { accept: "text/event-stream", "last-event-id": from },
+    signal: AbortSignal.timeout(HISTORY_LIMIT_MS),
+  }).catch((error: unknown) => {
+    throw asApiError(error);
+  });
+  if (response.status === 204) return;
+  if (!response.ok) throw errorFromAnswer(response.status, await response.text());
+  const parser = new SseParser();
+  for (const message of parser.push(`${await response.text()}\n\n`)) {
+    if (message.event !== "snapshot") tasks = applyEvent(tasks, JSON.parse(message.data) as LiveEvent);
+  }
+  notify();
+}
+
+function isOnSheet(queries: QueryClient, event: LiveEvent): boolean {
+  const { taskId } = event.data as { taskId: string };
+  const sheet = queries.getQueryData<InfiniteData<TaskPage>>(["tasks"]);
+  return sheet?.pages.some((page) => page.tasks.some((task) => task.taskId === taskId)) ?? false;
+}
+
 /** Starts the stream; the returned function ends it. */
 export function startLive(queries: QueryClient): () => void {
-  let refetchTimer: ReturnType<typeof setTimeout> | undefined;
+  const refetchTimers = new Map<string, ReturnType<typeof setTimeout>>();
   let hiddenTimer: ReturnType<typeof setTimeout> | undefined;
-  const stale = new Set<string>();
-  const refetchSoon = (key: string) => {
-    stale.add(key);
-    refetchTimer ??= setTimeout(() => {
-      refetchTimer = undefined;
-      for (const name of stale) void queries.invalidateQueries({ queryKey: [name] });
-      stale.clear();
-    }, REFETCH_PAUSE_MS);
+  const refetchSoon = (key: string, pauseMs: number) => {
+    if (refetchTimers.has(key)) return;
+    const refetch = () => {
+      refetchTimers.delete(key);
+      void queries.invalidateQueries({ queryKey: [key] });
+    };
+    refetchTimers.set(key, setTimeout(refetch, pauseMs));
   };
   const receive = (event: LiveEvent) => {
     tasks = applyEvent(tasks, event);
     recent = [event, ...recent.filter(({ eventId }) => eventId !== event.eventId)].slice(0, RECENT_KEPT);
     // Tasks that came by topic or from another window are learnt of here.
-    if (event.type === "atelier.task.accepted.v1") refetchSoon("tasks");
-    if (event.type === "atelier.image.ended.v1") refetchSoon("measurements");
+    if (event.type === "atelier.task.accepted.v1" && !isOnSheet(queries, event))
+      refetchSoon("tasks", NEW_TASK_PAUSE_MS);
+    if (event.type === "atelier.image.ended.v1") refetchSoon("measurements", ENDED_PAUSE_MS);
     if (event.type === "atelier.task.ended.v1") {
-      refetchSoon("tasks");
-      refetchSoon("task");
+      // The overlay says already what has changed; the snapshots follow at leisure, before the overlay forgets.
+      refetchSoon("tasks", ENDED_PAUSE_MS);
+      refetchSoon("task", ENDED_PAUSE_MS);
       for (const listener of endListeners) listener(event.data as TaskEndedData);
     }
     notify();
@@ -134,7 +173,7 @@ export function startLive(queries: QueryClient): () => void {
   return () => {
     document.removeEventListener("visibilitychange", onVisibility);
     clearTimeout(hiddenTimer);
-    clearTimeout(refetchTimer);
+    for (const timer of refetchTimers.values()) clearTimeout(timer);
     current.stop();
   };
 }

@@ -31,6 +31,11 @@ export class EventStream {
     this.options = options;
   }
 
+  /** The id of the last event that was received. */
+  get position(): string | undefined {
+    return this.lastEventId;
+  }
+
   start(): void {
     if (!this.stopped) return;
     this.stopped = false;

@@ -1,5 +1,7 @@
 // The language of the page: the browser's, until the reader chooses another.
+
 import { createContext, type ReactNode, useCallback, useContext, useEffect, useMemo, useState } from "react";
+import { I18nProvider as AriaI18nProvider } from "react-aria-components";
 import { chooseLanguage, LANGUAGES, type Language, type MessageKey, type Params, translate } from "./translate";
 
 export type Translate = (key: MessageKey, params?: Params) => string;
@@ -40,7 +42,12 @@ export function I18nProvider({ children }: { children: ReactNode }) {
     () => ({ language, setLanguage, t: (key, params) => translate(language, key, params) }),
     [language, setLanguage],
   );
-  return <I18nContext value={value}>{children}</I18nContext>;
+  // React Aria has words of its own, such as for a hidden button that closes a dialog.
+  return (
+    <I18nContext value={value}>
+      <AriaI18nProvider locale={language}>{children}</AriaI18nProvider>
+    </I18nContext>
+  );
 }
 
 export function useI18n(): I18n {

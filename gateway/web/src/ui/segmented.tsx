@@ -40,7 +40,7 @@ export function Segmented<T extends string>({
         {segments.map((segment) => (
           <label
             key={segment.value}
-            className={`relative flex min-h-[2.2rem] items-center justify-center bg-paper text-center leading-tight ${isSwatches ? "flex-col gap-1 px-0.5 py-1.5 text-[0.72rem]" : "gap-1.5 px-1.5 py-1 text-[0.92rem]"} text-soft transition-colors hover:text-ink has-checked:bg-ink has-checked:text-table has-focus-visible:z-10 has-focus-visible:outline-2 has-focus-visible:outline-offset-[-4px] has-focus-visible:outline-pencil`}
+            className={`relative flex min-h-[2.2rem] items-center justify-center bg-paper text-center leading-tight ${isSwatches ? "flex-col gap-1 px-0.5 py-1.5 text-[0.72rem]" : "gap-1.5 px-1.5 py-1 text-[0.92rem]"} text-soft transition-colors hover:text-ink forced-colors:has-checked:underline has-checked:bg-ink has-checked:text-table has-focus-visible:z-10 has-focus-visible:outline-2 has-focus-visible:outline-offset-[-4px] has-focus-visible:outline-pencil`}
           >
             <input
               type="radio"

@@ -19,6 +19,11 @@ export function AsText({ choice }: { choice: Choice }) {
           <p className="mt-1.5 text-[0.8rem] text-soft">{t("options.asEvent.help")}</p>
         </div>
       )}
+      <p className="text-[0.85rem]">
+        <a href="/api/docs" className="underline decoration-edge underline-offset-4 hover:decoration-ink">
+          {t("options.docs")}
+        </a>
+      </p>
     </section>
   );
 }

@@ -1,14 +1,16 @@
 // What is known of a finished picture, and where to read the rest of it.
-import { useQuery } from "@tanstack/react-query";
+import { useMutation, useQuery } from "@tanstack/react-query";
 import type { ReactNode } from "react";
+import { asApiError } from "../../api/client";
 import type { LiveImage } from "../../api/live";
+import { fetchHistory } from "../../api/live-store";
 import { capabilitiesQuery, useStages } from "../../api/queries";
 import { kcatFollowLine } from "../../api/request-options";
 import type { ImageAnswer, StageTiming } from "../../api/types";
 import { useI18n } from "../../i18n";
 import { formatBytes, formatMs, formatPercent } from "../../i18n/format";
 import { CopyBlock, CopyId } from "../../ui/copy";
-import { useStageName } from "../../ui/failure";
+import { Failure, useStageName } from "../../ui/failure";
 
 interface Props {
   taskId: string;
@@ -51,7 +53,7 @@ export function Facts({ taskId, image, live }: Props) {
         <div className="text-[0.85rem]">
           <CopyId label={t("picture.ids.task")} id={taskId} />
           <CopyId label={t("picture.ids.image")} id={image.imageId} />
-          <EventIds live={live} />
+          <EventIds taskId={taskId} image={image} live={live} />
         </div>
       </section>
       {brokers && (
@@ -134,17 +136,45 @@ function Times({ stages }: { stages: StageTiming[] }) {
   );
 }
 
-function EventIds({ live }: { live: LiveImage | undefined }) {
+/** An image ends with the event that says so: with fewer, some have passed before the page was opened. */
+const hasWholeHistory = (live: LiveImage | undefined, stageCount: number) =>
+  live !== undefined && live.events.length > stageCount && live.ended !== undefined;
+
+function EventIds({ taskId, image, live }: Props) {
   const { t } = useI18n();
   const stageName = useStageName();
-  if (!live || live.events.length === 0) return <p className="mt-1 text-[0.8rem] text-soft">{t("picture.ids.none")}</p>;
-  return live.events.map((event) => (
-    <CopyId
-      key={event.eventId}
-      id={event.eventId}
-      label={t("picture.ids.event", {
-        name: event.stage ? stageName(event.stage) : event.type.replace(/^atelier\.(.*)\.v\d+$/, "$1"),
-      })}
-    />
-  ));
+  const stages = useStages();
+  const history = useMutation({ mutationFn: () => fetchHistory(taskId) });
+  const isOpen = image.status === "pending" || image.status === "processing";
+  const events = [...(live?.events ?? [])].sort((a, b) => a.time.localeCompare(b.time));
+  // A failed image passes fewer stages: after one look there is no more to be found.
+  const mayLookUp = !isOpen && !history.isSuccess && !hasWholeHistory(live, stages.length);
+  return (
+    <>
+      {events.map((event) => (
+        <CopyId
+          key={event.eventId}
+          id={event.eventId}
+          label={t("picture.ids.event", {
+            name: event.stage ? stageName(event.stage) : event.type.replace(/^atelier\.(.*)\.v\d+$/, "$1"),
+          })}
+        />
+      ))}
+      {isOpen && events.length === 0 && <p className="mt-1 text-[0.8rem] text-soft">{t("picture.ids.none")}</p>}
+      {history.isSuccess && events.length === 0 && (
+        <p className="mt-1 text-[0.8rem] text-soft">{t("picture.ids.gone")}</p>
+      )}
+      {history.isError && <Failure error={asApiError(history.error).body} compact />}
+      {mayLookUp && (
+        <button
+          type="button"
+          onClick={() => history.mutate()}
+          disabled={history.isPending}
+          className="mt-1 underline decoration-edge underline-offset-4 hover:decoration-ink"
+        >
+          {t(history.isPending ? "picture.ids.lookingUp" : "picture.ids.lookUp")}
+        </button>
+      )}
+    </>
+  );
 }

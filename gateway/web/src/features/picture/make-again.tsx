@@ -2,7 +2,7 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useRef } from "react";
-import { api, asApiError, originalBlob } from "../../api/client";
+import { api, asApiError } from "../../api/client";
 import { showTask } from "../../api/queries";
 import { choiceFromOptions, choiceToSearch, toTaskOptions } from "../../api/request-options";
 import { pictureKey } from "../../api/selection";
@@ -15,6 +15,7 @@ import { carriedSearch } from "../../ui/shell";
 import { useChoice } from "../../ui/use-choice";
 import { OptionsPanel } from "../options/options-panel";
 import { copyPreview } from "../table/previews";
+import { sourceOf } from "../table/repeat";
 
 export function MakeAgain({ task, image }: { task: TaskAnswer; image: ImageAnswer }) {
   const { t } = useI18n();
@@ -27,11 +28,9 @@ export function MakeAgain({ task, image }: { task: TaskAnswer; image: ImageAnswe
 
   const make = useMutation({
     mutationFn: async () => {
-      const blob = await originalBlob(task.taskId, image.index);
-      const request = {
-        images: [{ blob, ...(image.name ? { name: image.name } : {}) }],
-        options: toTaskOptions(choice),
-      };
+      const key = pictureKey(task.taskId, image.index);
+      const source = await sourceOf({ key, name: image.name, originalUrl: image.originalUrl });
+      const request = { images: [source], options: toTaskOptions(choice) };
       const body = JSON.stringify(request);
       if (wish.current.body !== body) wish.current = { key: crypto.randomUUID(), body };
       return api.submit(request, wish.current.key);

@@ -210,13 +210,13 @@ function Surface({
 
 function Captions() {
   const { t } = useI18n();
-  const look = "pointer-events-none absolute bottom-3 rounded bg-black/55 px-2 py-0.5 text-[0.75rem] text-white";
+  const look = "pointer-events-none absolute top-3 rounded bg-black/55 px-2 py-0.5 text-[0.75rem] text-white";
   return (
     <>
       <span aria-hidden="true" className={`${look} left-3`}>
         {t("picture.before")}
       </span>
-      <span aria-hidden="true" className={`${look} top-3 right-3 bottom-auto`}>
+      <span aria-hidden="true" className={`${look} right-3`}>
         {t("picture.after")}
       </span>
     </>

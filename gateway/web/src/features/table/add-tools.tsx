@@ -95,7 +95,7 @@ function AddressForm({ onAddresses }: { onAddresses: (addresses: string[]) => vo
   );
 }
 
-export function AddTools({ onFiles, onAddresses, onOptions }: Props) {
+export function AddTools({ onFiles, onAddresses, onOptions, onSelectAll }: Props & { onSelectAll: () => void }) {
   const { t } = useI18n();
   return (
     <section aria-label={t("table.add")} className="flex flex-wrap items-start gap-2 py-4">
@@ -103,9 +103,14 @@ export function AddTools({ onFiles, onAddresses, onOptions }: Props) {
       <div className="order-last min-w-0 max-sm:basis-full sm:order-none sm:max-w-md sm:flex-1">
         <AddressForm onAddresses={onAddresses} />
       </div>
-      <Button icon="sliders" onClick={onOptions} className="ml-auto lg:hidden">
-        {t("options.open")}
-      </Button>
+      <span className="ml-auto flex gap-2">
+        <Button look="quiet" onClick={onSelectAll} className="max-sm:hidden">
+          {t("select.all")}
+        </Button>
+        <Button icon="sliders" onClick={onOptions} className="lg:hidden">
+          {t("options.open")}
+        </Button>
+      </span>
     </section>
   );
 }

@@ -21,8 +21,16 @@ export function DropArea({ onFiles, onAddresses }: Props) {
       if (files.length > 0) onFiles(files);
       if (addresses.length > 0) onAddresses(addresses);
     };
+    // A picture that is dragged from the table itself is no new one.
+    let isOwn = false;
+    const onDragStart = () => {
+      isOwn = true;
+    };
+    const onDragEnd = () => {
+      isOwn = false;
+    };
     const carriesSomething = (event: DragEvent) =>
-      event.dataTransfer?.types.some((type) => type === "Files" || type === "text/uri-list") ?? false;
+      !isOwn && (event.dataTransfer?.types.some((type) => type === "Files" || type === "text/uri-list") ?? false);
     const onDragOver = (event: DragEvent) => {
       if (!carriesSomething(event)) return;
       event.preventDefault();
@@ -42,11 +50,15 @@ export function DropArea({ onFiles, onAddresses }: Props) {
       if (!event.clipboardData || isField(event.target)) return;
       void take(event.clipboardData);
     };
+    window.addEventListener("dragstart", onDragStart);
+    window.addEventListener("dragend", onDragEnd);
     window.addEventListener("dragover", onDragOver);
     window.addEventListener("dragleave", onDragLeave);
     window.addEventListener("drop", onDrop);
     window.addEventListener("paste", onPaste);
     return () => {
+      window.removeEventListener("dragstart", onDragStart);
+      window.removeEventListener("dragend", onDragEnd);
       window.removeEventListener("dragover", onDragOver);
       window.removeEventListener("dragleave", onDragLeave);
       window.removeEventListener("drop", onDrop);

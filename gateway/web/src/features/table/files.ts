@@ -16,24 +16,21 @@ export interface Batch<F> {
 export const BATCH_FILES = 24;
 export const BATCH_BYTES = 48_000_000;
 
-/** Splits files into tasks of moderate size, in order; `tooLarge` are those that no request could carry. */
+/** Splits files into tasks of moderate size, in order; `tooLarge` are those that the gateway takes in no request. */
 export function splitIntoBatches<F extends { size: number }>(
   files: F[],
-  maxUploadBytes: number,
+  maxFileBytes: number,
   maxFiles = BATCH_FILES,
 ): { batches: Batch<F>[]; tooLarge: F[] } {
-  // The form around the files needs some bytes of its own.
-  const limit = Math.max(1, maxUploadBytes - 64_000);
-  const wanted = Math.min(BATCH_BYTES, limit);
   const batches: Batch<F>[] = [];
   const tooLarge: F[] = [];
   for (const file of files) {
-    if (file.size > limit) {
+    if (file.size > maxFileBytes) {
       tooLarge.push(file);
       continue;
     }
     const last = batches.at(-1);
-    if (last && last.files.length < maxFiles && last.bytes + file.size <= wanted) {
+    if (last && last.files.length < maxFiles && last.bytes + file.size <= BATCH_BYTES) {
       last.files.push(file);
       last.bytes += file.size;
     } else {

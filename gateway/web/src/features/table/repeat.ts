@@ -1,5 +1,5 @@
 // Another background, quality or format: new tasks from originals that the server has already.
-import { originalBlob } from "../../api/client";
+import { asApiError, originalBlob } from "../../api/client";
 import { splitKey } from "../../api/selection";
 import type { ImageSource } from "../../api/types";
 import { BATCH_FILES } from "./files";
@@ -9,12 +9,22 @@ const ASKED_AT_ONCE = 6;
 export interface Picture {
   key: string;
   name: string | undefined;
+  /** Where it came from: the sender's address, or this server's. */
+  originalUrl: string | undefined;
 }
 
-async function sourceOf(picture: Picture): Promise<ImageSource> {
+export async function sourceOf(picture: Picture): Promise<ImageSource> {
   const { taskId, index } = splitKey(picture.key);
-  const blob = await originalBlob(taskId, index);
-  return { blob, ...(picture.name ? { name: picture.name } : {}) };
+  const name = picture.name ? { name: picture.name } : {};
+  try {
+    return { blob: await originalBlob(taskId, index), ...name };
+  } catch (error) {
+    // What was never fetched, or is no longer kept, may still be had where it came from.
+    const isGone = asApiError(error).body.code === "originalGone";
+    if (isGone && picture.originalUrl && /^https?:/.test(picture.originalUrl))
+      return { url: picture.originalUrl, ...name };
+    throw error;
+  }
 }
 
 /** The sources of the pictures in tasks of moderate size. Fails whole where one original is gone. */

@@ -13,7 +13,7 @@ import { OptionsPanel } from "../options/options-panel";
 import { downloadPlan, type PictureState, packPictures, saveBlob } from "./download";
 import { sourcesOf } from "./repeat";
 import { layDownSources } from "./uploads";
-import { useMergedTasks } from "./use-merged-tasks";
+import { useSelectedTasks } from "./use-merged-tasks";
 import type { SelectionTools } from "./use-selection";
 
 interface Props {
@@ -25,7 +25,7 @@ interface Props {
 
 export function SelectionBar({ selection, tasks, choice, onChoice }: Props) {
   const { t } = useI18n();
-  const merged = useMergedTasks(tasks);
+  const merged = useSelectedTasks(selection.keys, tasks);
   const [error, setError] = useState<ApiError>();
   const [work, setWork] = useState<string>();
   const [isRepeating, setIsRepeating] = useState(false);
@@ -60,9 +60,14 @@ export function SelectionBar({ selection, tasks, choice, onChoice }: Props) {
   };
   const repeat = async () => {
     setError(undefined);
+    const wanted = pictures.map(({ key, name }) => {
+      const { taskId, index } = splitKey(key);
+      const image = merged.get(taskId)?.results.find((result) => result.index === index);
+      return { key, name, originalUrl: image?.originalUrl };
+    });
     const progress = (done: number) => setWork(t("repeat.working", { done, total: pictures.length }));
     try {
-      const batches = await sourcesOf(pictures, progress);
+      const batches = await sourcesOf(wanted, progress);
       for (const sources of batches) layDownSources(sources, toTaskOptions(choice));
       announce(t("repeat.done", { count: pictures.length }));
       setIsRepeating(false);

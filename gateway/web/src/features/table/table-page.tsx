@@ -6,6 +6,7 @@ import { asApiError } from "../../api/client";
 import { useConnection } from "../../api/live-store";
 import { capabilitiesQuery, useTasks } from "../../api/queries";
 import { toTaskOptions } from "../../api/request-options";
+import { pictureKey } from "../../api/selection";
 import { useI18n } from "../../i18n";
 import { formatBytes } from "../../i18n/format";
 import { announce } from "../../ui/announce";
@@ -44,6 +45,11 @@ export function TablePage() {
 
   const allTasks = useMemo(() => tasks.data?.pages.flatMap((page) => page.tasks) ?? [], [tasks.data]);
   const isEmpty = tasks.isSuccess && allTasks.length === 0 && uploads.length === 0;
+  const selectAll = () =>
+    selection.setMany(
+      allTasks.flatMap((task) => task.results.map((image) => pictureKey(task.taskId, image.index))),
+      true,
+    );
   // While the server is away the banner says so; a second message at the sheet would only repeat it.
   const listError = tasks.isError && connection.state === "live" ? asApiError(tasks.error) : undefined;
 
@@ -53,7 +59,12 @@ export function TablePage() {
       <div className="flex min-w-0 flex-1 flex-col">
         <h1 className="sr-only">{t("title.table")}</h1>
         {!isEmpty && (
-          <AddTools onFiles={layDown.files} onAddresses={layDown.addresses} onOptions={() => setPanel("options")} />
+          <AddTools
+            onFiles={layDown.files}
+            onAddresses={layDown.addresses}
+            onOptions={() => setPanel("options")}
+            onSelectAll={selectAll}
+          />
         )}
         {notices.length > 0 && <Notices notices={notices} onClose={dismissNotices} />}
         {listError && (

@@ -2,6 +2,7 @@
 import { useEffect, useState } from "react";
 import { useI18n } from "../../i18n";
 import { formatPercent } from "../../i18n/format";
+import { announce } from "../../ui/announce";
 import { Button } from "../../ui/button";
 import { Failure, useFailureWords } from "../../ui/failure";
 import { usePreview } from "./previews";
@@ -11,6 +12,11 @@ const TILES_SHOWN = 24;
 
 export function UploadStrip({ upload, columns }: { upload: Upload; columns: number }) {
   const { t } = useI18n();
+  const words = useFailureWords();
+  const failure = upload.state === "failed" ? words(upload.error?.body.code ?? "internal").what : undefined;
+  useEffect(() => {
+    if (failure) announce(`${t("upload.failed")}: ${failure}`);
+  }, [failure, t]);
   const span = Math.min(Math.max(1, upload.items.length), columns);
   const share = upload.totalBytes > 0 ? Math.min(1, upload.sentBytes / upload.totalBytes) : 0;
   return (

@@ -153,6 +153,11 @@ function waitAndRetry(id: string, attempts: number, error: ApiError): void {
   );
 }
 
+// What is not sent yet is only in this page: leaving it would lose it, so the browser asks first.
+window.addEventListener("beforeunload", (event) => {
+  if (uploads.length > 0) event.preventDefault();
+});
+
 // The server is back: nothing needs to wait for its turn any longer.
 onConnected(() => {
   for (const upload of uploads) if (upload.state === "waiting") retryUpload(upload.id);
