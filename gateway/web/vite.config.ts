@@ -3,7 +3,7 @@
 import tailwindcss from "@tailwindcss/vite";
 import react from "@vitejs/plugin-react";
 import { defineConfig } from "vitest/config";
-import { mockGateway } from "./mock/plugin";
+import { mockGateway } from "./mock/plugin.ts";
 
 const gateway = process.env.ATELIER_URL ?? "http://127.0.0.1:8080";
 

@@ -4,8 +4,8 @@ import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Plugin } from "vite";
 import type { TaskOptions, TaskRequest } from "../src/api/types";
-import { ZipWriter } from "../src/features/table/zip";
-import { type MockFile, sha256, World } from "./world";
+import { ZipWriter } from "../src/features/table/zip.ts";
+import { type MockFile, sha256, World } from "./world.ts";
 
 const OUTAGE_MS = 2_500;
 

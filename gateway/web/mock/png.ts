@@ -1,7 +1,7 @@
 // Just enough PNG for the mock: reads 8-bit RGB and RGBA without interlacing, writes RGBA. A colour near that of the
 // corner becomes transparent, so that what the page shows is a cut-out of the very picture that was laid down.
 import { deflateSync, inflateSync } from "node:zlib";
-import { crc32 } from "../src/features/table/zip";
+import { crc32 } from "../src/features/table/zip.ts";
 
 export interface Raster {
   width: number;

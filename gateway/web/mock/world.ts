@@ -2,7 +2,7 @@
 // while the page is being worked on; nothing of it is built into the page, and no figure of it is a measurement.
 import { createHash, randomUUID } from "node:crypto";
 import type { ErrorBody, ImageAnswer, LiveEvent, StageTiming, TaskAnswer, TaskOptions } from "../src/api/types";
-import { cutOut, decodePng, encodePng, shrink } from "./png";
+import { cutOut, decodePng, encodePng, shrink } from "./png.ts";
 
 export const STAGES = ["ingest", "preprocess", "classify", "matte", "compose", "persist"];
 const TOPICS = [
