@@ -1,0 +1,185 @@
+//! One picture from pixels to a classification: which network is asked when, and what becomes of the answers.
+
+use std::time::{Duration, Instant};
+
+use atelier_models::{ModelStore, Runtime, SessionOptions};
+use atelier_schemas::{
+    Kind, KindChoice,
+    events::{Classification, Detection, Evidence, Label},
+};
+use atelier_stores::Raster;
+
+use crate::{
+    ClassifyError, ClassifyOptions, Measured, OpenError,
+    boxes::Candidate,
+    decide::{self, People},
+    faces::{Faces, Look},
+    labels::Labels,
+    measure::{ground_busyness, measure},
+    objects::{Objects, PERSON},
+    working_copy::WorkingCopy,
+};
+
+/// The three networks and the decision.
+pub struct Classifier {
+    options: ClassifyOptions,
+    faces: Faces,
+    objects: Objects,
+    labels: Labels,
+}
+
+/// A classification, and what it cost.
+#[derive(Clone, Debug)]
+pub struct Classified {
+    /// The classification.
+    pub classification: Classification,
+    /// What was measured without a network.
+    pub measured: Measured,
+    /// Where the time went.
+    pub cost: Cost,
+}
+
+/// Where the time went. A network that was not asked cost nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cost {
+    /// YuNet's own time, of one or two looks.
+    pub faces: Duration,
+    /// EfficientDet's own time.
+    pub objects: Duration,
+    /// EfficientNet's own time.
+    pub labels: Duration,
+    /// Everything.
+    pub total: Duration,
+}
+
+/// What the networks said.
+#[derive(Default)]
+struct Seen {
+    faces: Vec<Candidate>,
+    objects: Vec<Candidate>,
+    labels: Vec<(&'static str, f32)>,
+    fine_outline: f32,
+}
+
+impl Classifier {
+    /// Opens the networks. Blocking.
+    ///
+    /// # Errors
+    /// An option is out of its range, or a network is missing; the message names the setting, or the command that helps.
+    pub fn open(options: ClassifyOptions, store: &ModelStore, runtime: &Runtime) -> Result<Self, OpenError> {
+        options.check()?;
+        let session = SessionOptions {
+            intra_threads: (options.intra_threads > 0).then_some(options.intra_threads),
+            ..SessionOptions::default()
+        };
+        Ok(Self {
+            faces: Faces::open(runtime, store, &session)?,
+            objects: Objects::open(runtime, store, &session)?,
+            labels: Labels::open(runtime, store, &session)?,
+            options,
+        })
+    }
+
+    /// Classifies one picture. Blocking: tens of milliseconds.
+    ///
+    /// # Errors
+    /// A network failed.
+    pub fn classify(&self, raster: &Raster, choice: KindChoice) -> Result<Classified, ClassifyError> {
+        let started = Instant::now();
+        let mut cost = Cost::default();
+        let measured = measure(raster);
+        let copy = WorkingCopy::of(raster)?;
+        let forced = chosen(choice);
+        let mut seen = Seen::default();
+        let graphic = decide::graphic_probability(&measured);
+        let mut portrait = 0.0;
+        let is_open = forced.is_none() && graphic < decide::SURELY_GRAPHIC;
+        if is_open {
+            portrait = self.look_for_people(raster, &copy, &mut seen, &mut cost)?;
+        }
+        if is_open || forced == Some(Kind::Product) {
+            let (probabilities, elapsed) = self.labels.read(&copy)?;
+            cost.labels = elapsed;
+            seen.labels = self.labels.best(&probabilities, self.options.max_labels);
+            seen.fine_outline = probabilities.fine_outline();
+        }
+        let (kind, confidence) = forced.map_or_else(|| decide::kind(graphic, portrait), |kind| (kind, 1.0));
+        // A person has hair.
+        let fine_outline = if kind == Kind::Portrait { 1.0 } else { seen.fine_outline };
+        let complexity = decide::complexity(fine_outline, ground_busyness(&copy), &measured);
+        let classification = Classification {
+            kind,
+            confidence,
+            forced: forced.is_some(),
+            complexity,
+            strategy: decide::strategy(kind, complexity, &measured, &self.options),
+            evidence: self.evidence(seen, &measured),
+        };
+        cost.total = started.elapsed();
+        Ok(Classified { classification, measured, cost })
+    }
+
+    /// The probability that the picture shows a person. Objects are looked for unless a face says enough.
+    fn look_for_people(&self, raster: &Raster, copy: &WorkingCopy, seen: &mut Seen, cost: &mut Cost) -> Result<f32, ClassifyError> {
+        let ClassifyOptions { min_face_score, min_object_score, max_detections, .. } = self.options;
+        let (faces, elapsed) = self.faces.find(copy, Look::Whole, min_face_score, max_detections)?;
+        (seen.faces, cost.faces) = (faces, elapsed);
+        let portrait = decide::portrait_probability(&people(raster, seen));
+        if portrait >= decide::SURELY_PORTRAIT {
+            return Ok(portrait);
+        }
+        let (objects, elapsed) = self.objects.find(copy, min_object_score, max_detections)?;
+        (seen.objects, cost.objects) = (objects, elapsed);
+        if seen.faces.is_empty() {
+            let (faces, elapsed) = self.faces.find(copy, Look::Small, min_face_score, max_detections)?;
+            seen.faces = faces;
+            cost.faces += elapsed;
+        }
+        Ok(decide::portrait_probability(&people(raster, seen)))
+    }
+
+    fn evidence(&self, seen: Seen, measured: &Measured) -> Evidence {
+        let label = |class: usize| self.objects.label(class).to_owned();
+        Evidence {
+            faces: seen.faces.iter().map(|face| detection(face, "face".to_owned())).collect(),
+            objects: seen.objects.iter().map(|object| detection(object, label(object.class))).collect(),
+            labels: seen.labels.into_iter().map(|(label, score)| Label { label: label.to_owned(), score }).collect(),
+            flat_share: measured.flat_share,
+            soft_gradient_share: measured.soft_gradient_share,
+        }
+    }
+}
+
+fn chosen(choice: KindChoice) -> Option<Kind> {
+    match choice {
+        KindChoice::Auto => None,
+        KindChoice::Portrait => Some(Kind::Portrait),
+        KindChoice::Product => Some(Kind::Product),
+        KindChoice::Graphic => Some(Kind::Graphic),
+    }
+}
+
+fn detection(candidate: &Candidate, label: String) -> Detection {
+    Detection {
+        label,
+        score: candidate.score,
+        x: candidate.rect.left,
+        y: candidate.rect.top,
+        width: candidate.rect.width(),
+        height: candidate.rect.height(),
+    }
+}
+
+/// The most prominent face and person: score times size.
+fn people(raster: &Raster, seen: &Seen) -> People {
+    let shorter_side = raster.width().min(raster.height()) as f32;
+    let area = raster.pixels() as f32;
+    let prominent = |found: &[Candidate], share: &dyn Fn(&Candidate) -> f32| {
+        let shares = found.iter().map(|candidate| (candidate.score, share(candidate)));
+        shares.max_by(|left, right| (left.0 * left.1).total_cmp(&(right.0 * right.1))).unwrap_or_default()
+    };
+    let (face_score, face_share) = prominent(&seen.faces, &|face| face.rect.height() / shorter_side);
+    let persons: Vec<_> = seen.objects.iter().filter(|object| object.class == PERSON).copied().collect();
+    let (person_score, person_share) = prominent(&persons, &|person| person.rect.area() / area);
+    People { face_score, face_share, person_score, person_share }
+}
