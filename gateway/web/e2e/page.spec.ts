@@ -207,9 +207,15 @@ test("the server goes away in the middle and comes back", async ({ page }) => {
   );
   await expect(tile(page, many[0] ?? "")).toBeVisible();
   // The command returns when the server is up again, or sooner; what is laid down meanwhile is sent when it can be.
+  const banner = page.getByTestId("lost").waitFor({ timeout: 90_000 });
   const away = page.getByTestId("connection").and(page.locator('[data-state="waiting"]')).waitFor({ timeout: 90_000 });
   execSync(restart ?? "", { stdio: "ignore" });
   await away;
+  // What lasts is told; a server that is back within a moment is not worth the words.
+  if (restart?.includes("__mock")) {
+    await banner;
+    await shot(page, "server-away");
+  } else banner.catch(() => undefined);
   await drop(page, [picture(late[0], 6)]);
   await expect(page.getByText(late[0]).first()).toBeVisible({ timeout: 5_000 });
   await expect(page.getByTestId("connection")).toHaveAttribute("data-state", "live");
@@ -298,6 +304,11 @@ test("both languages, the options, and the lines to copy", async ({ browser }) =
   await expect(page.locator("pre").filter({ hasText: "kcat" })).toContainText('"quality":"low"');
   await shot(page, "table-zh-dark");
   await expectAccessible(page, "the table in Chinese, dark");
+  await page.goto("/line?format=webp");
+  await expect(page.getByTestId("station-matte")).toContainText("抠图");
+  await shot(page, "line-zh-dark");
+  await expectAccessible(page, "the line in Chinese, dark");
+  await page.goBack();
   await page.getByRole("combobox", { name: "语言" }).selectOption("en");
   await expect(page.locator("html")).toHaveAttribute("lang", "en");
   await page.reload();
