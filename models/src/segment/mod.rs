@@ -6,6 +6,7 @@
 
 mod postprocess;
 mod preprocess;
+mod resample;
 
 use std::time::Duration;
 

@@ -1,12 +1,9 @@
 //! The network's output to a matte: stretched, cut to bytes, resized by Lanczos.
 
-use fast_image_resize::{
-    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
-    images::{Image, ImageRef},
-};
+use fast_image_resize::{PixelType, images::ImageRef};
 use ndarray::{ArrayD, Axis, Slice};
 
-use super::{Mask, SegmentError};
+use super::{Mask, SegmentError, resample::lanczos};
 use crate::catalogue::Normalization;
 
 /// The first picture of the output as bytes, at the network's size; `None` where it is no matte.
@@ -47,12 +44,9 @@ pub(super) fn resize(mask: Mask, width: u32, height: u32) -> Result<Mask, Segmen
     if (mask.width, mask.height) == (width, height) {
         return Ok(mask);
     }
-    let failed = |reason: String| SegmentError::Resize { width, height, reason };
-    let source = ImageRef::new(mask.width, mask.height, &mask.alpha, PixelType::U8).map_err(|error| failed(error.to_string()))?;
-    let mut target = Image::new(width, height, PixelType::U8);
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3));
-    Resizer::new().resize(&source, &mut target, &options).map_err(|error| failed(error.to_string()))?;
-    Ok(Mask { width, height, alpha: target.into_vec() })
+    let failed = |error: fast_image_resize::ImageBufferError| SegmentError::Resize { width, height, reason: error.to_string() };
+    let source = ImageRef::new(mask.width, mask.height, &mask.alpha, PixelType::U8).map_err(failed)?;
+    Ok(Mask { width, height, alpha: lanczos(&source, width, height)?.into_vec() })
 }
 
 #[cfg(test)]

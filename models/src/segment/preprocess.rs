@@ -1,12 +1,12 @@
 //! A picture to the network's input: resized by Lanczos on bytes, then one table look-up a colour.
 
 use fast_image_resize::{
-    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
+    PixelType,
     images::{Image, ImageRef},
 };
 use ndarray::Array4;
 
-use super::{Picture, SegmentError};
+use super::{Picture, SegmentError, resample::lanczos};
 use crate::catalogue::{ChannelOrder, Input, Scaling};
 
 /// A network input of shape [1, 3, height, width].
@@ -47,13 +47,8 @@ fn resize(picture: &Picture<'_>, width: u32, height: u32) -> Result<Image<'stati
         _ => return Err(bad()),
     };
     let source = ImageRef::new(from_width, from_height, pixels, pixel_type).map_err(|_| bad())?;
-    let mut target = Image::new(width, height, pixel_type);
     // The colours under transparent pixels stay as they are, as they do when an alpha channel is simply dropped.
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3)).use_alpha(false);
-    Resizer::new()
-        .resize(&source, &mut target, &options)
-        .map_err(|error| SegmentError::Resize { width, height, reason: error.to_string() })?;
-    Ok(target)
+    lanczos(&source, width, height)
 }
 
 /// The largest colour value, alpha left out; never 0, so that a black picture can be divided by it.

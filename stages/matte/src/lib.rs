@@ -1,1 +1,25 @@
-//! Placeholder while the workspace is laid out.
+//! `matte`: [`ImageClassified`](atelier_schemas::events::ImageClassified) in,
+//! [`ImageMatted`](atelier_schemas::events::ImageMatted) out.
+//!
+//! Routes a picture by its kind to a [`Processor`](processors::Processor), which yields an alpha matte of the picture's
+//! own size. Quality high, medium and low are IS-Net, U²-Net and U²-Netp; `options.model` names any other matting model of
+//! the catalogue.
+//!
+//! Invariants:
+//! - The models that a quality stands for are loaded before the first picture, or the stage does not start.
+//! - A picture is matted by the model that was asked for or rejected with the reason, never by another.
+//! - Networks run off the async threads, one run at a time unless the options say otherwise; pictures before and after
+//!   the network are worked on meanwhile.
+//! - The same picture and model give the same matte.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod error;
+mod options;
+pub mod processors;
+mod segmenters;
+mod stage;
+
+pub use error::MatteError;
+pub use options::MatteOptions;
+pub use segmenters::{Segmenters, model_for};
+pub use stage::Matte;

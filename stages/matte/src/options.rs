@@ -1,0 +1,46 @@
+//! What may be set for `matte`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Options of the stage `matte`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MatteOptions {
+    /// Models that are loaded at start and stay loaded; a missing one is an error at start.
+    pub preload: Vec<String>,
+    /// Most models that are kept loaded beside those of `preload`, for pictures that ask for a model by name; the least
+    /// recently used one makes room. At least 1.
+    pub max_extra_models: usize,
+    /// Threads that work on one run of a network; 0 is one per core.
+    pub intra_threads: usize,
+    /// What runs the networks: `cpu`.
+    pub provider: String,
+    /// Runs of networks at the same time. More than 1 pays only where one run cannot use all cores.
+    pub max_concurrent_runs: usize,
+    /// Pictures that are worked on at the same time: one in the network, the others before or after it.
+    pub max_concurrent: usize,
+    /// Most pictures of one batch. The pictures of a batch are passed on together.
+    pub max_batch: usize,
+    /// Most pixels of one batch, summed over its pictures.
+    pub max_pixels: u64,
+    /// How long a picture waits for others to share its batch, in milliseconds. The networks take one picture at a time, so
+    /// that waiting gains nothing on one machine.
+    pub max_delay_ms: u64,
+}
+
+impl Default for MatteOptions {
+    fn default() -> Self {
+        Self {
+            preload: vec!["isnet-general-use".into(), "u2net".into(), "u2netp".into()],
+            max_extra_models: 1,
+            intra_threads: 0,
+            provider: "cpu".into(),
+            max_concurrent_runs: 1,
+            max_concurrent: 3,
+            max_batch: 4,
+            max_pixels: 100_000_000,
+            max_delay_ms: 0,
+        }
+    }
+}
