@@ -43,6 +43,9 @@ struct Flags {
     /// Written with the address, once clients can connect
     #[arg(long)]
     ready_file: Option<PathBuf>,
+    /// Stop when standard input ends: whoever holds the other end of the pipe has died
+    #[arg(long)]
+    stop_on_stdin_end: bool,
     /// What to log, as in RUST_LOG
     #[arg(long, env = "RUST_LOG", default_value = "info")]
     log: String,
@@ -60,7 +63,7 @@ fn main() -> ExitCode {
         .with_env_filter(tracing_subscriber::EnvFilter::new(&flags.log))
         .with_writer(std::io::stderr)
         .init();
-    match serve(flags) {
+    match serve(&flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             tracing::error!("{message}");
@@ -69,17 +72,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(flags: Flags) -> Result<(), String> {
+fn serve(flags: &Flags) -> Result<(), String> {
     let options = BrokerOptions {
         listen: flags.listen,
-        advertise: flags.advertise,
+        advertise: flags.advertise.clone(),
         durability: flags.durability,
         allow_remote: flags.allow_remote,
         auto_create_topics: flags.auto_create_topics,
         default_partitions: flags.default_partitions,
         initial_rebalance_delay: Duration::from_millis(flags.initial_rebalance_delay_ms),
         maintenance_interval: Duration::from_millis(flags.maintenance_interval_ms.max(1)),
-        ..BrokerOptions::new(flags.data_dir)
+        ..BrokerOptions::new(flags.data_dir.clone())
     };
     // Signals are caught before the recovery, which they then do not cut short in the middle of a repair.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
@@ -91,8 +94,11 @@ fn serve(flags: Flags) -> Result<(), String> {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = stdin_end(), if flags.stop_on_stdin_end => {}
         }
     });
+    // The thread that may still wait for standard input must not hold up the end.
+    runtime.shutdown_background();
     tracing::info!("stopping");
     broker.stop();
     if let Some(ready_file) = &flags.ready_file {
@@ -100,6 +106,15 @@ fn serve(flags: Flags) -> Result<(), String> {
         let _ = std::fs::remove_file(ready_file);
     }
     Ok(())
+}
+
+async fn stdin_end() {
+    let read_to_end = || {
+        // An error is an end too.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+    };
+    // The thread cannot panic, and is not cancelled before the end of the process.
+    let _ = tokio::task::spawn_blocking(read_to_end).await;
 }
 
 #[expect(clippy::print_stdout, reason = "the one line that whoever starts the broker waits for")]

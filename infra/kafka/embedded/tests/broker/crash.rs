@@ -47,10 +47,11 @@ fn feed(shared: Shared) {
                 shared.acknowledged.lock().unwrap().push(value);
             }
         }
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
-/// Moves records from `in` to `out`, exactly once, and aborts every fifth transaction to no effect. After an error it
+/// Moves records from `in` to `out`, exactly once, and aborts every eighth transaction to no effect. After an error it
 /// starts anew, as a stage does.
 fn move_records(shared: &Shared) {
     while !shared.stop.load(Ordering::Relaxed) {
@@ -82,7 +83,7 @@ fn move_until_error(shared: &Shared, consumer: &BaseConsumer, producer: &FutureP
     while !shared.stop.load(Ordering::Relaxed) {
         let mut batch = Vec::new();
         let began = Instant::now();
-        while batch.len() < 25 && began.elapsed() < Duration::from_millis(50) {
+        while batch.len() < 500 && began.elapsed() < Duration::from_millis(50) {
             match consumer.poll(Duration::from_millis(10)) {
                 Some(Ok(message)) => batch.push(message.detach()),
                 Some(Err(rdkafka::error::KafkaError::MessageConsumption(_))) | None => {}
@@ -93,7 +94,7 @@ fn move_until_error(shared: &Shared, consumer: &BaseConsumer, producer: &FutureP
             continue;
         }
         round += 1;
-        let aborts = round % 5 == 0;
+        let aborts = round % 8 == 0;
         producer.begin_transaction().map_err(text)?;
         for message in &batch {
             let value = String::from_utf8_lossy(message.payload().unwrap()).into_owned();

@@ -4,6 +4,7 @@ use super::raw::RawClient;
 use super::support::{TestBroker, send};
 
 const METADATA: i16 = 3;
+const API_VERSIONS: i16 = 18;
 
 fn resident_bytes(broker: &TestBroker) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", broker.pid())).unwrap();
@@ -68,7 +69,8 @@ fn noise_ends_only_its_own_connection() {
         let key = i16::try_from(seed % 70).unwrap();
         let version = i16::try_from(seed % 13).unwrap();
         client.send(key, version, &body);
-        if seed % 3 == 1 {
+        // `ApiVersions` is answered in every version, so that a newer client learns what there is.
+        if seed % 3 == 1 && key != API_VERSIONS {
             assert!(client.is_closed(), "request {key} version {version} of seed {seed} was answered");
         }
     }
