@@ -131,6 +131,11 @@ test("a picture is compared, looked at closely, and kept in the address", async 
   await page.getByRole("button", { name: "Look up the ids of its events" }).click();
   await expect(page.getByRole("button", { name: /Event Matte/ })).toBeVisible();
   await expect(page.getByRole("button", { name: /Event image.ended/ })).toBeVisible();
+  await page.getByRole("radio", { name: "Cut-out", exact: true }).check();
+  await page.getByTestId("behind-input").setInputFiles({ ...picture("ground.png", 5) });
+  await expect(page.getByRole("radio", { name: "Own" })).toBeChecked();
+  await page.getByRole("radio", { name: "White" }).check();
+  await expect(page).toHaveURL(/behind=white/);
   await page.getByRole("navigation", { name: "Table" }).getByRole("link", { name: "Table" }).click();
   await expect(tile(page, name)).toBeVisible();
 });
@@ -181,6 +186,14 @@ test("several selected pictures come down as a ZIP and go on the line again", as
   await expect(bar).toBeHidden();
   await expect(tile(page, first)).toHaveCount(2);
   await expect(tile(page, first).first()).toHaveAttribute("data-status", "completed");
+});
+
+test("what is dropped on another view lies on the table", async ({ page }) => {
+  const [name] = names("elsewhere") as [string];
+  await open(page, "/line?format=webp");
+  await drop(page, [picture(name, 2)]);
+  await expect(page).toHaveURL(/\/\?format=webp/);
+  await expect(tile(page, name)).toHaveAttribute("data-status", "completed");
 });
 
 test("a reload in the middle loses nothing", async ({ page }) => {

@@ -5,6 +5,7 @@ import { type ChoiceSearch, parseChoiceSearch } from "./api/request-options";
 import { LinePage } from "./features/line/line-page";
 import { PicturePage } from "./features/picture/picture-page";
 import { parsePictureSearch } from "./features/picture/view-state";
+import { DropArea } from "./features/table/drop-area";
 import { TablePage } from "./features/table/table-page";
 import { CrashPage, NotFoundPage, Shell } from "./ui/shell";
 
@@ -21,7 +22,11 @@ const rootRoute = createRootRoute({
     ...(typeof search.selected === "string" ? { selected: search.selected } : {}),
     ...(search.panel === "options" ? { panel: "options" as const } : {}),
   }),
-  component: Shell,
+  component: () => (
+    <Shell>
+      <DropArea />
+    </Shell>
+  ),
   notFoundComponent: NotFoundPage,
   errorComponent: CrashPage,
 });

@@ -1,6 +1,6 @@
 // The frame around every view: the name, the two views, how the connection stands, language and appearance.
 import { type ErrorComponentProps, Link, Outlet, useRouterState } from "@tanstack/react-router";
-import { useEffect, useRef, useState } from "react";
+import { type ReactNode, useEffect, useRef, useState } from "react";
 import { retryConnection, useConnection } from "../api/live-store";
 import { useI18n } from "../i18n";
 import type { Language } from "../i18n/translate";
@@ -18,7 +18,7 @@ export function carriedSearch(search: Record<string, unknown>): Record<string, n
   ) as Record<string, never>;
 }
 
-export function Shell() {
+export function Shell({ children }: { children: ReactNode }) {
   const { t } = useI18n();
   const path = useRouterState({ select: (state) => state.location.pathname });
   return (
@@ -42,6 +42,7 @@ export function Shell() {
       <main id="content" tabIndex={-1} className="flex flex-1 flex-col outline-none">
         <Outlet />
       </main>
+      {children}
       <Announcer />
     </div>
   );

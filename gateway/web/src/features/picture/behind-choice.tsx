@@ -15,9 +15,6 @@ interface Props {
   onImage: (file: File) => void;
 }
 
-/** A sky over a hill: any picture. */
-const EMPTY_PICTURE = "linear-gradient(#bcd0dc 58%, #7c8f6d 58%)";
-
 export function BehindChoice({ kind, color, ownUrl, onChange, onColor, onImage }: Props) {
   const { t } = useI18n();
   const file = useRef<HTMLInputElement>(null);
@@ -27,19 +24,23 @@ export function BehindChoice({ kind, color, ownUrl, onChange, onColor, onImage }
         <Segmented
           legend={t("picture.behind")}
           value={kind}
-          columns={5}
+          columns={ownUrl ? 5 : 4}
           isSwatches
-          onChange={(next) => (next === "image" ? file.current?.click() : onChange(next))}
+          onChange={onChange}
           segments={[
             { value: "checker", label: t("picture.behind.checker"), swatch: "checker" },
             { value: "white", label: t("picture.behind.white"), swatch: "#fff" },
             { value: "black", label: t("picture.behind.black"), swatch: "#000" },
             { value: "color", label: t("picture.behind.color"), swatch: color },
-            {
-              value: "image",
-              label: t("picture.behind.image"),
-              swatch: ownUrl ? `center / cover url("${ownUrl}")` : EMPTY_PICTURE,
-            },
+            ...(ownUrl
+              ? [
+                  {
+                    value: "image" as const,
+                    label: t("picture.behind.image"),
+                    swatch: `center / cover url("${ownUrl}")`,
+                  },
+                ]
+              : []),
           ]}
         />
         {kind === "color" && (
@@ -53,12 +54,19 @@ export function BehindChoice({ kind, color, ownUrl, onChange, onColor, onImage }
             {t("options.background.colorPick")}
           </label>
         )}
+        <button
+          type="button"
+          onClick={() => file.current?.click()}
+          className="mt-1.5 text-[0.82rem] text-soft underline decoration-edge underline-offset-4 hover:text-ink"
+        >
+          {t("picture.behind.pickImage")}
+        </button>
         <input
           ref={file}
           type="file"
           accept="image/*"
           hidden
-          aria-label={t("picture.behind.pickImage")}
+          data-testid="behind-input"
           onChange={(event) => {
             const chosen = event.target.files?.[0];
             if (chosen) onImage(chosen);

@@ -63,11 +63,12 @@ function useBehind() {
   const search = useSearch({ from: "/pictures/$taskId/$index" });
   const navigate = useNavigate();
   const [ownUrl, setOwnUrl] = useState<string>();
+  const [isOwn, setIsOwn] = useState(false);
   useEffect(() => () => (ownUrl ? URL.revokeObjectURL(ownUrl) : undefined), [ownUrl]);
   const set = (behind: string | undefined) =>
     void navigate({ to: ".", search: (previous) => ({ ...previous, behind }), replace: true, resetScroll: false });
   const behind = search.behind;
-  const kind: BehindKind = ownUrl
+  const kind: BehindKind = isOwn
     ? "image"
     : behind === undefined
       ? "checker"
@@ -87,11 +88,14 @@ function useBehind() {
     ownUrl,
     style,
     choose: (next: BehindKind) => {
-      setOwnUrl(undefined);
-      set(next === "checker" ? undefined : next === "color" ? color : next);
+      setIsOwn(next === "image");
+      if (next !== "image") set(next === "checker" ? undefined : next === "color" ? color : next);
     },
     chooseColor: (next: string) => set(next),
-    chooseImage: (file: File) => setOwnUrl(URL.createObjectURL(file)),
+    chooseImage: (file: File) => {
+      setOwnUrl(URL.createObjectURL(file));
+      setIsOwn(true);
+    },
   };
 }
 

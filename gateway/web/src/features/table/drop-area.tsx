@@ -1,25 +1,27 @@
 // The whole window takes what is dropped or pasted. While something is held over it, it says so.
+import { useNavigate } from "@tanstack/react-router";
 import { useEffect, useState } from "react";
 import { useI18n } from "../../i18n";
+import { carriedSearch } from "../../ui/shell";
 import { readTransfer } from "./files";
-
-interface Props {
-  onFiles: (files: File[]) => void;
-  onAddresses: (addresses: string[]) => void;
-}
+import { useLayDown } from "./lay-down";
 
 const isField = (target: EventTarget | null) =>
   target instanceof HTMLElement && (target.matches("input, textarea, select") || target.isContentEditable);
 
-export function DropArea({ onFiles, onAddresses }: Props) {
+export function DropArea() {
   const { t } = useI18n();
+  const layDown = useLayDown();
+  const navigate = useNavigate();
   const [isOver, setIsOver] = useState(false);
 
   useEffect(() => {
     const take = async (transfer: DataTransfer) => {
       const { files, addresses } = await readTransfer(transfer);
-      if (files.length > 0) onFiles(files);
-      if (addresses.length > 0) onAddresses(addresses);
+      if (files.length > 0) layDown.files(files);
+      if (addresses.length > 0) layDown.addresses(addresses);
+      // Wherever they were dropped, they lie on the table.
+      if (files.length > 0 || addresses.length > 0) void navigate({ to: "/", search: carriedSearch });
     };
     // A picture that is dragged from the table itself is no new one.
     let isOwn = false;
@@ -64,7 +66,7 @@ export function DropArea({ onFiles, onAddresses }: Props) {
       window.removeEventListener("drop", onDrop);
       window.removeEventListener("paste", onPaste);
     };
-  }, [onFiles, onAddresses]);
+  }, [layDown, navigate]);
 
   if (!isOver) return null;
   return (

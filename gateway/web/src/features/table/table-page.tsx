@@ -1,15 +1,11 @@
 // The light table: everything lies here, newest first, and the tools stand at the edge.
-import { useQuery } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
-import { useCallback, useMemo, useState } from "react";
+import { useMemo } from "react";
 import { asApiError } from "../../api/client";
 import { useConnection } from "../../api/live-store";
-import { capabilitiesQuery, useTasks } from "../../api/queries";
-import { toTaskOptions } from "../../api/request-options";
+import { useTasks } from "../../api/queries";
 import { pictureKey } from "../../api/selection";
 import { useI18n } from "../../i18n";
-import { formatBytes } from "../../i18n/format";
-import { announce } from "../../ui/announce";
 import { Button } from "../../ui/button";
 import { Failure } from "../../ui/failure";
 import { Icon } from "../../ui/icons";
@@ -18,16 +14,11 @@ import { usePageTitle } from "../../ui/shell";
 import { useChoice } from "../../ui/use-choice";
 import { OptionsPanel } from "../options/options-panel";
 import { AddTools, EmptyTable } from "./add-tools";
-import { DropArea } from "./drop-area";
-import { looksLikePicture } from "./files";
+import { dismissNotices, useLayDown, useNotices } from "./lay-down";
 import { SelectionBar } from "./selection-bar";
 import { Sheet } from "./sheet";
-import { layDownFiles, layDownSources, useUploads } from "./uploads";
+import { useUploads } from "./uploads";
 import { useSelection } from "./use-selection";
-
-/** Until the gateway has told its limit. */
-const DEFAULT_LIMITS = { bytes: 64_000_000, images: 1_000 };
-const NAMES_SHOWN = 3;
 
 export function TablePage() {
   const { t } = useI18n();
@@ -37,7 +28,8 @@ export function TablePage() {
   const uploads = useUploads();
   const selection = useSelection();
   const connection = useConnection();
-  const { notices, dismissNotices, layDown } = useLayDown();
+  const layDown = useLayDown();
+  const notices = useNotices();
   const search = useSearch({ strict: false });
   const navigate = useNavigate();
   const setPanel = (panel: "options" | undefined) =>
@@ -55,7 +47,6 @@ export function TablePage() {
 
   return (
     <div className="flex flex-1 gap-8 px-4 pb-28 sm:px-7">
-      <DropArea onFiles={layDown.files} onAddresses={layDown.addresses} />
       <div className="flex min-w-0 flex-1 flex-col">
         <h1 className="sr-only">{t("title.table")}</h1>
         {!isEmpty && (
@@ -127,57 +118,4 @@ function Notices({ notices, onClose }: { notices: string[]; onClose: () => void 
       </Button>
     </div>
   );
-}
-
-/** What is laid down becomes tasks with the options that are chosen now; what cannot be sent is named with the reason. */
-function useLayDown() {
-  const { t, language } = useI18n();
-  const [choice] = useChoice();
-  const { data: capabilities } = useQuery(capabilitiesQuery);
-  const [notices, setNotices] = useState<string[]>([]);
-
-  const addFiles = useCallback(
-    (files: File[]) => {
-      const pictures = files.filter(looksLikePicture);
-      const others = files.filter((file) => !looksLikePicture(file));
-      const limits = capabilities
-        ? { bytes: capabilities.maxUploadBytes, images: capabilities.maxImagesPerTask }
-        : DEFAULT_LIMITS;
-      const tooLarge = layDownFiles(pictures, toTaskOptions(choice), limits);
-      const said = tooLarge.map((file) =>
-        t("upload.tooLarge", {
-          name: file.name,
-          size: formatBytes(language, file.size),
-          limit: formatBytes(language, limits.bytes),
-        }),
-      );
-      if (others.length > 0) {
-        const names = others.slice(0, NAMES_SHOWN).map((file) => file.name);
-        said.push(
-          t("table.leftOut", {
-            count: others.length,
-            names: names.join(", ") + (others.length > NAMES_SHOWN ? " …" : ""),
-          }),
-        );
-      }
-      setNotices(said);
-      if (pictures.length > tooLarge.length)
-        announce(t("count.pictures", { count: pictures.length - tooLarge.length }));
-    },
-    [choice, capabilities, t, language],
-  );
-  const addAddresses = useCallback(
-    (addresses: string[]) => {
-      layDownSources(
-        addresses.map((url) => ({ url, name: new URL(url).pathname.split("/").at(-1) || undefined })),
-        toTaskOptions(choice),
-      );
-    },
-    [choice],
-  );
-  return {
-    notices,
-    dismissNotices: () => setNotices([]),
-    layDown: useMemo(() => ({ files: addFiles, addresses: addAddresses }), [addFiles, addAddresses]),
-  };
 }

@@ -42,6 +42,7 @@ export function UploadStrip({ upload, columns }: { upload: Upload; columns: numb
           <UploadTile key={item.key} item={item} />
         ))}
       </ul>
+      {upload.state === "waiting" && <Waiting upload={upload} />}
       {upload.state === "failed" && upload.error && (
         <div className="mt-2">
           <Failure error={upload.error.body} compact={span === 1}>
@@ -80,23 +81,31 @@ function UploadTile({ item }: { item: UploadItem }) {
 
 function UploadWords({ upload, share }: { upload: Upload; share: number }) {
   const { t, language } = useI18n();
-  const words = useFailureWords();
-  const seconds = useSecondsUntil(upload.retryAtMs);
-  if (upload.state === "waiting") {
-    return (
-      <span className="flex flex-wrap items-center gap-2 text-fail">
-        {t("upload.waiting", { what: words(upload.error?.body.code ?? "offline").what, seconds })}
-        <button type="button" className="underline underline-offset-2" onClick={() => retryUpload(upload.id)}>
-          {t("connection.retry")}
-        </button>
-      </span>
-    );
-  }
-  if (upload.state === "failed") return <span className="text-fail">{t("upload.failed")}</span>;
+  if (upload.state === "failed" || upload.state === "waiting")
+    return <span className="text-fail">{t("upload.failed")}</span>;
   if (upload.state === "queued") return <span>{t("upload.queued")}</span>;
   if (upload.files.length === 0) return <span>{t("upload.asking")}</span>;
   return (
     <span>{share >= 1 ? t("upload.sent") : t("upload.sending", { percent: formatPercent(language, share) })}</span>
+  );
+}
+
+/** The connection broke: it is tried again by itself, and whoever does not want to wait need not. */
+function Waiting({ upload }: { upload: Upload }) {
+  const { t } = useI18n();
+  const words = useFailureWords();
+  const seconds = useSecondsUntil(upload.retryAtMs);
+  return (
+    <p className="mt-2 rounded-[5px] bg-fail-wash p-2 text-[0.8rem] leading-snug">
+      {t("upload.waiting", { what: words(upload.error?.body.code ?? "offline").what, seconds })}{" "}
+      <button
+        type="button"
+        className="underline decoration-edge underline-offset-4 hover:decoration-ink"
+        onClick={() => retryUpload(upload.id)}
+      >
+        {t("connection.retry")}
+      </button>
+    </p>
   );
 }
 
