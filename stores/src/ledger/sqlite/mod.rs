@@ -8,6 +8,7 @@ mod inbox;
 mod outbox;
 mod read;
 mod rows;
+mod transaction;
 
 use std::{
     path::{Path, PathBuf},
@@ -18,13 +19,13 @@ use async_trait::async_trait;
 use atelier_schemas::{Event, TaskAnswer};
 use chrono::Utc;
 use sqlx::{
-    Sqlite, SqlitePool, Transaction,
+    SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use self::rows::RowError;
+use self::{rows::RowError, transaction::Transaction};
 use super::{Applied, Created, Effect, ImageRecord, Ledger, LedgerError, NewTask, OutboxRow};
 use crate::{
     disk,
@@ -85,18 +86,6 @@ impl SqliteLedger {
         self.writer.close().await;
     }
 
-    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, LedgerError> {
-        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(|error| self.failed(error.into()))
-    }
-
-    async fn snapshot(&self) -> Result<Transaction<'static, Sqlite>, LedgerError> {
-        self.readers.begin().await.map_err(|error| self.failed(error.into()))
-    }
-
-    async fn commit(&self, transaction: Transaction<'static, Sqlite>) -> Result<(), LedgerError> {
-        transaction.commit().await.map_err(|error| self.failed(error.into()))
-    }
-
     fn failed(&self, error: RowError) -> LedgerError {
         let place = self.file.display().to_string();
         match error {
@@ -135,12 +124,12 @@ impl SqliteLedger {
         }
     }
 
-    async fn prune_when_due(&self, transaction: &mut Transaction<'static, Sqlite>) -> Result<(), RowError> {
+    async fn prune_when_due(&self, connection: &mut SqliteConnection) -> Result<(), RowError> {
         let mut pruned_at = self.pruned_at.lock().await;
         if pruned_at.is_none_or(|at| at.elapsed() >= PRUNE_INTERVAL) {
             let before = Utc::now() - chrono::Duration::hours(i64::from(self.options.inbox_retention_hours));
-            inbox::prune(transaction, before, PRUNE_ROWS).await?;
-            outbox::prune(transaction, before, PRUNE_ROWS).await?;
+            inbox::prune(connection, before, PRUNE_ROWS).await?;
+            outbox::prune(connection, before, PRUNE_ROWS).await?;
             *pruned_at = Some(Instant::now());
         }
         Ok(())
@@ -151,72 +140,113 @@ impl SqliteLedger {
 impl Ledger for SqliteLedger {
     async fn create_task(&self, task: NewTask) -> Result<Created, LedgerError> {
         self.check_room()?;
-        let mut transaction = self.begin().await?;
-        let created = outbox::create_task(&mut transaction, task).await.map_err(|error| self.failed(error))?;
-        self.commit(transaction).await?;
-        Ok(created)
+        self.try_create_task(task).await.map_err(|error| self.failed(error))
     }
 
     async fn task(&self, task_id: Uuid) -> Result<Option<TaskAnswer>, LedgerError> {
-        let mut snapshot = self.snapshot().await?;
-        read::task(&mut snapshot, task_id).await.map_err(|error| self.failed(error))
+        self.try_task(task_id).await.map_err(|error| self.failed(error))
     }
 
     async fn tasks(&self, cursor: Option<&str>, limit: u32) -> Result<(Vec<TaskAnswer>, Option<String>), LedgerError> {
         let before = cursor.map(read::parse_cursor).transpose()?;
-        let mut snapshot = self.snapshot().await?;
-        read::tasks(&mut snapshot, before, limit.max(1)).await.map_err(|error| self.failed(error))
+        self.try_tasks(before, limit.max(1)).await.map_err(|error| self.failed(error))
     }
 
     async fn image(&self, task_id: Uuid, index: u32) -> Result<Option<ImageRecord>, LedgerError> {
-        let mut snapshot = self.snapshot().await?;
-        read::image(&mut snapshot, task_id, index).await.map_err(|error| self.failed(error))
+        self.try_image(task_id, index).await.map_err(|error| self.failed(error))
     }
 
     async fn outbox_pending(&self, limit: u32) -> Result<Vec<OutboxRow>, LedgerError> {
-        let mut snapshot = self.snapshot().await?;
-        outbox::pending(&mut snapshot, limit).await.map_err(|error| self.failed(error))
+        self.try_outbox_pending(limit).await.map_err(|error| self.failed(error))
     }
 
     async fn outbox_sent(&self, ids: &[Uuid]) -> Result<(), LedgerError> {
-        let mut transaction = self.begin().await?;
-        outbox::mark_sent(&mut transaction, ids, Utc::now()).await.map_err(|error| self.failed(error))?;
-        self.commit(transaction).await
+        self.try_outbox_sent(ids).await.map_err(|error| self.failed(error))
     }
 
     async fn apply_all(&self, effects: Vec<(Uuid, Effect)>) -> Result<Vec<Applied>, LedgerError> {
-        let mut transaction = self.begin().await?;
-        let mut answers = Vec::with_capacity(effects.len());
-        for (event_id, effect) in effects {
-            let answer = apply_once(&mut transaction, event_id, effect).await.map_err(|error| self.failed(error))?;
-            answers.push(answer);
-        }
-        self.prune_when_due(&mut transaction).await.map_err(|error| self.failed(error))?;
-        self.commit(transaction).await?;
-        Ok(answers)
+        self.try_apply_all(effects).await.map_err(|error| self.failed(error))
     }
 
     async fn check(&self) -> Result<(), LedgerError> {
         self.check_room()?;
-        // Takes the write lock and gives it back: another process that holds it for ever would show here.
-        let transaction = self.begin().await?;
-        transaction.rollback().await.map_err(|error| self.failed(error.into()))
+        self.try_lock().await.map_err(|error| self.failed(error))
     }
 }
 
-async fn apply_once(
-    transaction: &mut Transaction<'static, Sqlite>,
-    event_id: Uuid,
-    effect: Effect,
-) -> Result<Applied, RowError> {
-    if let Some(events) = inbox::answered(transaction, event_id).await? {
+/// The same with the adapter's own error.
+impl SqliteLedger {
+    async fn try_create_task(&self, task: NewTask) -> Result<Created, RowError> {
+        let mut transaction = Transaction::to_write(&self.writer).await?;
+        let created = outbox::create_task(transaction.connection(), task).await?;
+        transaction.commit().await?;
+        Ok(created)
+    }
+
+    async fn try_task(&self, task_id: Uuid) -> Result<Option<TaskAnswer>, RowError> {
+        let mut snapshot = Transaction::to_read(&self.readers).await?;
+        let answer = read::task(snapshot.connection(), task_id).await?;
+        snapshot.commit().await?;
+        Ok(answer)
+    }
+
+    async fn try_tasks(
+        &self,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<(Vec<TaskAnswer>, Option<String>), RowError> {
+        let mut snapshot = Transaction::to_read(&self.readers).await?;
+        let page = read::tasks(snapshot.connection(), before, limit).await?;
+        snapshot.commit().await?;
+        Ok(page)
+    }
+
+    async fn try_image(&self, task_id: Uuid, index: u32) -> Result<Option<ImageRecord>, RowError> {
+        let mut snapshot = Transaction::to_read(&self.readers).await?;
+        let record = read::image(snapshot.connection(), task_id, index).await?;
+        snapshot.commit().await?;
+        Ok(record)
+    }
+
+    async fn try_outbox_pending(&self, limit: u32) -> Result<Vec<OutboxRow>, RowError> {
+        let mut snapshot = Transaction::to_read(&self.readers).await?;
+        let rows = outbox::pending(snapshot.connection(), limit).await?;
+        snapshot.commit().await?;
+        Ok(rows)
+    }
+
+    async fn try_outbox_sent(&self, ids: &[Uuid]) -> Result<(), RowError> {
+        let mut transaction = Transaction::to_write(&self.writer).await?;
+        outbox::mark_sent(transaction.connection(), ids, Utc::now()).await?;
+        transaction.commit().await
+    }
+
+    async fn try_apply_all(&self, effects: Vec<(Uuid, Effect)>) -> Result<Vec<Applied>, RowError> {
+        let mut transaction = Transaction::to_write(&self.writer).await?;
+        let mut answers = Vec::with_capacity(effects.len());
+        for (event_id, effect) in effects {
+            answers.push(apply_once(transaction.connection(), event_id, effect).await?);
+        }
+        self.prune_when_due(transaction.connection()).await?;
+        transaction.commit().await?;
+        Ok(answers)
+    }
+
+    /// Takes the write lock and gives it back: another process that holds it for ever shows here.
+    async fn try_lock(&self) -> Result<(), RowError> {
+        Transaction::to_write(&self.writer).await?.commit().await
+    }
+}
+
+async fn apply_once(connection: &mut SqliteConnection, event_id: Uuid, effect: Effect) -> Result<Applied, RowError> {
+    if let Some(events) = inbox::answered(connection, event_id).await? {
         return Ok(Ok(events));
     }
     let now = Utc::now();
-    let events: Vec<Event> = match apply::apply(transaction, effect, now).await? {
+    let events: Vec<Event> = match apply::apply(connection, effect, now).await? {
         Ok(events) => events,
         Err(contradiction) => return Ok(Err(contradiction)),
     };
-    inbox::remember(transaction, event_id, &events, now).await?;
+    inbox::remember(connection, event_id, &events, now).await?;
     Ok(Ok(events))
 }

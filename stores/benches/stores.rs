@@ -1,0 +1,75 @@
+//! How many events a second the ledger applies, by batch and durability, and how many blobs a second are kept.
+//! Run with `cargo bench -p atelier-stores`; the disk decides most of it.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::time::Instant;
+
+use atelier_schemas::{ErrorBody, ErrorCode, ImageSource, TaskOptions, envelope::image_id, events::TaskAccepted};
+use atelier_stores::{
+    Blobs, BlobsOptions, DirectoryBlobs, Durability, Ledger, LedgerOptions, SqliteLedger, ledger::Effect,
+};
+use bytes::Bytes;
+use chrono::Utc;
+use uuid::Uuid;
+
+const TASKS: usize = 500;
+const BLOBS: u32 = 200;
+const BLOB_BYTES: usize = 1024 * 1024;
+
+fn effects() -> Vec<(Uuid, Effect)> {
+    let of_task = |_| {
+        let task_id = Uuid::new_v4();
+        let source = ImageSource { url: Some("https://shop.example/1.jpg".to_owned()), ..ImageSource::default() };
+        let accepted = TaskAccepted {
+            task_id,
+            options: TaskOptions::default(),
+            images: vec![source],
+            submitted_at: Utc::now(),
+        };
+        let failed = Effect::Failed {
+            task_id,
+            image_id: Some(image_id(task_id, 0)),
+            error: ErrorBody::new(ErrorCode::FetchFailed, "ingest", "Bench", "a reason of ordinary length"),
+        };
+        [(Uuid::new_v4(), Effect::Accepted(accepted)), (Uuid::new_v4(), failed)]
+    };
+    (0..TASKS).flat_map(of_task).collect()
+}
+
+async fn bench_ledger(durability: Durability, batch: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let options = LedgerOptions { durability, min_free_bytes: 0, ..LedgerOptions::default() };
+    let ledger = SqliteLedger::open(&folder.path().join("ledger.sqlite"), options).await.unwrap();
+    let effects = effects();
+    let begun_at = Instant::now();
+    for batch in effects.chunks(batch) {
+        ledger.apply_all(batch.to_vec()).await.unwrap();
+    }
+    let rate = effects.len() as f64 / begun_at.elapsed().as_secs_f64();
+    println!("ledger, {durability:?}, {batch:>3} events a transaction: {rate:>8.0} events/s");
+    ledger.close().await;
+}
+
+async fn bench_blobs(durability: Durability) {
+    let folder = tempfile::tempdir().unwrap();
+    let options = BlobsOptions { durability, min_free_bytes: 0, ..BlobsOptions::default() };
+    let blobs = DirectoryBlobs::open(folder.path(), options).await.unwrap();
+    let begun_at = Instant::now();
+    for number in 0..BLOBS {
+        let mut bytes = vec![0; BLOB_BYTES];
+        bytes[..4].copy_from_slice(&number.to_le_bytes());
+        blobs.put(Bytes::from(bytes)).await.unwrap();
+    }
+    let rate = f64::from(BLOBS) / begun_at.elapsed().as_secs_f64();
+    println!("blobs, {durability:?}, {BLOB_BYTES} bytes each: {rate:>8.0} blobs/s");
+}
+
+#[tokio::main]
+async fn main() {
+    for durability in [Durability::Fsync, Durability::Os] {
+        for batch in [1, 16, 64] {
+            bench_ledger(durability, batch).await;
+        }
+        bench_blobs(durability).await;
+    }
+}

@@ -1,0 +1,97 @@
+//! A small disk, and a process that is killed: what the adapters' own tests share.
+#![allow(dead_code)]
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+/// Names the folder in which a child of this test works; unset in every other process.
+pub const CHILD_FOLDER: &str = "ATELIER_STORES_TEST_CHILD_FOLDER";
+
+/// A file system of its own, so small that it can be filled. Needs root.
+pub struct SmallDisk {
+    folder: TempDir,
+}
+
+impl SmallDisk {
+    /// Mounts `size_kib` KiB; `None` where this process may not.
+    pub fn mount(size_kib: u32) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size_kib}k"), "tmpfs"])
+            .arg(folder.path())
+            .stderr(Stdio::null())
+            .status();
+        if mounted.is_ok_and(|status| status.success()) {
+            Some(Self { folder })
+        } else {
+            eprintln!("skipped: this process may not mount a tmpfs");
+            None
+        }
+    }
+
+    /// Makes it larger.
+    pub fn grow(&self, size_kib: u32) {
+        let options = format!("remount,size={size_kib}k");
+        let grown = Command::new("mount").args(["-o", &options]).arg(self.folder.path()).status().unwrap();
+        assert!(grown.success());
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // A lazy unmount also works while a connection is still being closed.
+        let unmounted = Command::new("umount").arg("-l").arg(self.folder.path()).status();
+        assert!(unmounted.is_ok_and(|status| status.success()), "the tmpfs stays mounted");
+    }
+}
+
+/// Runs the ignored test `name` of this binary in a process of its own on `folder`, kills it with SIGKILL once it has
+/// acknowledged `lines` pieces of work and a random while more, and answers with what it acknowledged.
+pub fn kill_after(name: &str, folder: &Path, lines: usize, more: Duration) -> Vec<String> {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--ignored", "--nocapture", "--test-threads=1"])
+        .env(CHILD_FOLDER, folder)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    let mut acknowledged = Vec::new();
+    let mut killer = Some((child, None::<Instant>));
+    for line in output.lines() {
+        let Ok(line) = line else { break };
+        if let Some((_, done)) = line.split_once("done ") {
+            acknowledged.push(done.to_owned());
+        }
+        if acknowledged.len() >= lines
+            && let Some((child, since)) = &mut killer
+            && since.get_or_insert_with(Instant::now).elapsed() >= more
+        {
+            kill(child);
+            killer = None;
+        }
+    }
+    assert!(killer.is_none(), "the child ended by itself after {} pieces of work", acknowledged.len());
+    acknowledged
+}
+
+fn kill(child: &mut Child) {
+    // `Child::kill` is SIGKILL: no handler, no destructor, no flush.
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// The folder of this child process; `None` in any other.
+pub fn child_folder() -> Option<PathBuf> {
+    std::env::var_os(CHILD_FOLDER).map(PathBuf::from)
+}
