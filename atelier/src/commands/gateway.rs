@@ -1,0 +1,50 @@
+//! `atelier gateway`: the HTTP edge alone; and what `atelier up` needs of it.
+
+use std::{process::ExitCode, sync::Arc};
+
+use atelier_gateway::{Dependencies, Gateway, HealthCheck, QualityModel, kafka::KafkaLog};
+use atelier_matte::model_for;
+use atelier_runtime::{KafkaOptions, telemetry::Exposition};
+use atelier_schemas::Quality;
+use atelier_stores::{Blobs, Ledger, open_blobs, open_ledger};
+
+use crate::{commands::shutdown_signal, config::Loaded};
+
+pub async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
+    let shutdown = shutdown_signal()?;
+    let blobs = open_blobs(&loaded.blobs_url(), &loaded.config.stores.blobs).await?;
+    let ledger = open_ledger(&loaded.ledger_url(), &loaded.config.stores.ledger).await?;
+    let gateway = bind(loaded, &loaded.kafka(), blobs, ledger, Vec::new()).await?;
+    eprintln!("the gateway listens on http://{}", gateway.address());
+    gateway.run(shutdown).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A gateway that holds its port.
+///
+/// # Errors
+/// The port is taken, a setting does not hold, or the process has metrics already.
+pub async fn bind(
+    loaded: &Loaded,
+    kafka: &KafkaOptions,
+    blobs: Arc<dyn Blobs>,
+    ledger: Arc<dyn Ledger>,
+    checks: Vec<HealthCheck>,
+) -> anyhow::Result<Gateway> {
+    let log = Arc::new(KafkaLog::connect(kafka)?);
+    let exposition = Exposition::install()?;
+    let qualities = [("high", Quality::High), ("medium", Quality::Medium), ("low", Quality::Low)];
+    let deps = Dependencies {
+        blobs,
+        ledger,
+        line: Arc::clone(&log) as _,
+        log,
+        checks,
+        metrics: Arc::new(move || exposition.render()),
+        qualities: qualities
+            .map(|(name, quality)| QualityModel { name: name.to_owned(), model: model_for(quality).to_owned() })
+            .to_vec(),
+        bootstrap_servers: kafka.bootstrap_servers.clone(),
+    };
+    Ok(Gateway::bind(loaded.config.gateway.clone(), deps).await?)
+}

@@ -1,0 +1,27 @@
+//! `atelier stage NAME`: one stage in a process of its own.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use atelier_runtime::RunningStage;
+use atelier_schemas::TopicTable;
+use atelier_stores::{open_blobs, open_ledger};
+
+use crate::{cli::StageArgs, commands::shutdown_signal, config::Loaded, pipeline::Assembly};
+
+pub async fn run(loaded: &Loaded, arguments: &StageArgs) -> anyhow::Result<ExitCode> {
+    let blobs = open_blobs(&loaded.blobs_url(), &loaded.config.stores.blobs).await?;
+    let ledger = match arguments.name.as_str() {
+        "persist" => Some(open_ledger(&loaded.ledger_url(), &loaded.config.stores.ledger).await?),
+        _ => None,
+    };
+    let stage = Assembly::new(loaded, blobs, ledger)?.stage(&arguments.name).await?;
+    let mut options = loaded.runtime(&arguments.name)?;
+    options.instance_id.clone_from(&arguments.instance);
+    let shutdown = shutdown_signal()?;
+    let running = RunningStage::start(stage, &loaded.kafka(), TopicTable::embedded(), &options, shutdown)?;
+    tracing::info!(stage = arguments.name, instance = arguments.instance, "the stage runs; stop it with SIGTERM or Ctrl-C");
+    let drained = running.ended().await.with_context(|| format!("stage {}", arguments.name))?;
+    tracing::info!(stage = arguments.name, abandoned = drained.abandoned, "the stage has drained");
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,59 @@
+//! Everything that a person starts by hand: one binary, a word for each thing it does.
+//!
+//! A library besides, so that tests and benchmarks assemble the same pipeline.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod broker;
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod pipeline;
+pub mod reference;
+
+use std::process::ExitCode;
+
+use atelier_runtime::telemetry::LogFormat;
+use cli::{Cli, Command};
+use config::Loaded;
+
+/// Does what the command line says.
+///
+/// # Errors
+/// One chain of causes, for people.
+pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let loaded = Loaded::load(cli.config.as_deref(), cli.data_dir.as_deref())?;
+    // A person who cuts out pictures wants the failures, not the pipeline's own log.
+    let quiet = matches!(
+        cli.command,
+        Command::Cutout(_) | Command::Models { .. } | Command::ConfigReference | Command::Topics { .. } | Command::Replay(_) | Command::Doctor
+    );
+    let format = if cli.log_json { LogFormat::Json } else { LogFormat::Text };
+    let filter = cli.log.as_deref().unwrap_or(if quiet { "off" } else { "info" });
+    atelier_runtime::telemetry::init_logging(format, filter)?;
+    match cli.command {
+        Command::Up(arguments) => commands::up::run(&loaded, &arguments).await,
+        Command::Stage(arguments) => commands::stage::run(&loaded, &arguments).await,
+        Command::Gateway => commands::gateway::run(&loaded).await,
+        Command::Cutout(arguments) => commands::cutout::run(&loaded, arguments).await,
+        Command::Topics { command } => commands::topics::run(&loaded, &command).await,
+        Command::Models { command } => commands::models::run(&loaded, command).await,
+        Command::Replay(arguments) => commands::replay::run(&loaded, arguments).await,
+        Command::Doctor => commands::doctor::run(&loaded).await,
+        Command::ConfigReference => {
+            print(&reference::page()?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Writes to standard output; a reader that has gone (`| head`) is no error.
+///
+/// # Errors
+/// Where standard output cannot be written.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}

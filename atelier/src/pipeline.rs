@@ -1,0 +1,110 @@
+//! Which stages there are, and how each is made. A new stage is one line in [`Assembly::stage`].
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use anyhow::bail;
+use atelier_classify::ClassifyStage;
+use atelier_compose::Compose;
+use atelier_ingest::Ingest;
+use atelier_matte::{Matte, model_for};
+use atelier_models::{ModelStore, Runtime};
+use atelier_persist::Persist;
+use atelier_preprocess::Preprocess;
+use atelier_runtime::AnyStage;
+use atelier_schemas::{TaskOptions, TopicTable};
+use atelier_stores::{Blobs, Ledger, Rasters};
+
+use crate::config::Loaded;
+
+/// What stages are made of.
+pub struct Assembly<'a> {
+    loaded: &'a Loaded,
+    blobs: Arc<dyn Blobs>,
+    rasters: Rasters,
+    ledger: Option<Arc<dyn Ledger>>,
+    models: ModelStore,
+}
+
+impl<'a> Assembly<'a> {
+    /// Stages over `blobs`; `persist` needs a ledger besides.
+    ///
+    /// # Errors
+    /// The model catalogue does not hold together.
+    pub fn new(loaded: &'a Loaded, blobs: Arc<dyn Blobs>, ledger: Option<Arc<dyn Ledger>>) -> anyhow::Result<Self> {
+        let rasters = Rasters::new(Arc::clone(&blobs), loaded.config.rasters.cache_bytes);
+        let models = ModelStore::open(loaded.config.models.dir.clone())?;
+        Ok(Self { loaded, blobs, rasters, ledger, models })
+    }
+
+    /// Makes the stage of that name.
+    ///
+    /// # Errors
+    /// There is no such stage, or what it needs (models, a ledger) is missing: the message names the fix.
+    pub async fn stage(&self, name: &str) -> anyhow::Result<Arc<dyn AnyStage>> {
+        let options = self.loaded.config.stages.clone();
+        let rasters = self.rasters.clone();
+        Ok(match name {
+            "ingest" => Arc::new(Ingest::new(options.ingest, Arc::clone(&self.blobs))?),
+            "preprocess" => Arc::new(Preprocess::new(options.preprocess, rasters)),
+            "classify" => {
+                let models = self.models.clone();
+                let open = move || {
+                    let runtime = Runtime::load(&models)?;
+                    anyhow::Ok(ClassifyStage::open(options.classify, rasters, &models, &runtime)?)
+                };
+                Arc::new(tokio::task::spawn_blocking(open).await??)
+            }
+            "matte" => Arc::new(Matte::start(options.matte, self.models.clone(), rasters).await?),
+            "compose" => Arc::new(Compose::new(options.compose, rasters)),
+            "persist" => match &self.ledger {
+                Some(ledger) => Arc::new(Persist::new(options.persist, Arc::clone(ledger))),
+                None => bail!("`persist` needs a ledger"),
+            },
+            other => bail!("there is no stage `{other}`; there are: {}", TopicTable::embedded().stages().join(", ")),
+        })
+    }
+
+    /// Every stage of the table.
+    ///
+    /// # Errors
+    /// As [`Assembly::stage`].
+    pub async fn all(&self) -> anyhow::Result<Vec<Arc<dyn AnyStage>>> {
+        let mut stages = Vec::new();
+        for name in TopicTable::embedded().stages() {
+            stages.push(self.stage(name).await?);
+        }
+        Ok(stages)
+    }
+}
+
+/// The stages of `atelier cutout`: all but `persist`, with only the model that `options` ask for.
+///
+/// # Errors
+/// As [`Assembly::stage`].
+pub async fn stages_for_cutout(
+    loaded: &Loaded,
+    blobs: &Arc<dyn Blobs>,
+    options: &TaskOptions,
+) -> anyhow::Result<Vec<Arc<dyn AnyStage>>> {
+    let mut loaded = loaded.clone();
+    let model = options.model.clone().unwrap_or_else(|| model_for(options.quality).to_owned());
+    loaded.config.stages.matte.preload = vec![model];
+    let assembly = Assembly::new(&loaded, Arc::clone(blobs), None)?;
+    let mut stages = Vec::new();
+    for name in ["ingest", "preprocess", "classify", "matte", "compose"] {
+        stages.push(assembly.stage(name).await?);
+    }
+    Ok(stages)
+}
+
+/// How many calls of each stage run at once.
+///
+/// # Errors
+/// A runtime key that does not fit.
+pub fn in_flight(loaded: &Loaded) -> anyhow::Result<BTreeMap<&'static str, usize>> {
+    TopicTable::embedded()
+        .stages()
+        .iter()
+        .map(|stage| Ok((stage.as_str(), loaded.runtime(stage)?.max_in_flight)))
+        .collect()
+}

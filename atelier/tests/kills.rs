@@ -1,0 +1,118 @@
+//! `kill -9` of any process at any point: every accepted task still ends, once.
+//!
+//! A short fixed round runs in every test run. `ATELIER_KILLS=30 ATELIER_KILL_TASKS=60 ATELIER_KILL_SEED=7` makes it the
+//! long one (`scripts/kills.sh`).
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{fs, time::Duration};
+
+use atelier_schemas::TopicTable;
+use serde_json::json;
+use support::{Installation, samples};
+use uuid::Uuid;
+
+/// The broker with the gateway in one process, and every stage in one of its own.
+const UP: &str = "up";
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// A small generator with a seed, so that a run can be repeated: splitmix64 (Steele, Lea, Flood 2014).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % below
+    }
+}
+
+fn start(installation: &mut Installation, name: &str) {
+    match name {
+        UP => installation.start(UP, &["up", "--without-stages"]),
+        stage => installation.start(stage, &["stage", stage]),
+    }
+}
+
+/// Kills the broker itself, the child of `up`, which starts it again.
+fn kill_broker(installation: &Installation) {
+    let pid_file = installation.folder.path().join("data/log/broker.lock");
+    let pid = fs::read_to_string(&pid_file).unwrap_or_default();
+    if let Some(pid) = pid.split_whitespace().next() {
+        let _ = std::process::Command::new("kill").args(["-KILL", pid]).status();
+    }
+}
+
+#[test]
+fn every_accepted_task_ends_once_whatever_is_killed() {
+    let kills_of_each = setting("ATELIER_KILLS", 1);
+    let tasks = setting("ATELIER_KILL_TASKS", 14);
+    let seed = setting("ATELIER_KILL_SEED", 1);
+    let mut random = Random(seed);
+    println!("kills of each process: {kills_of_each}, tasks: {tasks}, seed: {seed}");
+
+    let mut installation = Installation::new("");
+    let stages: Vec<&str> = TopicTable::embedded().stages().iter().map(String::as_str).collect();
+    start(&mut installation, UP);
+    installation.wait_until_ready();
+    for stage in &stages {
+        start(&mut installation, stage);
+    }
+    let picture = fs::read(samples().join("dress.jpg")).unwrap();
+    let broken = b"GIF89a, and then nothing".to_vec();
+
+    let mut victims: Vec<&str> = stages.iter().copied().chain([UP, "broker"]).collect();
+    victims = victims.iter().flat_map(|name| std::iter::repeat_n(*name, kills_of_each as usize)).collect();
+    let mut accepted: Vec<Uuid> = Vec::new();
+    let mut asked = 0;
+    while asked < tasks || !victims.is_empty() {
+        if asked < tasks {
+            asked += 1;
+            // The gateway may be dead just now: such a request was not accepted, and nothing is promised about it.
+            let task = Uuid::new_v4();
+            if submit(&installation, task, &picture, &broken) {
+                accepted.push(task);
+            }
+        }
+        std::thread::sleep(Duration::from_millis(random.next(400)));
+        if !victims.is_empty() && (asked >= tasks || random.next(2) == 0) {
+            let victim = victims.swap_remove(random.next(victims.len() as u64) as usize);
+            if victim == "broker" {
+                kill_broker(&installation);
+            } else {
+                installation.kill(victim);
+                std::thread::sleep(Duration::from_millis(random.next(300)));
+                start(&mut installation, victim);
+            }
+        }
+    }
+    installation.wait_until_ready();
+    println!("{} of {tasks} requests were accepted", accepted.len());
+    assert!(!accepted.is_empty());
+    for task in &accepted {
+        installation.wait_for_end(*task);
+    }
+    support::assert_ended_once(&installation, &accepted, 2);
+    for task in &accepted {
+        let answer = installation.task(*task).unwrap();
+        assert_eq!((answer.summary.success_count, answer.summary.failure_count), (1, 1), "task {task}");
+    }
+}
+
+/// Whether the gateway said that it accepted the task.
+fn submit(installation: &Installation, task: Uuid, picture: &[u8], broken: &[u8]) -> bool {
+    let part = |name: &'static str, bytes: &[u8]| reqwest::blocking::multipart::Part::bytes(bytes.to_vec()).file_name(name);
+    let form = reqwest::blocking::multipart::Form::new()
+        .text("taskId", task.to_string())
+        .text("options", json!({ "quality": "low" }).to_string())
+        .part("images", part("dress.jpg", picture))
+        .part("images", part("broken.gif", broken));
+    let answer = installation.client().post(installation.url("/api/v1/tasks")).multipart(form).send();
+    answer.is_ok_and(|answer| answer.status() == 202)
+}
