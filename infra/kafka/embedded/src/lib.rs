@@ -25,6 +25,8 @@
 //! Locks are taken in this order: transactional id, partition, journal. None but the transactional id's turn is held across
 //! a wait.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod admin;
 mod broker;
 mod clock;

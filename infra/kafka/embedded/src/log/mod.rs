@@ -13,6 +13,8 @@ mod reading;
 mod records;
 mod retention;
 mod segment;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::Arc;
@@ -29,8 +31,8 @@ pub use reading::Isolation;
 
 use crate::durability::SyncTarget;
 
-/// Largest batch that the engine can be configured to take.
-pub const MAX_BATCH_BYTES: usize = 64 * 1024 * 1024;
+/// Largest batch that a topic can be configured to take: it has to fit into a frame.
+pub const MAX_BATCH_BYTES: usize = 31 * 1024 * 1024;
 
 /// One partition of one topic.
 pub struct Partition {

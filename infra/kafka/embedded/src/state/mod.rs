@@ -2,6 +2,8 @@
 
 mod journal;
 mod records;
+#[cfg(test)]
+mod tests;
 
 pub use journal::{Journal, JournalError};
 pub use records::{
