@@ -283,3 +283,154 @@ fn be16(file: &[u8], at: usize) -> Result<u16, Stop> {
 fn be32(file: &[u8], at: usize) -> Result<u32, Stop> {
     bytes_at(file, at).map(u32::from_be_bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use image::{DynamicImage, ImageFormat, RgbaImage};
+
+    use super::*;
+
+    const KINDS: [(Format, ImageFormat); 7] = [
+        (Format::Jpeg, ImageFormat::Jpeg),
+        (Format::Png, ImageFormat::Png),
+        (Format::WebP, ImageFormat::WebP),
+        (Format::Gif, ImageFormat::Gif),
+        (Format::Bmp, ImageFormat::Bmp),
+        (Format::Tiff, ImageFormat::Tiff),
+        (Format::Ico, ImageFormat::Ico),
+    ];
+
+    fn encoded(format: ImageFormat, width: u32, height: u32) -> Vec<u8> {
+        let picture = DynamicImage::from(RgbaImage::from_pixel(width, height, image::Rgba([9, 200, 30, 255])));
+        let picture = if format == ImageFormat::Jpeg { picture.to_rgb8().into() } else { picture };
+        let mut file = std::io::Cursor::new(Vec::new());
+        picture.write_to(&mut file, format).unwrap();
+        file.into_inner()
+    }
+
+    fn size_of(file: &[u8]) -> Result<Size, Stop> {
+        Format::of(file).unwrap().size(file)
+    }
+
+    #[test]
+    fn every_kind_tells_its_size() {
+        for (format, by_image) in KINDS {
+            for (width, height) in [(1, 1), (200, 7), (31, 255)] {
+                let file = encoded(by_image, width, height);
+                assert_eq!(Format::of(&file).unwrap(), format);
+                assert_eq!(format.size(&file), Ok((width, height)), "{format:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_that_is_cut_off_asks_for_more_and_never_reads_past_its_end() {
+        for (format, by_image) in KINDS {
+            let file = encoded(by_image, 20, 10);
+            for length in 0..file.len().min(400) {
+                let cut = format.size(&file[..length]);
+                assert!(cut == Err(Stop::NeedMore) || cut == Ok((20, 10)), "{format:?} of {length}: {cut:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn garbage_behind_a_magic_never_panics() {
+        let mut state = 7_u64;
+        for (format, by_image) in KINDS {
+            let file = encoded(by_image, 20, 10);
+            for _ in 0..20_000 {
+                let mut broken = file.clone();
+                broken.truncate(200);
+                for _ in 0..6 {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    let at = (state >> 33) as usize % broken.len();
+                    broken[at] = if state & 64 == 0 { (state >> 8) as u8 } else { 0xff };
+                }
+                // Only the absence of a panic counts here; any answer is possible.
+                let _ = format.size(&broken);
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_that_only_the_rarer_headers_tell() {
+        let core_bmp = [&b"BM"[..], &[0; 12], &12_u32.to_le_bytes(), &300_u16.to_le_bytes(), &200_u16.to_le_bytes()].concat();
+        assert_eq!(size_of(&core_bmp), Ok((300, 200)));
+        let top_down = [&b"BM"[..], &[0; 12], &40_u32.to_le_bytes(), &5_i32.to_le_bytes(), &(-9_i32).to_le_bytes()].concat();
+        assert_eq!(size_of(&top_down), Ok((5, 9)));
+        let lossy = [&b"RIFF\0\0\0\0WEBPVP8 "[..], &[0; 10], &640_u16.to_le_bytes(), &480_u16.to_le_bytes()].concat();
+        assert_eq!(size_of(&lossy), Ok((640, 480)));
+        let extended = [&b"RIFF\0\0\0\0WEBPVP8X"[..], &[0; 8], &[0x3f, 0x42, 0x0f], &[1, 0, 0]].concat();
+        assert_eq!(size_of(&extended), Ok((1_000_000, 2)));
+        let big_tiff = [
+            &b"MM\0+\0\x08\0\0"[..],
+            &16_u64.to_be_bytes(),
+            &2_u64.to_be_bytes(),
+            &[1, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 3, 0],
+            &[1, 1, 0, 3, 0, 0, 0, 0, 0, 0, 0, 1, 0, 9, 0, 0, 0, 0, 0, 0],
+        ];
+        assert_eq!(size_of(&big_tiff.concat()), Ok((768, 9)));
+        let endless_directory = [&b"II*\0"[..], &8_u32.to_le_bytes(), &u16::MAX.to_le_bytes(), &[2; 600]].concat();
+        assert_eq!(size_of(&endless_directory), Err(Stop::NeedMore));
+        let far_directory = [&b"II+\0\x08\0\0\0"[..], &u64::MAX.to_le_bytes()].concat();
+        assert_eq!(size_of(&far_directory), Err(Stop::NeedMore));
+    }
+
+    #[test]
+    fn the_kind_is_told_by_the_first_bytes() {
+        assert_eq!(Format::of(b""), Err(HeaderError::Empty));
+        let others: [&[u8]; 5] = [b"hello", b"RIFF\0\0\0\0WAVEfmt ", b"RIFF", b"%PDF-1.7", b"\x1f\x8b\x08"];
+        for file in others {
+            assert!(matches!(Format::of(file), Err(HeaderError::UnknownFormat { .. })));
+        }
+    }
+
+    #[test]
+    fn limits_name_their_option() {
+        let options = IngestOptions { max_side_px: 1_000, max_pixels: 500_000, ..IngestOptions::default() };
+        assert_eq!(check_size(1_000, 500, Format::Png, &options), Ok(()));
+        let side = check_size(1_001, 1, Format::Png, &options).unwrap_err().to_string();
+        assert!(side.contains("1001 × 1") && side.contains("max_side_px"), "{side}");
+        let area = check_size(1_000, 501, Format::Png, &options).unwrap_err().to_string();
+        assert!(area.contains("max_pixels"), "{area}");
+        assert!(matches!(check_size(0, 5, Format::Gif, &options), Err(HeaderError::Broken { format: "GIF", .. })));
+    }
+
+    /// On odd and broken files, whoever else can read a size agrees with ours.
+    #[test]
+    fn sizes_agree_with_the_decoders_on_odd_files() {
+        let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/malformed");
+        let mut folders = vec![data];
+        let (mut compared, mut agreed) = (0, 0);
+        while let Some(folder) = folders.pop() {
+            let Ok(entries) = std::fs::read_dir(&folder) else {
+                eprintln!("skipped: no data");
+                return;
+            };
+            for path in entries.map(|entry| entry.unwrap().path()) {
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let file = std::fs::read(&path).unwrap();
+                let Ok(format) = Format::of(&file) else { continue };
+                let ours = format.size(&file);
+                // An icon's directory may lie about a PNG within; decoders read that PNG.
+                if format == Format::Ico {
+                    continue;
+                }
+                let reader = image::ImageReader::new(std::io::Cursor::new(&file)).with_guessed_format().unwrap();
+                if let Ok(theirs) = reader.into_dimensions() {
+                    compared += 1;
+                    agreed += usize::from(ours == Ok(theirs));
+                    if ours != Ok(theirs) {
+                        eprintln!("{}: ours {ours:?}, theirs {theirs:?}", path.display());
+                    }
+                }
+            }
+        }
+        assert!(compared > 50, "{compared}");
+        assert_eq!(agreed, compared);
+    }
+}

@@ -116,7 +116,8 @@ impl Fetcher {
     /// Parses an address as every browser does: odd ways to write an IPv4 address become plain ones.
     fn parse(&self, address: &str) -> Result<Url, FetchError> {
         let url = Url::parse(address).map_err(|error| FetchError::InvalidUrl {
-            url: address.chars().take(200).collect(),
+            // Without what stands before an `@`: errors are logged, passwords are not.
+            url: address.rsplit('@').next().unwrap_or_default().chars().take(200).collect(),
             reason: error.to_string(),
         })?;
         self.check(&url)?;
@@ -195,6 +196,10 @@ async fn read_first(body: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
 
 fn broken(url: &Url, error: &reqwest::Error) -> FetchError {
     let host = host_of(url);
+    if error.is_builder() {
+        // Some hosts that browsers take cannot stand in an HTTP request.
+        return FetchError::InvalidUrl { url: host, reason: "the host cannot be asked over HTTP".to_owned() };
+    }
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = cause {
         if let Some(forbidden) = error.downcast_ref::<ForbiddenAddress>() {
