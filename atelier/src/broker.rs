@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use atelier_stores::Durability;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
-    process::{Child, Command},
+    process::{Child, ChildStdin, Command},
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -35,6 +35,8 @@ pub struct EmbeddedBroker {
 pub struct RunningBroker {
     options: EmbeddedBroker,
     child: Child,
+    // Apart from `child`, whose `wait` would close it.
+    stdin: Option<ChildStdin>,
     /// Where it listens; the port is the real one where 0 was asked for.
     pub address: SocketAddr,
 }
@@ -61,11 +63,12 @@ impl EmbeddedBroker {
             .spawn()
             .with_context(|| format!("the broker {} does not start", program.display()))?;
         let stdout = child.stdout.take().context("the broker has no standard output")?;
+        let stdin = child.stdin.take();
         let stderr = child.stderr.take().context("the broker has no standard error")?;
         let mut last_line = tokio::spawn(forward_log(BufReader::new(stderr)));
         let ready = timeout(READY_TIMEOUT, wait_until_listening(BufReader::new(stdout))).await;
         match ready {
-            Ok(Ok(address)) => Ok(RunningBroker { options: Self { listen: address, ..self }, child, address }),
+            Ok(Ok(address)) => Ok(RunningBroker { options: Self { listen: address, ..self }, child, stdin, address }),
             Ok(Err(error)) => {
                 let said = timeout(Duration::from_secs(2), &mut last_line).await.ok().and_then(Result::ok).flatten();
                 Err(match said {
@@ -107,7 +110,7 @@ impl RunningBroker {
 
     async fn stop(mut self) {
         // The end of its standard input tells it to stop.
-        drop(self.child.stdin.take());
+        drop(self.stdin.take());
         if timeout(STOP_TIMEOUT, self.child.wait()).await.is_err() {
             tracing::warn!("the embedded broker did not stop within {} s and was killed", STOP_TIMEOUT.as_secs());
             // It has ended already where this fails.
