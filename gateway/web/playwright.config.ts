@@ -5,7 +5,7 @@ export default defineConfig({
   testDir: "e2e",
   outputDir: "test-results",
   workers: 1,
-  timeout: 180_000,
+  timeout: 300_000,
   // Real models on a busy machine take their time; what is waited for is an outcome, never a speed.
   expect: { timeout: 90_000 },
   reporter: [["list"]],

@@ -34,6 +34,23 @@ async function finished(page: Page, files: Parameters<typeof drop>[1]) {
   for (const file of files) await expect(tile(page, file.name)).toHaveAttribute("data-status", "completed");
 }
 
+/** What the browser refused to load, or a script threw: nothing of either is ever right. */
+const faults: string[] = [];
+test.beforeEach(({ page }) => {
+  faults.length = 0;
+  page.on("pageerror", (error) => faults.push(error.message));
+  page.on("console", (message) => {
+    if (/Content Security Policy|Minified React error/.test(message.text())) faults.push(message.text());
+  });
+  // Nothing may be asked of any other address.
+  page.on("request", (request) => {
+    const { protocol, origin } = new URL(request.url());
+    const isOwn = !protocol.startsWith("http") || origin === new URL(process.env.ATELIER_URL ?? "").origin;
+    if (!isOwn) faults.push(`asked of ${request.url()}`);
+  });
+});
+test.afterEach(() => expect(faults).toEqual([]));
+
 test("three pictures, one broken: watched, compared, downloaded", async ({ page }) => {
   const [first, second, broken] = names("bottle", "flask", "broken") as [string, string, string];
   await open(page);
