@@ -81,10 +81,12 @@ fn standard_input_to_standard_output() {
 #[test]
 fn what_is_wrong_is_said_in_one_line() {
     let folder = TempDir::new().unwrap();
+    fs::copy(samples().join("dress.jpg"), folder.path().join("dress.jpg")).unwrap();
     for (arguments, word) in [
         (vec!["missing.jpg"], "missing.jpg"),
-        (vec!["--background", "white", "missing.jpg"], "white"),
-        (vec!["--model", "no-such-model", "missing.jpg"], "no-such-model"),
+        (vec!["--background", "white", "dress.jpg"], "white"),
+        (vec!["--model", "no-such-model", "dress.jpg"], "no-such-model"),
+        (vec!["--model", "birefnet-general", "dress.jpg"], "birefnet-general"),
     ] {
         let output = run(atelier(folder.path()).args(&arguments));
         let said = text(&output.stderr);

@@ -74,37 +74,22 @@ fn a_task_with_a_broken_picture(installation: &Installation) {
 
 /// What an analyst does with kcat: one task through every topic.
 fn follow_by_correlation_id(installation: &Installation, task: Uuid) {
-    for (topic, count) in [
-        ("image-tasks", 1),
+    // The broken picture may fail at its header (in ingest) or in the decoder.
+    for (topic, expected) in [
+        ("image-tasks", 1..=1),
         ("images-ingested", 2..=3),
         ("images-preprocessed", 2..=2),
         ("images-classified", 2..=2),
         ("images-matted", 2..=2),
         ("images-composed", 2..=2),
         ("images-persisted", 2..=2),
-    ]
-    .map(|(topic, count)| (topic, CountRange::from(count)))
-    {
+    ] {
         let found = installation
             .read_topic(topic)
             .into_iter()
             .filter(|record| record.header("ce_correlationid") == Some(&task.to_string()))
             .count();
-        assert!(count.0.contains(&found), "{topic} has {found} records of the task");
-    }
-}
-
-struct CountRange(std::ops::RangeInclusive<usize>);
-
-impl From<i32> for CountRange {
-    fn from(count: i32) -> Self {
-        Self(count as usize..=count as usize)
-    }
-}
-
-impl From<std::ops::RangeInclusive<usize>> for CountRange {
-    fn from(range: std::ops::RangeInclusive<usize>) -> Self {
-        Self(range)
+        assert!(expected.contains(&found), "{topic} has {found} records of the task");
     }
 }
 

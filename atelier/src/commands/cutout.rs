@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     io::{IsTerminal as _, Read as _, Write as _},
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
     sync::Arc,
     time::Instant,
@@ -34,6 +34,10 @@ use files::{Destination, Job};
 /// Messages that wait before each stage: enough to keep the model busy, few enough to keep memory small.
 const QUEUE_CAPACITY: usize = 4;
 
+/// Cuts out what the arguments name; fails unless every picture worked.
+///
+/// # Errors
+/// One chain of causes, for people.
 pub async fn run(loaded: &Loaded, arguments: CutoutArgs) -> anyhow::Result<ExitCode> {
     let options = options_of(&arguments)?;
     let (jobs, mut failures) = files::jobs(&arguments)?;

@@ -9,6 +9,10 @@ use atelier_stores::{open_blobs, open_ledger};
 
 use crate::{config::Loaded, print};
 
+/// Checks everything; fails where something is wrong.
+///
+/// # Errors
+/// One chain of causes, for people.
 pub async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
     let mut checks: Vec<(&str, Result<String, String>)> = vec![("data folder", data_folder(loaded))];
     checks.push(("models", models(loaded)));

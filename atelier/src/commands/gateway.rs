@@ -10,6 +10,10 @@ use atelier_stores::{Blobs, Ledger, open_blobs, open_ledger};
 
 use crate::{commands::shutdown_signal, config::Loaded};
 
+/// Runs the gateway until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// One chain of causes, for people.
 pub async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
     let shutdown = shutdown_signal()?;
     let blobs = open_blobs(&loaded.blobs_url(), &loaded.config.stores.blobs).await?;

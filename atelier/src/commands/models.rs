@@ -8,6 +8,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{cli::ModelsCommand, config::Loaded, print};
 
+/// Does what the command says, in the models folder.
+///
+/// # Errors
+/// One chain of causes, for people.
 pub async fn run(loaded: &Loaded, command: ModelsCommand) -> anyhow::Result<ExitCode> {
     let store = ModelStore::open(loaded.config.models.dir.clone())?;
     // Hashing and fetching block; nothing else runs in this process.

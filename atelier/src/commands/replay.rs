@@ -9,6 +9,10 @@ use chrono::SecondsFormat;
 
 use crate::{cli::ReplayArgs, config::Loaded, print};
 
+/// Shows dead letters, or puts them back.
+///
+/// # Errors
+/// One chain of causes, for people.
 pub async fn run(loaded: &Loaded, arguments: ReplayArgs) -> anyhow::Result<ExitCode> {
     let kafka = loaded.kafka();
     let repair = repair_of(&arguments)?;

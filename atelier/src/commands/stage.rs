@@ -9,6 +9,10 @@ use atelier_stores::{open_blobs, open_ledger};
 
 use crate::{cli::StageArgs, commands::shutdown_signal, config::Loaded, pipeline::Assembly};
 
+/// Runs one stage until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// One chain of causes, for people.
 pub async fn run(loaded: &Loaded, arguments: &StageArgs) -> anyhow::Result<ExitCode> {
     let blobs = open_blobs(&loaded.blobs_url(), &loaded.config.stores.blobs).await?;
     let ledger = match arguments.name.as_str() {

@@ -7,6 +7,10 @@ use atelier_schemas::TopicTable;
 
 use crate::{cli::TopicsCommand, config::Loaded, print};
 
+/// Does what the command says, on the configured broker.
+///
+/// # Errors
+/// One chain of causes, for people.
 pub async fn run(loaded: &Loaded, command: &TopicsCommand) -> anyhow::Result<ExitCode> {
     let kafka = loaded.kafka();
     match command {

@@ -30,6 +30,10 @@ mod sample;
 /// Joining the consumer groups and loading the models takes seconds; a machine under load may take longer.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// Runs everything until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// One chain of causes, for people.
 pub async fn run(loaded: &Loaded, arguments: &UpArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let say = |text: String| eprintln!("[{:6.2} s] {text}", started.elapsed().as_secs_f64());
