@@ -24,33 +24,51 @@ fn main() {
     }
     for durability in [Durability::Fsync, Durability::Os] {
         let dir = tempfile::tempdir().unwrap();
-        let options =
-            BrokerOptions { listen: "127.0.0.1:0".parse().unwrap(), durability, ..BrokerOptions::new(dir.path()) };
+        let options = BrokerOptions {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            durability,
+            ..BrokerOptions::new(dir.path())
+        };
         let broker = Broker::start(options).unwrap();
-        println!("durability {durability:?}, resident at the start {} KiB", resident_kib());
+        println!(
+            "durability {durability:?}, resident at the start {} KiB",
+            resident_kib()
+        );
         acknowledgements(&broker);
         end_to_end(&broker);
         throughput(&broker);
         transactions(&broker);
-        println!("  resident at the end {} KiB (clients included)", resident_kib());
+        println!(
+            "  resident at the end {} KiB (clients included)",
+            resident_kib()
+        );
         broker.stop();
     }
 }
 
 fn config(broker: &RunningBroker) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", broker.address().to_string()).set("linger.ms", "0");
+    config
+        .set("bootstrap.servers", broker.address().to_string())
+        .set("linger.ms", "0");
     config
 }
 
 fn wait<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 fn create_topic(broker: &RunningBroker, name: &str, partitions: i32) {
     let admin: AdminClient<DefaultClientContext> = config(broker).create().unwrap();
     let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
-    wait(admin.create_topics([&topic], &AdminOptions::new())).unwrap().remove(0).unwrap();
+    wait(admin.create_topics([&topic], &AdminOptions::new()))
+        .unwrap()
+        .remove(0)
+        .unwrap();
 }
 
 fn send(producer: &FutureProducer, topic: &str, payload: &str) {
@@ -65,7 +83,10 @@ fn report(what: &str, mut taken: Vec<Duration>) {
 
 fn acknowledgements(broker: &RunningBroker) {
     create_topic(broker, "acks", 1);
-    let producer: FutureProducer = config(broker).set("enable.idempotence", "true").create().unwrap();
+    let producer: FutureProducer = config(broker)
+        .set("enable.idempotence", "true")
+        .create()
+        .unwrap();
     let payload = "x".repeat(1_000);
     send(&producer, "acks", &payload);
     let mut taken = Vec::new();
@@ -80,7 +101,10 @@ fn acknowledgements(broker: &RunningBroker) {
 fn end_to_end(broker: &RunningBroker) {
     create_topic(broker, "latency", 1);
     let mut settings = config(broker);
-    settings.set("group.id", "latency").set("auto.offset.reset", "earliest").set("isolation.level", "read_committed");
+    settings
+        .set("group.id", "latency")
+        .set("auto.offset.reset", "earliest")
+        .set("isolation.level", "read_committed");
     let consumer: BaseConsumer = settings.create().unwrap();
     consumer.subscribe(&["latency"]).unwrap();
     let producer: FutureProducer = config(broker).create().unwrap();
@@ -94,7 +118,9 @@ fn end_to_end(broker: &RunningBroker) {
     let mut taken = Vec::new();
     for _ in 0..ROUNDS {
         let began = Instant::now();
-        let pending = producer.send_result(FutureRecord::to("latency").key("k").payload("x")).map_err(|(error, _)| error);
+        let pending = producer
+            .send_result(FutureRecord::to("latency").key("k").payload("x"))
+            .map_err(|(error, _)| error);
         receive();
         taken.push(began.elapsed());
         wait(pending.unwrap()).unwrap().unwrap();
@@ -114,17 +140,31 @@ fn throughput(broker: &RunningBroker) {
     let began = Instant::now();
     for number in 0..MESSAGES {
         let partition = i32::try_from(number % 2).unwrap();
-        let record = FutureRecord::to("bulk").partition(partition).key("k").payload(&payload);
-        drop(producer.send_result(record).map_err(|(error, _)| error).unwrap());
+        let record = FutureRecord::to("bulk")
+            .partition(partition)
+            .key("k")
+            .payload(&payload);
+        drop(
+            producer
+                .send_result(record)
+                .map_err(|(error, _)| error)
+                .unwrap(),
+        );
     }
     producer.flush(PATIENCE).unwrap();
     let produced = began.elapsed();
     let mut settings = config(broker);
-    settings.set("group.id", "bulk").set("auto.offset.reset", "earliest");
+    settings
+        .set("group.id", "bulk")
+        .set("auto.offset.reset", "earliest");
     let consumer: BaseConsumer = settings.create().unwrap();
     consumer.subscribe(&["bulk"]).unwrap();
     while consumer.assignment().unwrap().count() == 0 {
-        assert!(consumer.poll(Duration::ZERO).is_none_or(|message| message.is_ok()));
+        assert!(
+            consumer
+                .poll(Duration::ZERO)
+                .is_none_or(|message| message.is_ok())
+        );
     }
     let began = Instant::now();
     let mut received = 1;
@@ -137,12 +177,19 @@ fn throughput(broker: &RunningBroker) {
     let consumed = began.elapsed();
     #[expect(clippy::cast_precision_loss, reason = "a rate")]
     let rate = |taken: Duration| MESSAGES as f64 / taken.as_secs_f64();
-    println!("  {MESSAGES} × 1 KB: produce {:.0} msg/s, consume {:.0} msg/s", rate(produced), rate(consumed));
+    println!(
+        "  {MESSAGES} × 1 KB: produce {:.0} msg/s, consume {:.0} msg/s",
+        rate(produced),
+        rate(consumed)
+    );
 }
 
 fn transactions(broker: &RunningBroker) {
     create_topic(broker, "tx", 1);
-    let producer: FutureProducer = config(broker).set("transactional.id", "bench").create().unwrap();
+    let producer: FutureProducer = config(broker)
+        .set("transactional.id", "bench")
+        .create()
+        .unwrap();
     producer.init_transactions(PATIENCE).unwrap();
     let mut taken = Vec::new();
     let whole = Instant::now();
@@ -163,5 +210,7 @@ fn transactions(broker: &RunningBroker) {
 fn resident_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    line.and_then(|line| line.split_whitespace().nth(1)).and_then(|kib| kib.parse().ok()).unwrap_or(0)
+    line.and_then(|line| line.split_whitespace().nth(1))
+        .and_then(|kib| kib.parse().ok())
+        .unwrap_or(0)
 }

@@ -50,7 +50,9 @@ impl Broker {
     /// be called from inside or outside an async runtime, as the broker has its own.
     pub fn start(options: BrokerOptions) -> Result<RunningBroker, BrokerError> {
         if !options.allow_remote && !options.listen.ip().is_loopback() {
-            return Err(BrokerError::NotLoopback { address: options.listen });
+            return Err(BrokerError::NotLoopback {
+                address: options.listen,
+            });
         }
         let (started, outcome) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel();
@@ -58,33 +60,65 @@ impl Broker {
             .name("broker".to_owned())
             .spawn(move || run(options, &started, stopped))
             .map_err(BrokerError::Threads)?;
-        let died = || BrokerError::Threads(std::io::Error::other("the broker's thread died while it started"));
+        let died = || {
+            BrokerError::Threads(std::io::Error::other(
+                "the broker's thread died while it started",
+            ))
+        };
         let address = outcome.recv().map_err(|_| died())??;
-        Ok(RunningBroker { address, stop: Some(stop), thread: Some(thread) })
+        Ok(RunningBroker {
+            address,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
     }
 
     /// Host and port that clients are told to connect to.
     pub(crate) fn advertised(&self) -> (String, i32) {
         match &self.options.advertise {
             Some((host, port)) => (host.clone(), i32::from(*port)),
-            None => (self.address.ip().to_string(), i32::from(self.address.port())),
+            None => (
+                self.address.ip().to_string(),
+                i32::from(self.address.port()),
+            ),
         }
     }
 
-    async fn recover(options: BrokerOptions, address: SocketAddr, dir: &DataDir) -> Result<Arc<Self>, BrokerError> {
+    async fn recover(
+        options: BrokerOptions,
+        address: SocketAddr,
+        dir: &DataDir,
+    ) -> Result<Arc<Self>, BrokerError> {
         let data_dir = options.data_dir.clone();
-        let failed = |reason: String| BrokerError::Recovery { dir: data_dir.clone(), reason };
+        let failed = |reason: String| BrokerError::Recovery {
+            dir: data_dir.clone(),
+            reason,
+        };
         let syncer = Arc::new(Syncer::start(options.durability).map_err(BrokerError::Threads)?);
         let journal = Journal::open(&data_dir, options.durability, options.journal_compact_bytes)
             .map_err(|error| failed(error.to_string()))?;
         let journal = Arc::new(journal);
-        let topics = Topics::open(data_dir.join("topics"), Arc::clone(&journal), Arc::clone(&syncer))
-            .map_err(|error| failed(error.to_string()))?;
+        let topics = Topics::open(
+            data_dir.join("topics"),
+            Arc::clone(&journal),
+            Arc::clone(&syncer),
+        )
+        .map_err(|error| failed(error.to_string()))?;
         let topics = Arc::new(topics);
-        let transactions =
-            Arc::new(Transactions::new(Arc::clone(&journal), Arc::clone(&syncer), Arc::clone(&topics)));
-        transactions.recover(dir.machine_died).await.map_err(|error| failed(error.to_string()))?;
-        let groups = Groups::open(Arc::clone(&journal), Arc::clone(&syncer), options.initial_rebalance_delay);
+        let transactions = Arc::new(Transactions::new(
+            Arc::clone(&journal),
+            Arc::clone(&syncer),
+            Arc::clone(&topics),
+        ));
+        transactions
+            .recover(dir.machine_died)
+            .await
+            .map_err(|error| failed(error.to_string()))?;
+        let groups = Groups::open(
+            Arc::clone(&journal),
+            Arc::clone(&syncer),
+            options.initial_rebalance_delay,
+        );
         Ok(Arc::new(Self {
             options,
             address,
@@ -195,7 +229,10 @@ async fn serve(
 ) -> Result<(Arc<Broker>, DataDir), BrokerError> {
     let dir = DataDir::open(&options.data_dir)?;
     let listen = options.listen;
-    let failed = |source| BrokerError::Listen { address: listen, source };
+    let failed = |source| BrokerError::Listen {
+        address: listen,
+        source,
+    };
     // Bound before the recovery, so that a taken port is said at once; clients wait in the backlog meanwhile.
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;

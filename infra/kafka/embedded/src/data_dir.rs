@@ -32,10 +32,15 @@ pub struct DataDir {
 impl DataDir {
     /// Makes, locks and opens the directory.
     pub fn open(path: &Path) -> Result<Self, BrokerError> {
-        let failed = |source: io::Error| BrokerError::DataDir { dir: path.to_owned(), source };
+        let failed = |source: io::Error| BrokerError::DataDir {
+            dir: path.to_owned(),
+            source,
+        };
         std::fs::create_dir_all(path).map_err(failed)?;
         let lock = take_lock(path)?;
-        let boot_id = std::fs::read_to_string(BOOT_ID).map(|id| id.trim().to_owned()).unwrap_or_default();
+        let boot_id = std::fs::read_to_string(BOOT_ID)
+            .map(|id| id.trim().to_owned())
+            .unwrap_or_default();
         let meta_path = path.join(META_FILE);
         let known: Option<Meta> = match std::fs::read(&meta_path) {
             Ok(bytes) => Some(serde_json::from_slice(&bytes).map_err(|error| BrokerError::Recovery {
@@ -45,9 +50,22 @@ impl DataDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(failed(error)),
         };
-        let machine_died = known.as_ref().is_some_and(|meta| !meta.boot_id.is_empty() && meta.boot_id != boot_id);
-        let cluster_id = known.map_or_else(|| Uuid::new_v4().simple().to_string(), |meta| meta.cluster_id);
-        let dir = Self { path: path.to_owned(), meta: Meta { cluster_id, boot_id }, machine_died, _lock: lock };
+        let machine_died = known
+            .as_ref()
+            .is_some_and(|meta| !meta.boot_id.is_empty() && meta.boot_id != boot_id);
+        let cluster_id = known.map_or_else(
+            || Uuid::new_v4().simple().to_string(),
+            |meta| meta.cluster_id,
+        );
+        let dir = Self {
+            path: path.to_owned(),
+            meta: Meta {
+                cluster_id,
+                boot_id,
+            },
+            machine_died,
+            _lock: lock,
+        };
         dir.write_meta().map_err(failed)?;
         Ok(dir)
     }
@@ -75,16 +93,27 @@ impl DataDir {
 }
 
 fn take_lock(dir: &Path) -> Result<File, BrokerError> {
-    let failed = |source: io::Error| BrokerError::DataDir { dir: dir.to_owned(), source };
+    let failed = |source: io::Error| BrokerError::DataDir {
+        dir: dir.to_owned(),
+        source,
+    };
     let path = dir.join(LOCK_FILE);
-    let mut file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(failed)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut pid = String::new();
             file.read_to_string(&mut pid).map_err(failed)?;
-            return Err(BrokerError::InUse { dir: dir.to_owned(), pid: pid.trim().to_owned() });
+            return Err(BrokerError::InUse {
+                dir: dir.to_owned(),
+                pid: pid.trim().to_owned(),
+            });
         }
         Err(TryLockError::Error(error)) => return Err(failed(error)),
     }

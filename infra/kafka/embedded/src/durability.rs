@@ -68,10 +68,18 @@ impl Syncer {
             for number in 0..Self::THREADS {
                 let shared = Arc::clone(&shared);
                 let name = format!("sync-{number}");
-                threads.push(std::thread::Builder::new().name(name).spawn(move || run(&shared))?);
+                threads.push(
+                    std::thread::Builder::new()
+                        .name(name)
+                        .spawn(move || run(&shared))?,
+                );
             }
         }
-        Ok(Self { mode, shared, threads: Mutex::new(threads) })
+        Ok(Self {
+            mode,
+            shared,
+            threads: Mutex::new(threads),
+        })
     }
 
     /// What an acknowledgement promises.
@@ -83,15 +91,24 @@ impl Syncer {
     pub async fn sync(&self, target: Arc<dyn SyncTarget>) -> Result<(), SyncError> {
         match self.enqueue(target) {
             None => Ok(()),
-            Some(done) => done.await.unwrap_or_else(|_| Err(SyncError("the broker is stopping".to_owned()))),
+            Some(done) => done
+                .await
+                .unwrap_or_else(|_| Err(SyncError("the broker is stopping".to_owned()))),
         }
     }
 
     /// Waits for several targets, which are synced side by side.
-    pub async fn sync_all(&self, targets: impl IntoIterator<Item = Arc<dyn SyncTarget>>) -> Result<(), SyncError> {
-        let pending: Vec<_> = targets.into_iter().filter_map(|target| self.enqueue(target)).collect();
+    pub async fn sync_all(
+        &self,
+        targets: impl IntoIterator<Item = Arc<dyn SyncTarget>>,
+    ) -> Result<(), SyncError> {
+        let pending: Vec<_> = targets
+            .into_iter()
+            .filter_map(|target| self.enqueue(target))
+            .collect();
         for done in pending {
-            done.await.unwrap_or_else(|_| Err(SyncError("the broker is stopping".to_owned())))?;
+            done.await
+                .unwrap_or_else(|_| Err(SyncError("the broker is stopping".to_owned())))?;
         }
         Ok(())
     }
@@ -107,7 +124,10 @@ impl Syncer {
         }
     }
 
-    fn enqueue(&self, target: Arc<dyn SyncTarget>) -> Option<oneshot::Receiver<Result<(), SyncError>>> {
+    fn enqueue(
+        &self,
+        target: Arc<dyn SyncTarget>,
+    ) -> Option<oneshot::Receiver<Result<(), SyncError>>> {
         if self.mode == Durability::Os {
             return None;
         }
@@ -115,7 +135,12 @@ impl Syncer {
         let (sender, receiver) = oneshot::channel();
         let mut queue = self.shared.queue.lock();
         let is_new = !queue.waiting.contains_key(&key);
-        queue.waiting.entry(key).or_insert_with(|| (target, Vec::new())).1.push(sender);
+        queue
+            .waiting
+            .entry(key)
+            .or_insert_with(|| (target, Vec::new()))
+            .1
+            .push(sender);
         if is_new && !queue.running.contains(&key) {
             queue.order.push_back(key);
             self.shared.work.notify_one();

@@ -20,7 +20,9 @@ pub enum BrokerError {
         pid: String,
     },
     /// Anyone who can reach the address could read and write everything.
-    #[error("{address} is not a loopback address and this broker has no authentication; use 127.0.0.1, or say --allow-remote if the network keeps others out")]
+    #[error(
+        "{address} is not a loopback address and this broker has no authentication; use 127.0.0.1, or say --allow-remote if the network keeps others out"
+    )]
     NotLoopback {
         /// The address asked for.
         address: SocketAddr,
@@ -67,13 +69,19 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal with its reason.
     pub fn new(code: ResponseError, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 }
 
 impl From<ResponseError> for Refusal {
     fn from(code: ResponseError) -> Self {
-        Self { code, message: code.to_string() }
+        Self {
+            code,
+            message: code.to_string(),
+        }
     }
 }
 

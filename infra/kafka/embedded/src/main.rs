@@ -53,8 +53,14 @@ struct Flags {
 
 fn parse_host_and_port(text: &str) -> Result<(String, u16), String> {
     let (host, port) = text.rsplit_once(':').ok_or("write it as HOST:PORT")?;
-    let port = port.parse().map_err(|_| format!("{port:?} is not a port"))?;
-    if host.is_empty() { Err("the host is missing".to_owned()) } else { Ok((host.to_owned(), port)) }
+    let port = port
+        .parse()
+        .map_err(|_| format!("{port:?} is not a port"))?;
+    if host.is_empty() {
+        Err("the host is missing".to_owned())
+    } else {
+        Ok((host.to_owned(), port))
+    }
 }
 
 fn main() -> ExitCode {
@@ -85,9 +91,18 @@ fn serve(flags: &Flags) -> Result<(), String> {
         ..BrokerOptions::new(flags.data_dir.clone())
     };
     // Signals are caught before the recovery, which they then do not cut short in the middle of a repair.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
-    let signals = runtime.block_on(async { Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)) });
-    let (mut terminate, mut interrupt) = signals.map_err(|error: std::io::Error| error.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    let signals = runtime.block_on(async {
+        Ok((
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        ))
+    });
+    let (mut terminate, mut interrupt) =
+        signals.map_err(|error: std::io::Error| error.to_string())?;
     let broker = Broker::start(options).map_err(|error| error.to_string())?;
     announce(broker.address(), flags.ready_file.as_deref())?;
     runtime.block_on(async {
@@ -117,12 +132,16 @@ async fn stdin_end() {
     let _ = tokio::task::spawn_blocking(read_to_end).await;
 }
 
-#[expect(clippy::print_stdout, reason = "the one line that whoever starts the broker waits for")]
+#[expect(
+    clippy::print_stdout,
+    reason = "the one line that whoever starts the broker waits for"
+)]
 fn announce(address: SocketAddr, ready_file: Option<&std::path::Path>) -> Result<(), String> {
     println!("listening on {address}");
     if let Some(path) = ready_file {
         let temporary = path.with_extension("new");
-        let written = std::fs::write(&temporary, format!("{address}\n")).and_then(|()| std::fs::rename(&temporary, path));
+        let written = std::fs::write(&temporary, format!("{address}\n"))
+            .and_then(|()| std::fs::rename(&temporary, path));
         written.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
     Ok(())

@@ -20,7 +20,10 @@ pub async fn run(broker: Arc<Broker>) {
         tokio::time::sleep(broker.options.maintenance_interval).await;
         let for_pass = Arc::clone(&broker);
         // Disk work of unknown length: not on the threads that serve requests.
-        if tokio::task::spawn_blocking(move || look_after_partitions(&for_pass)).await.is_err() {
+        if tokio::task::spawn_blocking(move || look_after_partitions(&for_pass))
+            .await
+            .is_err()
+        {
             tracing::error!("a maintenance pass panicked; the next one tries again");
         }
         expire_transactional_ids(&broker).await;
@@ -28,7 +31,12 @@ pub async fn run(broker: Arc<Broker>) {
 }
 
 fn look_after_partitions(broker: &Broker) {
-    for partition in broker.topics.all().iter().flat_map(|topic| topic.partitions()) {
+    for partition in broker
+        .topics
+        .all()
+        .iter()
+        .flat_map(|topic| topic.partitions())
+    {
         if let Err(error) = look_after(&partition) {
             tracing::warn!(topic = partition.topic, index = partition.index, %error, "maintenance failed; the next pass tries again");
         }
@@ -43,7 +51,12 @@ fn look_after(partition: &Partition) -> io::Result<()> {
         log.forget_silent_producers(now - PRODUCER_EXPIRES_MS);
         if let Some(start) = log.retention_start(now)? {
             let log_start = log.move_start(start)?;
-            tracing::info!(topic = partition.topic, index = partition.index, log_start, "retention removed records");
+            tracing::info!(
+                topic = partition.topic,
+                index = partition.index,
+                log_start,
+                "retention removed records"
+            );
         }
     }
     if let Some(compacted) = partition.compact(now)? {
@@ -61,7 +74,10 @@ fn look_after(partition: &Partition) -> io::Result<()> {
 async fn expire_transactional_ids(broker: &Broker) {
     let before_ms = now_ms() - TRANSACTIONAL_ID_EXPIRES_MS;
     for id in broker.transactions.forget_unused(before_ms).await {
-        if let Err(error) = broker.journal.append(JournalRecord::TransactionalIdExpired { id }) {
+        if let Err(error) = broker
+            .journal
+            .append(JournalRecord::TransactionalIdExpired { id })
+        {
             tracing::debug!(%error, "an unused transactional id stays in the journal");
         }
     }

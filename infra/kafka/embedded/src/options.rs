@@ -68,20 +68,41 @@ impl BrokerOptions {
             Durability::Os => "os",
         };
         vec![
-            ("auto.create.topics.enable", self.auto_create_topics.to_string()),
+            (
+                "auto.create.topics.enable",
+                self.auto_create_topics.to_string(),
+            ),
             ("broker.id", crate::broker::NODE_ID.0.to_string()),
             ("durability", durability.to_owned()),
             ("fetch.max.bytes", self.max_fetch_bytes.to_string()),
-            ("group.initial.rebalance.delay.ms", self.initial_rebalance_delay.as_millis().to_string()),
-            ("group.max.session.timeout.ms", self.session_timeout_ms.end().to_string()),
-            ("group.min.session.timeout.ms", self.session_timeout_ms.start().to_string()),
+            (
+                "group.initial.rebalance.delay.ms",
+                self.initial_rebalance_delay.as_millis().to_string(),
+            ),
+            (
+                "group.max.session.timeout.ms",
+                self.session_timeout_ms.end().to_string(),
+            ),
+            (
+                "group.min.session.timeout.ms",
+                self.session_timeout_ms.start().to_string(),
+            ),
             ("listeners", format!("PLAINTEXT://{}", self.listen)),
             ("log.dirs", self.data_dir.display().to_string()),
-            ("log.retention.check.interval.ms", self.maintenance_interval.as_millis().to_string()),
+            (
+                "log.retention.check.interval.ms",
+                self.maintenance_interval.as_millis().to_string(),
+            ),
             ("max.connections", self.max_connections.to_string()),
             ("num.partitions", self.default_partitions.to_string()),
-            ("socket.request.max.bytes", self.max_request_bytes.to_string()),
-            ("transaction.max.timeout.ms", crate::transactions::MAX_TIMEOUT_MS.to_string()),
+            (
+                "socket.request.max.bytes",
+                self.max_request_bytes.to_string(),
+            ),
+            (
+                "transaction.max.timeout.ms",
+                crate::transactions::MAX_TIMEOUT_MS.to_string(),
+            ),
         ]
     }
 }

@@ -41,10 +41,12 @@ const SUBTRACT: i8 = 3;
 pub fn effective_settings(
     overrides: &BTreeMap<String, String>,
 ) -> impl Iterator<Item = (&'static Setting, String, bool)> + '_ {
-    SETTINGS.iter().map(|setting| match overrides.get(setting.name) {
-        Some(value) => (setting, value.clone(), true),
-        None => (setting, setting.default.to_owned(), false),
-    })
+    SETTINGS
+        .iter()
+        .map(|setting| match overrides.get(setting.name) {
+            Some(value) => (setting, value.clone(), true),
+            None => (setting, setting.default.to_owned(), false),
+        })
 }
 
 /// Serves `DescribeConfigs` for topics and for the broker.
@@ -56,7 +58,12 @@ pub async fn describe_configs(
     let mut response = DescribeConfigsResponse::default();
     for resource in request.resources {
         let wants_documentation = request.include_documentation && context.version >= 3;
-        let described = describe(broker, &resource, request.include_synonyms, wants_documentation);
+        let described = describe(
+            broker,
+            &resource,
+            request.include_synonyms,
+            wants_documentation,
+        );
         let answer = DescribeConfigsResult::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
@@ -67,9 +74,9 @@ pub async fn describe_configs(
                 }
                 answer.with_configs(configs)
             }
-            Err(refusal) => {
-                answer.with_error_code(refusal.code.code()).with_error_message(Some(text(refusal.message)))
-            }
+            Err(refusal) => answer
+                .with_error_code(refusal.code.code())
+                .with_error_message(Some(text(refusal.message))),
         });
     }
     response
@@ -96,7 +103,11 @@ fn describe(
     check_topic(broker, resource.resource_type, &resource.resource_name)?;
     let overrides = broker.topics.overrides(&resource.resource_name);
     let described = effective_settings(&overrides).map(|(setting, value, is_override)| {
-        let source = if is_override { TOPIC_SOURCE } else { DEFAULT_SOURCE };
+        let source = if is_override {
+            TOPIC_SOURCE
+        } else {
+            DEFAULT_SOURCE
+        };
         let mut result = DescribeConfigsResourceResult::default()
             .with_name(text(setting.name))
             .with_value(Some(text(value.clone())))
@@ -105,7 +116,11 @@ fn describe(
         if synonyms {
             result.synonyms.push(synonym(setting.name, value, source));
             if is_override {
-                result.synonyms.push(synonym(setting.name, setting.default.to_owned(), DEFAULT_SOURCE));
+                result.synonyms.push(synonym(
+                    setting.name,
+                    setting.default.to_owned(),
+                    DEFAULT_SOURCE,
+                ));
             }
         }
         result.with_documentation(documentation.then(|| text(setting.documentation)))
@@ -114,7 +129,10 @@ fn describe(
 }
 
 fn synonym(name: &str, value: String, source: i8) -> DescribeConfigsSynonym {
-    DescribeConfigsSynonym::default().with_name(text(name)).with_value(Some(text(value))).with_source(source)
+    DescribeConfigsSynonym::default()
+        .with_name(text(name))
+        .with_value(Some(text(value)))
+        .with_source(source)
 }
 
 fn check_node(name: &str) -> Result<(), Refusal> {
@@ -133,20 +151,34 @@ fn check_topic(broker: &Broker, resource_type: i8, name: &str) -> Result<(), Ref
             ResponseError::InvalidRequest,
             "settings of the broker are flags of its command line and cannot be altered while it runs",
         )),
-        other => Err(Refusal::new(ResponseError::InvalidRequest, format!("resource type {other} has no settings here"))),
+        other => Err(Refusal::new(
+            ResponseError::InvalidRequest,
+            format!("resource type {other} has no settings here"),
+        )),
     }
 }
 
 /// Serves `AlterConfigs`: the topic's overrides become exactly those of the request.
-pub async fn alter_configs(broker: &Arc<Broker>, request: AlterConfigsRequest, _: &Context) -> AlterConfigsResponse {
+pub async fn alter_configs(
+    broker: &Arc<Broker>,
+    request: AlterConfigsRequest,
+    _: &Context,
+) -> AlterConfigsResponse {
     let mut response = AlterConfigsResponse::default();
     for resource in request.resources {
         let outcome = match check_topic(broker, resource.resource_type, &resource.resource_name) {
             Err(refusal) => Err(refusal),
             Ok(()) => {
-                let values = resource.configs.into_iter().filter_map(|config| Some((config.name.to_string(), config.value?.to_string())));
+                let values = resource.configs.into_iter().filter_map(|config| {
+                    Some((config.name.to_string(), config.value?.to_string()))
+                });
                 let wanted: BTreeMap<String, String> = values.collect();
-                broker.topics.configure(&resource.resource_name, request.validate_only, |_| Ok(wanted)).await
+                broker
+                    .topics
+                    .configure(&resource.resource_name, request.validate_only, |_| {
+                        Ok(wanted)
+                    })
+                    .await
             }
         };
         let (code, message) = code_and_message(outcome);
@@ -173,7 +205,10 @@ pub async fn incremental_alter_configs(
             Err(refusal) => Err(refusal),
             Ok(()) => {
                 let change = |present: BTreeMap<String, String>| apply(present, &resource.configs);
-                broker.topics.configure(&resource.resource_name, request.validate_only, change).await
+                broker
+                    .topics
+                    .configure(&resource.resource_name, request.validate_only, change)
+                    .await
             }
         };
         let (code, message) = code_and_message(outcome);
@@ -195,27 +230,44 @@ fn code_and_message(outcome: Result<(), Refusal>) -> (i16, Option<StrBytes>) {
     }
 }
 
-fn apply(mut configs: BTreeMap<String, String>, changes: &[AlterableConfig]) -> Result<BTreeMap<String, String>, Refusal> {
+fn apply(
+    mut configs: BTreeMap<String, String>,
+    changes: &[AlterableConfig],
+) -> Result<BTreeMap<String, String>, Refusal> {
     for change in changes {
         let name = change.name.to_string();
         let invalid = |message: String| Refusal::new(ResponseError::InvalidConfig, message);
-        let value = || change.value.as_ref().map(ToString::to_string).ok_or_else(|| invalid(format!("topic setting {name} has no value")));
+        let value = || {
+            change
+                .value
+                .as_ref()
+                .map(ToString::to_string)
+                .ok_or_else(|| invalid(format!("topic setting {name} has no value")))
+        };
         match change.config_operation {
             SET => {
                 configs.insert(name.clone(), value()?);
             }
             DELETE => {
                 if setting(&name).is_none() {
-                    return Err(invalid(format!("topic setting {name} is not known to this broker")));
+                    return Err(invalid(format!(
+                        "topic setting {name} is not known to this broker"
+                    )));
                 }
                 configs.remove(&name);
             }
             APPEND | SUBTRACT => {
-                let Some(row) = setting(&name).filter(|row| matches!(row.kind, Kind::List(_))) else {
-                    return Err(invalid(format!("topic setting {name} is no list to append to or subtract from")));
+                let Some(row) = setting(&name).filter(|row| matches!(row.kind, Kind::List(_)))
+                else {
+                    return Err(invalid(format!(
+                        "topic setting {name} is no list to append to or subtract from"
+                    )));
                 };
                 let present = configs.get(&name).map_or(row.default, String::as_str);
-                let mut words: Vec<String> = present.split(',').map(|word| word.trim().to_owned()).collect();
+                let mut words: Vec<String> = present
+                    .split(',')
+                    .map(|word| word.trim().to_owned())
+                    .collect();
                 for word in value()?.split(',').map(|word| word.trim().to_owned()) {
                     words.retain(|known| *known != word);
                     if change.config_operation == APPEND {
@@ -224,7 +276,12 @@ fn apply(mut configs: BTreeMap<String, String>, changes: &[AlterableConfig]) -> 
                 }
                 configs.insert(name.clone(), words.join(","));
             }
-            other => return Err(Refusal::new(ResponseError::InvalidRequest, format!("operation {other} is not known"))),
+            other => {
+                return Err(Refusal::new(
+                    ResponseError::InvalidRequest,
+                    format!("operation {other} is not known"),
+                ));
+            }
         }
     }
     Ok(configs)

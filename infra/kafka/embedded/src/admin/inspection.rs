@@ -8,13 +8,15 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
-use kafka_protocol::messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
+use kafka_protocol::messages::describe_producers_response::{
+    PartitionResponse, ProducerState, TopicResponse,
+};
 use kafka_protocol::messages::describe_transactions_response::{TopicData, TransactionState};
 use kafka_protocol::messages::list_transactions_response::TransactionState as ListedTransaction;
 use kafka_protocol::messages::{
-    DescribeLogDirsRequest, DescribeLogDirsResponse, DescribeProducersRequest, DescribeProducersResponse,
-    DescribeTransactionsRequest, DescribeTransactionsResponse, ListTransactionsRequest, ListTransactionsResponse,
-    ProducerId, TransactionalId,
+    DescribeLogDirsRequest, DescribeLogDirsResponse, DescribeProducersRequest,
+    DescribeProducersResponse, DescribeTransactionsRequest, DescribeTransactionsResponse,
+    ListTransactionsRequest, ListTransactionsResponse, ProducerId, TransactionalId,
 };
 use uuid::Uuid;
 
@@ -36,22 +38,24 @@ pub async fn describe_producers(
         let mut answered = TopicResponse::default().with_name(topic.name.clone());
         for index in topic.partition_indexes {
             let answer = PartitionResponse::default().with_partition_index(index);
-            answered.partitions.push(match find_partition(broker, &topic.name, Uuid::nil(), index) {
-                Err(refusal) => answer.with_error_code(refusal.code.code()),
-                Ok(partition) => {
-                    let log = partition.log();
-                    let described = log.producers().iter().map(|(id, producer)| {
-                        ProducerState::default()
-                            .with_producer_id(ProducerId(id))
-                            .with_producer_epoch(i32::from(producer.epoch))
-                            .with_last_sequence(producer.last_sequence())
-                            .with_last_timestamp(producer.last_timestamp_ms)
-                            .with_coordinator_epoch(0)
-                            .with_current_txn_start_offset(producer.open_since.unwrap_or(-1))
-                    });
-                    answer.with_active_producers(described.collect())
-                }
-            });
+            answered.partitions.push(
+                match find_partition(broker, &topic.name, Uuid::nil(), index) {
+                    Err(refusal) => answer.with_error_code(refusal.code.code()),
+                    Ok(partition) => {
+                        let log = partition.log();
+                        let described = log.producers().iter().map(|(id, producer)| {
+                            ProducerState::default()
+                                .with_producer_id(ProducerId(id))
+                                .with_producer_epoch(i32::from(producer.epoch))
+                                .with_last_sequence(producer.last_sequence())
+                                .with_last_timestamp(producer.last_timestamp_ms)
+                                .with_coordinator_epoch(0)
+                                .with_current_txn_start_offset(producer.open_since.unwrap_or(-1))
+                        });
+                        answer.with_active_producers(described.collect())
+                    }
+                },
+            );
         }
         response.topics.push(answered);
     }
@@ -64,8 +68,12 @@ fn state_name(phase: &Phase) -> &'static str {
         Phase::Idle(LastOutcome::Committed) => "CompleteCommit",
         Phase::Idle(LastOutcome::Aborted) => "CompleteAbort",
         Phase::Open(_) => "Ongoing",
-        Phase::Ending { committed: true, .. } => "PrepareCommit",
-        Phase::Ending { committed: false, .. } => "PrepareAbort",
+        Phase::Ending {
+            committed: true, ..
+        } => "PrepareCommit",
+        Phase::Ending {
+            committed: false, ..
+        } => "PrepareAbort",
     }
 }
 
@@ -90,7 +98,9 @@ pub async fn describe_transactions(
                 }
             }
             let topics = by_topic.into_iter().map(|(topic, partitions)| {
-                TopicData::default().with_topic(topic_name(topic)).with_partitions(partitions)
+                TopicData::default()
+                    .with_topic(topic_name(topic))
+                    .with_partitions(partitions)
             });
             answer
                 .with_transaction_state(text(state_name(&live.phase)))
@@ -110,9 +120,24 @@ pub async fn list_transactions(
     request: ListTransactionsRequest,
     context: &Context,
 ) -> ListTransactionsResponse {
-    const STATES: [&str; 6] = ["Empty", "CompleteCommit", "CompleteAbort", "Ongoing", "PrepareCommit", "PrepareAbort"];
-    let min_duration_ms = if context.version >= 1 { request.duration_filter } else { -1 };
-    let unknown = request.state_filters.iter().filter(|state| !STATES.contains(&state.as_str())).cloned();
+    const STATES: [&str; 6] = [
+        "Empty",
+        "CompleteCommit",
+        "CompleteAbort",
+        "Ongoing",
+        "PrepareCommit",
+        "PrepareAbort",
+    ];
+    let min_duration_ms = if context.version >= 1 {
+        request.duration_filter
+    } else {
+        -1
+    };
+    let unknown = request
+        .state_filters
+        .iter()
+        .filter(|state| !STATES.contains(&state.as_str()))
+        .cloned();
     let mut listed = Vec::new();
     for entry in broker.transactions.all() {
         entry.read(|live| {
@@ -121,9 +146,12 @@ pub async fn list_transactions(
                 Phase::Open(open) | Phase::Ending { open, .. } => now_ms() - open.since_ms,
                 Phase::Idle(_) => -1,
             };
-            let wanted = (request.state_filters.is_empty() || request.state_filters.iter().any(|wanted| wanted == state))
+            let wanted = (request.state_filters.is_empty()
+                || request.state_filters.iter().any(|wanted| wanted == state))
                 && (request.producer_id_filters.is_empty()
-                    || request.producer_id_filters.contains(&ProducerId(live.producer_id)))
+                    || request
+                        .producer_id_filters
+                        .contains(&ProducerId(live.producer_id)))
                 && (min_duration_ms < 0 || running_ms > min_duration_ms);
             if wanted {
                 listed.push(
@@ -135,7 +163,9 @@ pub async fn list_transactions(
             }
         });
     }
-    ListTransactionsResponse::default().with_unknown_state_filters(unknown.collect()).with_transaction_states(listed)
+    ListTransactionsResponse::default()
+        .with_unknown_state_filters(unknown.collect())
+        .with_transaction_states(listed)
 }
 
 /// Serves `DescribeLogDirs`.
@@ -146,20 +176,31 @@ pub async fn describe_log_dirs(
 ) -> DescribeLogDirsResponse {
     let wanted = |topic: &str, index: i32| {
         request.topics.as_ref().is_none_or(|topics| {
-            topics.iter().any(|wanted| wanted.topic.as_str() == topic && wanted.partitions.contains(&index))
+            topics
+                .iter()
+                .any(|wanted| wanted.topic.as_str() == topic && wanted.partitions.contains(&index))
         })
     };
     let mut topics = Vec::new();
     for topic in broker.topics.all() {
-        let partitions = topic.partitions().into_iter().filter(|partition| wanted(&topic.name, partition.index));
+        let partitions = topic
+            .partitions()
+            .into_iter()
+            .filter(|partition| wanted(&topic.name, partition.index));
         let described: Vec<_> = partitions
             .map(|partition| {
                 let bytes = i64::try_from(partition.log().bytes()).unwrap_or(i64::MAX);
-                DescribeLogDirsPartition::default().with_partition_index(partition.index).with_partition_size(bytes)
+                DescribeLogDirsPartition::default()
+                    .with_partition_index(partition.index)
+                    .with_partition_size(bytes)
             })
             .collect();
         if !described.is_empty() {
-            topics.push(DescribeLogDirsTopic::default().with_name(topic_name(&*topic.name)).with_partitions(described));
+            topics.push(
+                DescribeLogDirsTopic::default()
+                    .with_name(topic_name(&*topic.name))
+                    .with_partitions(described),
+            );
         }
     }
     let dir = DescribeLogDirsResult::default()

@@ -15,7 +15,7 @@ use std::time::Duration;
 use kafka_protocol::ResponseError;
 use tokio::time::Instant;
 
-use super::member::{GroupImage, Joined, JoinRefused, Member, MemberImage, Synced};
+use super::member::{GroupImage, JoinRefused, Joined, Member, MemberImage, Synced};
 
 /// Where the group stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +100,11 @@ impl Group {
 
     /// A settled group as the journal kept it; its members have their session time-out to be heard of again.
     pub fn from_image(id: String, image: GroupImage, initial_delay: Duration) -> Self {
-        let members = image.members.into_iter().map(Member::from).map(|member| (member.id.clone(), member));
+        let members = image
+            .members
+            .into_iter()
+            .map(Member::from)
+            .map(|member| (member.id.clone(), member));
         Self {
             phase: Phase::Stable,
             generation: image.generation,
@@ -113,7 +117,10 @@ impl Group {
     }
 
     /// What the journal should keep, if it has changed: an image, or none for a group without members.
-    #[expect(clippy::option_option, reason = "nothing changed, and changed to nothing, are different things")]
+    #[expect(
+        clippy::option_option,
+        reason = "nothing changed, and changed to nothing, are different things"
+    )]
     pub fn take_unsaved(&mut self) -> Option<Option<GroupImage>> {
         if !std::mem::take(&mut self.unsaved) {
             return None;
@@ -135,11 +142,19 @@ impl Group {
         generation: i32,
     ) -> Result<(), ResponseError> {
         self.check_identity(member_id, instance_id)?;
-        if generation == self.generation { Ok(()) } else { Err(ResponseError::IllegalGeneration) }
+        if generation == self.generation {
+            Ok(())
+        } else {
+            Err(ResponseError::IllegalGeneration)
+        }
     }
 
     /// Checks that a request comes from a member, and that no other process has taken its instance id over.
-    pub fn check_identity(&self, member_id: &str, instance_id: Option<&str>) -> Result<(), ResponseError> {
+    pub fn check_identity(
+        &self,
+        member_id: &str,
+        instance_id: Option<&str>,
+    ) -> Result<(), ResponseError> {
         if let Some(instance_id) = instance_id {
             match self.instance(instance_id) {
                 Some(holder) if holder != member_id => return Err(ResponseError::FencedInstanceId),
@@ -147,13 +162,20 @@ impl Group {
                 Some(_) => {}
             }
         }
-        if self.members.contains_key(member_id) { Ok(()) } else { Err(ResponseError::UnknownMemberId) }
+        if self.members.contains_key(member_id) {
+            Ok(())
+        } else {
+            Err(ResponseError::UnknownMemberId)
+        }
     }
 
     /// The member id that holds an instance id.
     pub fn instance(&self, instance_id: &str) -> Option<&str> {
         let held = |member: &&Member| member.instance_id.as_deref() == Some(instance_id);
-        self.members.values().find(held).map(|member| member.id.as_str())
+        self.members
+            .values()
+            .find(held)
+            .map(|member| member.id.as_str())
     }
 
     /// `Heartbeat`.
@@ -167,11 +189,19 @@ impl Group {
         if let Some(member) = self.members.get_mut(member_id) {
             member.touch();
         }
-        if self.phase == Phase::Joining { Err(ResponseError::RebalanceInProgress) } else { Ok(()) }
+        if self.phase == Phase::Joining {
+            Err(ResponseError::RebalanceInProgress)
+        } else {
+            Ok(())
+        }
     }
 
     /// `LeaveGroup` of one member, by its id or its instance id.
-    pub fn leave(&mut self, member_id: &str, instance_id: Option<&str>) -> Result<(), ResponseError> {
+    pub fn leave(
+        &mut self,
+        member_id: &str,
+        instance_id: Option<&str>,
+    ) -> Result<(), ResponseError> {
         if self.promised.remove(member_id).is_some() {
             self.complete_join_if_all_are_here();
             return Ok(());
@@ -190,9 +220,19 @@ impl Group {
     }
 
     /// Removes a member; whoever waits under its name is told `code`.
-    pub(super) fn remove(&mut self, member_id: &str, code: ResponseError) -> Result<(), ResponseError> {
-        let mut member = self.members.remove(member_id).ok_or(ResponseError::UnknownMemberId)?;
-        member.answer_join(Err(JoinRefused { code, member_id: member.id.clone() }));
+    pub(super) fn remove(
+        &mut self,
+        member_id: &str,
+        code: ResponseError,
+    ) -> Result<(), ResponseError> {
+        let mut member = self
+            .members
+            .remove(member_id)
+            .ok_or(ResponseError::UnknownMemberId)?;
+        member.answer_join(Err(JoinRefused {
+            code,
+            member_id: member.id.clone(),
+        }));
         member.answer_sync(Err(code));
         if self.leader.as_deref() == Some(member_id) {
             self.leader = self.members.keys().next().cloned();
@@ -221,7 +261,10 @@ impl Group {
             Phase::Empty => drop(reply.send(Err(ResponseError::UnknownMemberId))),
             Phase::Joining => drop(reply.send(Err(ResponseError::RebalanceInProgress))),
             Phase::Stable => {
-                let assignment = self.members.get(member_id).map(|member| member.assignment.clone());
+                let assignment = self
+                    .members
+                    .get(member_id)
+                    .map(|member| member.assignment.clone());
                 if let Some(member) = self.members.get_mut(member_id) {
                     member.touch();
                 }
@@ -235,13 +278,17 @@ impl Group {
                 if self.leader.as_deref() != Some(member_id) {
                     return;
                 }
-                let mut by_member: HashMap<String, bytes::Bytes> = assignments.into_iter().collect();
+                let mut by_member: HashMap<String, bytes::Bytes> =
+                    assignments.into_iter().collect();
                 let template = synced(self, bytes::Bytes::new());
                 for member in self.members.values_mut() {
                     // Copied, so that the request's buffer does not live as long as the generation.
                     let assignment = by_member.remove(&member.id).unwrap_or_default();
                     member.assignment = bytes::Bytes::copy_from_slice(&assignment);
-                    let answer = Synced { assignment: member.assignment.clone(), ..template.clone() };
+                    let answer = Synced {
+                        assignment: member.assignment.clone(),
+                        ..template.clone()
+                    };
                     member.answer_sync(Ok(answer));
                     member.touch();
                 }
@@ -263,7 +310,11 @@ impl Group {
             .map(|member| member.id.clone())
             .collect();
         for member_id in expired {
-            tracing::info!(group = self.id, member_id, "member was not heard of within its session time-out; removing it");
+            tracing::info!(
+                group = self.id,
+                member_id,
+                "member was not heard of within its session time-out; removing it"
+            );
             // It was there a moment ago.
             let _ = self.remove(&member_id, ResponseError::UnknownMemberId);
         }
@@ -272,12 +323,24 @@ impl Group {
         }
         match self.phase {
             Phase::Joining => self.tick_joining(now),
-            Phase::Syncing if self.phase_deadline.is_some_and(|deadline| deadline <= now) => self.drop_unsynced(),
+            Phase::Syncing if self.phase_deadline.is_some_and(|deadline| deadline <= now) => {
+                self.drop_unsynced()
+            }
             _ => {}
         }
-        let sessions = self.members.values().filter(|member| !member.is_waiting()).map(|member| member.session_deadline);
-        let waits = [self.phase_deadline, self.initial_wait.map(|wait| wait.until)];
-        sessions.chain(self.promised.values().copied()).chain(waits.into_iter().flatten()).min()
+        let sessions = self
+            .members
+            .values()
+            .filter(|member| !member.is_waiting())
+            .map(|member| member.session_deadline);
+        let waits = [
+            self.phase_deadline,
+            self.initial_wait.map(|wait| wait.until),
+        ];
+        sessions
+            .chain(self.promised.values().copied())
+            .chain(waits.into_iter().flatten())
+            .min()
     }
 
     /// What a member that asks again in a settled generation is told.
@@ -285,7 +348,13 @@ impl Group {
         let leader = self.leader.clone().unwrap_or_default();
         let protocol = self.protocol.clone().unwrap_or_default();
         let members = if leader == member_id {
-            let described = |member: &Member| (member.id.clone(), member.instance_id.clone(), member.metadata(&protocol));
+            let described = |member: &Member| {
+                (
+                    member.id.clone(),
+                    member.instance_id.clone(),
+                    member.metadata(&protocol),
+                )
+            };
             self.members.values().map(described).collect()
         } else {
             Vec::new()

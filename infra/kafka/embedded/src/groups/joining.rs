@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::group::{Group, InitialWait, Phase};
-use super::member::{Joined, JoinRefused, JoinReply, Member};
+use super::member::{JoinRefused, JoinReply, Joined, Member};
 
 /// `JoinGroup` as the group needs it.
 pub struct JoinRequest {
@@ -47,7 +47,9 @@ impl Group {
         } else if self.promised.remove(&request.member_id).is_some() {
             let id = request.member_id.clone();
             self.admit(request, id, reply);
-        } else if let Err(code) = self.check_identity(&request.member_id, request.instance_id.as_deref()) {
+        } else if let Err(code) =
+            self.check_identity(&request.member_id, request.instance_id.as_deref())
+        {
             refuse(reply, code, &request.member_id);
         } else {
             self.rejoin(request, reply);
@@ -61,9 +63,16 @@ impl Group {
         if self.members.is_empty() {
             return Ok(());
         }
-        let others = || self.members.values().filter(|member| member.id != request.member_id);
+        let others = || {
+            self.members
+                .values()
+                .filter(|member| member.id != request.member_id)
+        };
         let shared = |(name, _): &(String, Bytes)| others().all(|member| member.knows(name));
-        let same_type = self.protocol_type.as_ref().is_none_or(|known| *known == request.protocol_type);
+        let same_type = self
+            .protocol_type
+            .as_ref()
+            .is_none_or(|known| *known == request.protocol_type);
         if same_type && request.protocols.iter().any(shared) {
             Ok(())
         } else {
@@ -72,13 +81,18 @@ impl Group {
     }
 
     fn join_without_id(&mut self, request: JoinRequest, reply: JoinReply) {
-        let holder = request.instance_id.as_deref().and_then(|instance| self.instance(instance)).map(str::to_owned);
+        let holder = request
+            .instance_id
+            .as_deref()
+            .and_then(|instance| self.instance(instance))
+            .map(str::to_owned);
         let prefix = request.instance_id.as_deref().unwrap_or(&request.client_id);
         let id = format!("{prefix}-{}", Uuid::new_v4());
         if let Some(holder) = holder {
             self.replace_static(request, &holder, id, reply);
         } else if request.instance_id.is_none() && request.takes_promised_id {
-            self.promised.insert(id.clone(), Instant::now() + request.session_timeout);
+            self.promised
+                .insert(id.clone(), Instant::now() + request.session_timeout);
             refuse(reply, ResponseError::MemberIdRequired, &id);
         } else {
             self.admit(request, id, reply);
@@ -155,7 +169,10 @@ impl Group {
             return;
         };
         let fenced = ResponseError::FencedInstanceId;
-        member.answer_join(Err(JoinRefused { code: fenced, member_id: holder.to_owned() }));
+        member.answer_join(Err(JoinRefused {
+            code: fenced,
+            member_id: holder.to_owned(),
+        }));
         member.answer_sync(Err(fenced));
         let was_leader = self.leader.as_deref() == Some(holder);
         if was_leader {
@@ -178,7 +195,11 @@ impl Group {
                 joined.skip_assignment = true;
             } else if was_leader {
                 // An older client that believed itself leader would assign again.
-                joined = Joined { leader: holder.to_owned(), members: Vec::new(), ..joined };
+                joined = Joined {
+                    leader: holder.to_owned(),
+                    members: Vec::new(),
+                    ..joined
+                };
             }
             drop(reply.send(Ok(joined)));
             return;
@@ -198,10 +219,19 @@ impl Group {
             member.answer_sync(Err(ResponseError::RebalanceInProgress));
         }
         let now = Instant::now();
-        let longest = self.members.values().map(|member| member.rebalance_timeout).max().unwrap_or_default();
+        let longest = self
+            .members
+            .values()
+            .map(|member| member.rebalance_timeout)
+            .max()
+            .unwrap_or_default();
         if self.phase == Phase::Empty && !self.initial_delay.is_zero() {
             let delay = self.initial_delay.min(longest);
-            self.initial_wait = Some(InitialWait { until: now + delay, at_most_until: now + longest, grew: false });
+            self.initial_wait = Some(InitialWait {
+                until: now + delay,
+                at_most_until: now + longest,
+                grew: false,
+            });
         }
         self.phase = Phase::Joining;
         self.phase_deadline = Some(now + longest);
@@ -215,19 +245,29 @@ impl Group {
             }
             if wait.grew && wait.at_most_until > now {
                 let until = (now + self.initial_delay).min(wait.at_most_until);
-                self.initial_wait = Some(InitialWait { until, grew: false, ..wait });
+                self.initial_wait = Some(InitialWait {
+                    until,
+                    grew: false,
+                    ..wait
+                });
                 return;
             }
             self.initial_wait = None;
             self.complete_join_if_all_are_here();
         }
-        if self.phase == Phase::Joining && self.phase_deadline.is_some_and(|deadline| deadline <= now) {
+        if self.phase == Phase::Joining
+            && self.phase_deadline.is_some_and(|deadline| deadline <= now)
+        {
             self.complete_join();
         }
     }
 
     pub(super) fn complete_join_if_all_are_here(&mut self) {
-        let all_here = self.members.values().all(|member| member.join_reply.is_some()) && self.promised.is_empty();
+        let all_here = self
+            .members
+            .values()
+            .all(|member| member.join_reply.is_some())
+            && self.promised.is_empty();
         if self.phase == Phase::Joining && self.initial_wait.is_none() && all_here {
             self.complete_join();
         }
@@ -235,7 +275,8 @@ impl Group {
 
     /// Begins the next generation with those who joined. Static members keep their place until their session runs out.
     fn complete_join(&mut self) {
-        self.members.retain(|_, member| member.join_reply.is_some() || member.instance_id.is_some());
+        self.members
+            .retain(|_, member| member.join_reply.is_some() || member.instance_id.is_some());
         self.phase_deadline = None;
         self.initial_wait = None;
         let has_joined = |member: &&Member| member.join_reply.is_some();
@@ -247,11 +288,25 @@ impl Group {
             self.unsaved = true;
             return;
         }
-        let leader_is_here = self.leader.as_ref().and_then(|id| self.members.get(id)).is_some_and(|member| has_joined(&member));
+        let leader_is_here = self
+            .leader
+            .as_ref()
+            .and_then(|id| self.members.get(id))
+            .is_some_and(|member| has_joined(&member));
         if !leader_is_here {
-            let Some(successor) = self.members.values().find(has_joined).map(|member| member.id.clone()) else {
+            let Some(successor) = self
+                .members
+                .values()
+                .find(has_joined)
+                .map(|member| member.id.clone())
+            else {
                 // Only silent static members are left: wait for them, or for their sessions to run out.
-                let longest = self.members.values().map(|member| member.rebalance_timeout).max().unwrap_or_default();
+                let longest = self
+                    .members
+                    .values()
+                    .map(|member| member.rebalance_timeout)
+                    .max()
+                    .unwrap_or_default();
                 self.phase_deadline = Some(Instant::now() + longest);
                 return;
             };
@@ -260,9 +315,18 @@ impl Group {
         self.generation = self.generation.checked_add(1).unwrap_or(1);
         self.protocol = self.vote();
         self.phase = Phase::Syncing;
-        let longest = self.members.values().map(|member| member.rebalance_timeout).max().unwrap_or_default();
+        let longest = self
+            .members
+            .values()
+            .map(|member| member.rebalance_timeout)
+            .max()
+            .unwrap_or_default();
         self.phase_deadline = Some(Instant::now() + longest);
-        let answers: Vec<(String, Joined)> = self.members.keys().map(|id| (id.clone(), self.joined(id))).collect();
+        let answers: Vec<(String, Joined)> = self
+            .members
+            .keys()
+            .map(|id| (id.clone(), self.joined(id)))
+            .collect();
         for (id, joined) in answers {
             if let Some(member) = self.members.get_mut(&id) {
                 member.touch();
@@ -280,17 +344,28 @@ impl Group {
                 *votes.entry(name).or_default() += 1;
             }
         }
-        votes.into_iter().max_by_key(|(name, count)| (*count, std::cmp::Reverse(*name))).map(|(name, _)| name.to_owned())
+        votes
+            .into_iter()
+            .max_by_key(|(name, count)| (*count, std::cmp::Reverse(*name)))
+            .map(|(name, _)| name.to_owned())
     }
 
     /// The leader's assignment did not come, or some did not ask for theirs: those are out.
     pub(super) fn drop_unsynced(&mut self) {
-        let silent: Vec<String> =
-            self.members.values().filter(|member| member.sync_reply.is_none()).map(|member| member.id.clone()).collect();
+        let silent: Vec<String> = self
+            .members
+            .values()
+            .filter(|member| member.sync_reply.is_none())
+            .map(|member| member.id.clone())
+            .collect();
         for id in &silent {
             self.members.remove(id);
         }
-        if self.leader.as_ref().is_some_and(|leader| silent.contains(leader)) {
+        if self
+            .leader
+            .as_ref()
+            .is_some_and(|leader| silent.contains(leader))
+        {
             self.leader = self.members.keys().next().cloned();
         }
         self.start_rebalance();
@@ -298,10 +373,16 @@ impl Group {
 }
 
 fn refuse(reply: JoinReply, code: ResponseError, member_id: &str) {
-    drop(reply.send(Err(JoinRefused { code, member_id: member_id.to_owned() })));
+    drop(reply.send(Err(JoinRefused {
+        code,
+        member_id: member_id.to_owned(),
+    })));
 }
 
 /// Copied, so that the request's buffer does not live as long as the member.
 fn copied(protocols: &[(String, Bytes)]) -> Vec<(String, Bytes)> {
-    protocols.iter().map(|(name, metadata)| (name.clone(), Bytes::copy_from_slice(metadata))).collect()
+    protocols
+        .iter()
+        .map(|(name, metadata)| (name.clone(), Bytes::copy_from_slice(metadata)))
+        .collect()
 }

@@ -85,8 +85,15 @@ impl Member {
 
     /// A member that waits for the coordinator cannot send heartbeats.
     pub fn is_waiting(&self) -> bool {
-        let waits_for_join = self.join_reply.as_ref().is_some_and(|reply| !reply.is_closed());
-        waits_for_join || self.sync_reply.as_ref().is_some_and(|reply| !reply.is_closed())
+        let waits_for_join = self
+            .join_reply
+            .as_ref()
+            .is_some_and(|reply| !reply.is_closed());
+        waits_for_join
+            || self
+                .sync_reply
+                .as_ref()
+                .is_some_and(|reply| !reply.is_closed())
     }
 
     /// Whether it knows the assignor.
@@ -96,7 +103,10 @@ impl Member {
 
     /// Its metadata for the assignor.
     pub fn metadata(&self, protocol: &str) -> Bytes {
-        self.protocols.iter().find(|(name, _)| name == protocol).map_or_else(Bytes::new, |(_, bytes)| bytes.clone())
+        self.protocols
+            .iter()
+            .find(|(name, _)| name == protocol)
+            .map_or_else(Bytes::new, |(_, bytes)| bytes.clone())
     }
 
     /// Answers a waiting join.
@@ -145,7 +155,8 @@ pub struct MemberImage {
 
 impl From<&Member> for MemberImage {
     fn from(member: &Member) -> Self {
-        let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let milliseconds =
+            |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self {
             id: member.id.clone(),
             instance_id: member.instance_id.clone(),
@@ -153,7 +164,11 @@ impl From<&Member> for MemberImage {
             client_host: member.client_host.clone(),
             session_timeout_ms: milliseconds(member.session_timeout),
             rebalance_timeout_ms: milliseconds(member.rebalance_timeout),
-            protocols: member.protocols.iter().map(|(name, bytes)| (name.clone(), bytes.to_vec())).collect(),
+            protocols: member
+                .protocols
+                .iter()
+                .map(|(name, bytes)| (name.clone(), bytes.to_vec()))
+                .collect(),
             assignment: member.assignment.to_vec(),
         }
     }
@@ -169,7 +184,11 @@ impl From<MemberImage> for Member {
             client_host: image.client_host,
             session_timeout,
             rebalance_timeout: Duration::from_millis(image.rebalance_timeout_ms),
-            protocols: image.protocols.into_iter().map(|(name, bytes)| (name, bytes.into())).collect(),
+            protocols: image
+                .protocols
+                .into_iter()
+                .map(|(name, bytes)| (name, bytes.into()))
+                .collect(),
             assignment: image.assignment.into(),
             join_reply: None,
             sync_reply: None,

@@ -39,7 +39,9 @@ impl Groups {
     pub fn open(journal: Arc<Journal>, syncer: Arc<Syncer>, initial_delay: Duration) -> Self {
         let mut table = BTreeMap::new();
         let memberships: Vec<_> = journal.read(|state| {
-            let settled = |(id, group): (&String, &crate::state::GroupState)| Some((id.clone(), group.membership.clone()?));
+            let settled = |(id, group): (&String, &crate::state::GroupState)| {
+                Some((id.clone(), group.membership.clone()?))
+            };
             state.groups.iter().filter_map(settled).collect()
         });
         for (id, membership) in memberships {
@@ -48,10 +50,18 @@ impl Groups {
                     let group = Group::from_image(id.clone(), image, initial_delay);
                     table.insert(id, Arc::new(Mutex::new(group)));
                 }
-                Err(error) => tracing::warn!(group = id, %error, "members of a group not taken over; they will join again"),
+                Err(error) => {
+                    tracing::warn!(group = id, %error, "members of a group not taken over; they will join again")
+                }
             }
         }
-        Self { journal, syncer, initial_delay, table: RwLock::new(table), deadline_moved: Notify::new() }
+        Self {
+            journal,
+            syncer,
+            initial_delay,
+            table: RwLock::new(table),
+            deadline_moved: Notify::new(),
+        }
     }
 
     /// The group, if it has or had members since the start.
@@ -62,7 +72,10 @@ impl Groups {
     /// Names of all groups: those with members and those with offsets.
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.table.read().keys().cloned().collect();
-        names.extend(self.journal.read(|state| state.groups.keys().cloned().collect::<Vec<_>>()));
+        names.extend(
+            self.journal
+                .read(|state| state.groups.keys().cloned().collect::<Vec<_>>()),
+        );
         names.sort_unstable();
         names.dedup();
         names
@@ -79,7 +92,10 @@ impl Groups {
         let (reply, answer) = oneshot::channel();
         let group = self.get_or_create(id);
         self.change(&group, |group| group.join(request, reply));
-        answer.await.unwrap_or(Err(JoinRefused { code: ResponseError::CoordinatorNotAvailable, member_id }))
+        answer.await.unwrap_or(Err(JoinRefused {
+            code: ResponseError::CoordinatorNotAvailable,
+            member_id,
+        }))
     }
 
     /// `SyncGroup`.
@@ -98,26 +114,49 @@ impl Groups {
             group.sync(member_id, assignments, reply);
             Ok::<_, ResponseError>(())
         })?;
-        answer.await.unwrap_or(Err(ResponseError::CoordinatorNotAvailable))
+        answer
+            .await
+            .unwrap_or(Err(ResponseError::CoordinatorNotAvailable))
     }
 
     /// `Heartbeat`.
-    pub fn heartbeat(&self, id: &str, member: &str, instance: Option<&str>, generation: i32) -> Result<(), ResponseError> {
+    pub fn heartbeat(
+        &self,
+        id: &str,
+        member: &str,
+        instance: Option<&str>,
+        generation: i32,
+    ) -> Result<(), ResponseError> {
         let group = self.get(id).ok_or(ResponseError::UnknownMemberId)?;
         group.lock().heartbeat(member, instance, generation)
     }
 
     /// `LeaveGroup` of one member.
-    pub fn leave(&self, id: &str, member_id: &str, instance_id: Option<&str>) -> Result<(), ResponseError> {
+    pub fn leave(
+        &self,
+        id: &str,
+        member_id: &str,
+        instance_id: Option<&str>,
+    ) -> Result<(), ResponseError> {
         let group = self.get(id).ok_or(ResponseError::UnknownMemberId)?;
         self.change(&group, |group| group.leave(member_id, instance_id))
     }
 
     /// Whether this consumer may commit offsets for the group now.
-    pub fn check_commit(&self, id: &str, member: &str, instance: Option<&str>, generation: i32) -> Result<(), ResponseError> {
+    pub fn check_commit(
+        &self,
+        id: &str,
+        member: &str,
+        instance: Option<&str>,
+        generation: i32,
+    ) -> Result<(), ResponseError> {
         let group = self.get(id);
         let Some(group) = group else {
-            return if generation < 0 { Ok(()) } else { Err(ResponseError::IllegalGeneration) };
+            return if generation < 0 {
+                Ok(())
+            } else {
+                Err(ResponseError::IllegalGeneration)
+            };
         };
         let mut group = group.lock();
         if generation < 0 && group.phase == Phase::Empty {
@@ -127,7 +166,11 @@ impl Groups {
         if let Some(member) = group.members.get_mut(member) {
             member.touch();
         }
-        if group.phase == Phase::Syncing { Err(ResponseError::RebalanceInProgress) } else { Ok(()) }
+        if group.phase == Phase::Syncing {
+            Err(ResponseError::RebalanceInProgress)
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether a transaction of this consumer may carry offsets of the group (KIP-447). A producer that names neither
@@ -152,14 +195,26 @@ impl Groups {
     }
 
     /// Records offsets; when this returns they are as durable as the broker promises.
-    pub async fn commit(&self, id: &str, offsets: Vec<(TopicPartition, CommittedOffset)>) -> Result<(), Refusal> {
-        let record = JournalRecord::OffsetsCommitted { group: id.to_owned(), offsets };
-        self.journal.commit(&self.syncer, record).await.map_err(|error| unavailable(&error))
+    pub async fn commit(
+        &self,
+        id: &str,
+        offsets: Vec<(TopicPartition, CommittedOffset)>,
+    ) -> Result<(), Refusal> {
+        let record = JournalRecord::OffsetsCommitted {
+            group: id.to_owned(),
+            offsets,
+        };
+        self.journal
+            .commit(&self.syncer, record)
+            .await
+            .map_err(|error| unavailable(&error))
     }
 
     /// Committed offsets of the group.
     pub fn offsets(&self, id: &str) -> BTreeMap<TopicPartition, CommittedOffset> {
-        self.journal.read(|state| state.groups.get(id).map(|group| group.offsets.clone())).unwrap_or_default()
+        self.journal
+            .read(|state| state.groups.get(id).map(|group| group.offsets.clone()))
+            .unwrap_or_default()
     }
 
     /// `DeleteGroups` of one group: only without members.
@@ -177,14 +232,29 @@ impl Groups {
             }
             table.remove(id);
         }
-        let record = JournalRecord::GroupDeleted { group: id.to_owned() };
-        self.journal.commit(&self.syncer, record).await.map_err(|error| unavailable(&error))
+        let record = JournalRecord::GroupDeleted {
+            group: id.to_owned(),
+        };
+        self.journal
+            .commit(&self.syncer, record)
+            .await
+            .map_err(|error| unavailable(&error))
     }
 
     /// `OffsetDelete`: forgets offsets of these partitions.
-    pub async fn delete_offsets(&self, id: &str, partitions: Vec<TopicPartition>) -> Result<(), Refusal> {
-        let record = JournalRecord::OffsetsDeleted { group: id.to_owned(), partitions };
-        self.journal.commit(&self.syncer, record).await.map_err(|error| unavailable(&error))
+    pub async fn delete_offsets(
+        &self,
+        id: &str,
+        partitions: Vec<TopicPartition>,
+    ) -> Result<(), Refusal> {
+        let record = JournalRecord::OffsetsDeleted {
+            group: id.to_owned(),
+            partitions,
+        };
+        self.journal
+            .commit(&self.syncer, record)
+            .await
+            .map_err(|error| unavailable(&error))
     }
 
     /// Lets time pass for all groups until the broker stops.
@@ -213,7 +283,12 @@ impl Groups {
             return group;
         }
         let fresh = || Arc::new(Mutex::new(Group::new(id.to_owned(), self.initial_delay)));
-        Arc::clone(self.table.write().entry(id.to_owned()).or_insert_with(fresh))
+        Arc::clone(
+            self.table
+                .write()
+                .entry(id.to_owned())
+                .or_insert_with(fresh),
+        )
     }
 
     fn change<T>(&self, group: &Mutex<Group>, change: impl FnOnce(&mut Group) -> T) -> T {
@@ -230,8 +305,13 @@ impl Groups {
         let Some(image) = group.take_unsaved() else {
             return;
         };
-        let membership = image.and_then(|image| serde_json::to_value(image).ok()).map(|image| GroupMembership { image });
-        let record = JournalRecord::GroupSettled { group: group.id.clone(), membership };
+        let membership = image
+            .and_then(|image| serde_json::to_value(image).ok())
+            .map(|image| GroupMembership { image });
+        let record = JournalRecord::GroupSettled {
+            group: group.id.clone(),
+            membership,
+        };
         if let Err(error) = self.journal.append(record) {
             tracing::warn!(group = group.id, %error, "members of the group not recorded; they will join again after a restart");
         }

@@ -4,7 +4,9 @@
 
 use bytes::Bytes;
 
-use super::batch::{BatchHeader, HEADER_BYTES, Marker, NO_PRODUCER_ID, NO_SEQUENCE, checksum_matches};
+use super::batch::{
+    BatchHeader, HEADER_BYTES, Marker, NO_PRODUCER_ID, NO_SEQUENCE, checksum_matches,
+};
 use super::error::AppendError;
 use super::partition::PartitionLog;
 use super::producers::Verdict;
@@ -40,15 +42,20 @@ impl CheckedBatch {
         if let Some(magic @ 0..=1) = bytes.get(16).map(|magic| magic.cast_signed()) {
             return Err(AppendError::UnsupportedFormat(magic));
         }
-        let header = BatchHeader::parse(&bytes).ok_or(AppendError::Corrupt("it is shorter than its header"))?;
+        let header = BatchHeader::parse(&bytes)
+            .ok_or(AppendError::Corrupt("it is shorter than its header"))?;
         if header.total_bytes > bytes.len() {
-            return Err(AppendError::Corrupt("it is shorter than its length field says"));
+            return Err(AppendError::Corrupt(
+                "it is shorter than its length field says",
+            ));
         }
         if header.magic != 2 {
             return Err(AppendError::UnsupportedFormat(header.magic));
         }
         if header.total_bytes < bytes.len() {
-            return Err(AppendError::Invalid("a request holds exactly one batch per partition".to_owned()));
+            return Err(AppendError::Invalid(
+                "a request holds exactly one batch per partition".to_owned(),
+            ));
         }
         if header.total_bytes > config.max_message_bytes {
             return Err(AppendError::TooLarge {
@@ -66,7 +73,11 @@ impl CheckedBatch {
 
     /// The producer's id, epoch and whether the batch belongs to a transaction.
     pub fn producer(&self) -> (i64, i16, bool) {
-        (self.header.producer_id, self.header.producer_epoch, self.header.is_transactional())
+        (
+            self.header.producer_id,
+            self.header.producer_epoch,
+            self.header.is_transactional(),
+        )
     }
 }
 
@@ -80,7 +91,9 @@ fn check_rules(header: &BatchHeader) -> Result<(), AppendError> {
         "its record count does not match its offsets"
     } else if header.is_log_append_time() {
         "only the broker sets log append time"
-    } else if header.producer_id != NO_PRODUCER_ID && (header.producer_epoch < 0 || header.base_sequence < 0) {
+    } else if header.producer_id != NO_PRODUCER_ID
+        && (header.producer_epoch < 0 || header.base_sequence < 0)
+    {
         "an idempotent producer needs an epoch and a sequence"
     } else if header.producer_id == NO_PRODUCER_ID
         && (header.is_transactional() || header.base_sequence != NO_SEQUENCE)
@@ -93,7 +106,11 @@ fn check_rules(header: &BatchHeader) -> Result<(), AppendError> {
 }
 
 /// Compressed batches stay closed, except where compaction will have to open them.
-fn check_records(header: &BatchHeader, bytes: &[u8], config: &TopicConfig) -> Result<(), AppendError> {
+fn check_records(
+    header: &BatchHeader,
+    bytes: &[u8],
+    config: &TopicConfig,
+) -> Result<(), AppendError> {
     if header.codec() != 0 && !config.cleanup.compact {
         return Ok(());
     }
@@ -101,10 +118,15 @@ fn check_records(header: &BatchHeader, bytes: &[u8], config: &TopicConfig) -> Re
     for (index, record) in (0..).zip(Records::new(&payload, header.record_count)) {
         let record = record?;
         if record.offset_delta != index {
-            return Err(AppendError::Invalid(format!("record {index} has offset delta {}", record.offset_delta)));
+            return Err(AppendError::Invalid(format!(
+                "record {index} has offset delta {}",
+                record.offset_delta
+            )));
         }
         if config.cleanup.compact && record.key.is_none() {
-            return Err(AppendError::Invalid("a compacted topic takes no record without a key".to_owned()));
+            return Err(AppendError::Invalid(
+                "a compacted topic takes no record without a key".to_owned(),
+            ));
         }
     }
     Ok(())
@@ -122,11 +144,18 @@ impl PartitionLog {
         };
         match self.producers.judge(&header) {
             Verdict::Fresh => {}
-            Verdict::Duplicate { base_offset, timestamp_ms } => {
+            Verdict::Duplicate {
+                base_offset,
+                timestamp_ms,
+            } => {
                 return Ok(Appended {
                     base_offset,
                     next_offset: base_offset + i64::from(header.last_offset_delta) + 1,
-                    log_append_time_ms: if self.config.log_append_time { timestamp_ms } else { -1 },
+                    log_append_time_ms: if self.config.log_append_time {
+                        timestamp_ms
+                    } else {
+                        -1
+                    },
                     log_start_offset: self.log_start,
                 });
             }
@@ -154,7 +183,11 @@ impl PartitionLog {
         Ok(Appended {
             base_offset: header.base_offset,
             next_offset: header.next_offset(),
-            log_append_time_ms: if self.config.log_append_time { now_ms } else { -1 },
+            log_append_time_ms: if self.config.log_append_time {
+                now_ms
+            } else {
+                -1
+            },
             log_start_offset: self.log_start,
         })
     }
@@ -173,7 +206,8 @@ impl PartitionLog {
         let (header_bytes, payload) = batch
             .split_first_chunk::<HEADER_BYTES>()
             .ok_or(AppendError::Corrupt("a marker is shorter than its header"))?;
-        let header = BatchHeader::parse(&batch).ok_or(AppendError::Corrupt("a marker is no batch"))?;
+        let header =
+            BatchHeader::parse(&batch).ok_or(AppendError::Corrupt("a marker is no batch"))?;
         self.write(&header, header_bytes, payload, now_ms)?;
         if let Some(aborted) = self.producers.note_marker(&header, marker) {
             self.active_mut().facts.aborted.push(aborted);
@@ -197,7 +231,9 @@ impl PartitionLog {
         }
         let everything_durable = !self.fsync;
         let active: &mut Segment = self.active_mut();
-        let position = active.append(header_bytes, payload).map_err(AppendError::Storage)?;
+        let position = active
+            .append(header_bytes, payload)
+            .map_err(AppendError::Storage)?;
         active.note(header, position);
         if everything_durable {
             self.durable_end = self.next_offset();

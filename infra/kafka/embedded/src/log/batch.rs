@@ -76,7 +76,8 @@ impl BatchHeader {
 
     /// Writes the header's fields, checksum included as it stands, into the first bytes of `target`.
     pub fn write(&self, target: &mut [u8; HEADER_BYTES]) {
-        let stated_length = i32::try_from(self.total_bytes - LENGTH_OVERHEAD_BYTES).unwrap_or(i32::MAX);
+        let stated_length =
+            i32::try_from(self.total_bytes - LENGTH_OVERHEAD_BYTES).unwrap_or(i32::MAX);
         target[0..8].copy_from_slice(&self.base_offset.to_be_bytes());
         target[8..12].copy_from_slice(&stated_length.to_be_bytes());
         target[12..16].copy_from_slice(&LEADER_EPOCH.to_be_bytes());
@@ -173,7 +174,11 @@ pub fn checksum_matches(header: &BatchHeader, batch: &[u8]) -> bool {
 
 /// `sequence` moved on by `delta` records, wrapping at `i32::MAX` to 0 as Kafka's producers do.
 pub fn advance_sequence(sequence: i32, delta: i32) -> i32 {
-    if sequence > i32::MAX - delta { delta - (i32::MAX - sequence) - 1 } else { sequence + delta }
+    if sequence > i32::MAX - delta {
+        delta - (i32::MAX - sequence) - 1
+    } else {
+        sequence + delta
+    }
 }
 
 /// Whether a transaction was committed or aborted.
@@ -187,7 +192,13 @@ pub enum Marker {
 
 impl Marker {
     /// The whole control batch that ends a transaction of this producer.
-    pub fn encode(self, base_offset: i64, producer_id: i64, producer_epoch: i16, now_ms: i64) -> Vec<u8> {
+    pub fn encode(
+        self,
+        base_offset: i64,
+        producer_id: i64,
+        producer_epoch: i16,
+        now_ms: i64,
+    ) -> Vec<u8> {
         let mut record = vec![0, 0, 0];
         put_varint(&mut record, 4);
         record.extend_from_slice(&0_i16.to_be_bytes());
@@ -265,8 +276,18 @@ mod tests {
             assert_eq!(header.total_bytes, batch.len());
             assert!(checksum_matches(&header, &batch));
             assert!(header.is_control() && header.is_transactional());
-            assert_eq!((header.base_offset, header.producer_id, header.producer_epoch), (41, 7, 3));
-            let record = Records::new(&batch[HEADER_BYTES..], 1).next().unwrap().unwrap();
+            assert_eq!(
+                (
+                    header.base_offset,
+                    header.producer_id,
+                    header.producer_epoch
+                ),
+                (41, 7, 3)
+            );
+            let record = Records::new(&batch[HEADER_BYTES..], 1)
+                .next()
+                .unwrap()
+                .unwrap();
             assert_eq!(Marker::from_control_key(record.key.unwrap()), Some(marker));
         }
     }

@@ -71,16 +71,23 @@ impl PartitionLog {
             .collect();
         let total_bytes: u64 = sources.iter().map(|source| source.facts.bytes).sum();
         let is_dirty = |source: &&Source| source.facts.compacted_at_ms.is_none();
-        let dirty_bytes: u64 = sources.iter().filter(is_dirty).map(|source| source.facts.bytes).sum();
+        let dirty_bytes: u64 = sources
+            .iter()
+            .filter(is_dirty)
+            .map(|source| source.facts.bytes)
+            .sum();
         // Rounding does not matter in a threshold.
         #[expect(clippy::cast_precision_loss, reason = "a ratio of file sizes")]
         let dirty_share = dirty_bytes as f64 / (total_bytes.max(1)) as f64;
         let is_due = dirty_bytes > 0 && dirty_share >= self.config.min_cleanable_dirty_ratio;
         let delete_retention_ms = self.config.delete_retention_ms;
-        let tombstones_due = sources
-            .iter()
-            .any(|source| source.facts.tombstones > 0 && source.tombstones_may_go(delete_retention_ms, now_ms));
-        let aborted = self.all_segments().flat_map(|segment| segment.facts.aborted.iter().copied()).collect();
+        let tombstones_due = sources.iter().any(|source| {
+            source.facts.tombstones > 0 && source.tombstones_may_go(delete_retention_ms, now_ms)
+        });
+        let aborted = self
+            .all_segments()
+            .flat_map(|segment| segment.facts.aborted.iter().copied())
+            .collect();
         (is_due || tombstones_due).then_some(Plan {
             sources,
             aborted,
@@ -93,12 +100,20 @@ impl PartitionLog {
 
     /// Seals the active segment of a compacted partition when it is old enough, so that it can be compacted.
     pub fn roll_if_old(&mut self, now_ms: i64) -> io::Result<()> {
-        if self.config.cleanup.compact && self.active_is_full(0, now_ms) { self.roll() } else { Ok(()) }
+        if self.config.cleanup.compact && self.active_is_full(0, now_ms) {
+            self.roll()
+        } else {
+            Ok(())
+        }
     }
 
     /// Puts a rewritten segment in the place of the old one, if that is still there.
     fn replace(&mut self, base_offset: i64, rewritten: &Rewritten) -> io::Result<bool> {
-        let Some(at) = self.segments.iter().position(|segment| segment.base_offset == base_offset) else {
+        let Some(at) = self
+            .segments
+            .iter()
+            .position(|segment| segment.base_offset == base_offset)
+        else {
             std::fs::remove_file(&rewritten.path)?;
             return Ok(false);
         };
@@ -117,7 +132,9 @@ impl PartitionLog {
 
 impl Source {
     fn tombstones_may_go(&self, delete_retention_ms: i64, now_ms: i64) -> bool {
-        self.facts.compacted_at_ms.is_some_and(|at_ms| now_ms.saturating_sub(at_ms) >= delete_retention_ms)
+        self.facts
+            .compacted_at_ms
+            .is_some_and(|at_ms| now_ms.saturating_sub(at_ms) >= delete_retention_ms)
     }
 }
 
@@ -142,7 +159,10 @@ impl Partition {
                 if plan.fsync {
                     sync_directory(&log.dir)?;
                 }
-                let replaced = log.segments.iter().find(|segment| segment.base_offset == source.base_offset);
+                let replaced = log
+                    .segments
+                    .iter()
+                    .find(|segment| segment.base_offset == source.base_offset);
                 if let Some(segment) = replaced {
                     segment.write_sidecar(&producers)?;
                 }
@@ -157,16 +177,22 @@ impl Plan {
         header.is_transactional()
             && self.aborted.iter().any(|transaction| {
                 transaction.producer_id == header.producer_id
-                    && (transaction.first_offset..=transaction.last_offset).contains(&header.base_offset)
+                    && (transaction.first_offset..=transaction.last_offset)
+                        .contains(&header.base_offset)
             })
     }
 
     /// Writes what stays of a segment beside it.
     fn rewrite(&self, source: &Source, last_offsets: &LastOffsets) -> io::Result<Rewritten> {
         let path = source.path.with_extension("new");
-        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)?;
         let mut writer = BufWriter::new(file);
-        let mut target = Segment::detached(source.base_offset, path.clone(), Arc::clone(&source.file));
+        let mut target =
+            Segment::detached(source.base_offset, path.clone(), Arc::clone(&source.file));
         let drop_tombstones = source.tombstones_may_go(self.delete_retention_ms, self.now_ms);
         let mut tombstones = 0;
         let mut scanner = Scanner::new(Arc::clone(&source.file), 0, source.facts.bytes);
@@ -175,7 +201,11 @@ impl Plan {
             let stays = |key: Option<&[u8]>, offset: i64, is_tombstone: bool| {
                 last_offsets.is_last(key, offset) && !(is_tombstone && drop_tombstones)
             };
-            let kept = if goes { None } else { keep(&header, bytes, stays)? };
+            let kept = if goes {
+                None
+            } else {
+                keep(&header, bytes, stays)?
+            };
             let kept = match kept {
                 Some(kept) => kept,
                 // A consumer learns from the last batch where the partition ends.
@@ -190,13 +220,18 @@ impl Plan {
             let written = BatchHeader::parse(&sealed).ok_or(io::ErrorKind::InvalidData)?;
             target.note(&written, position);
         }
-        let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let file = writer
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?;
         if self.fsync {
             file.sync_data()?;
         }
         target.facts.tombstones = tombstones;
         target.facts.compacted_at_ms = source.facts.compacted_at_ms.or(Some(self.now_ms));
-        Ok(Rewritten { path, facts: target.facts })
+        Ok(Rewritten {
+            path,
+            facts: target.facts,
+        })
     }
 }
 
@@ -214,7 +249,11 @@ struct Kept {
 impl Kept {
     /// A batch without records that takes up the same offsets.
     fn placeholder(header: &BatchHeader) -> Self {
-        Self { header: header.without_records(), payload: Vec::new(), tombstones: 0 }
+        Self {
+            header: header.without_records(),
+            payload: Vec::new(),
+            tombstones: 0,
+        }
     }
 }
 
@@ -225,7 +264,11 @@ fn keep(
     stays: impl Fn(Option<&[u8]>, i64, bool) -> bool,
 ) -> io::Result<Option<Kept>> {
     let payload = decompressed(header, batch, MAX_INFLATED_BYTES).map_err(io::Error::other)?;
-    let mut kept = Kept { header: *header, payload: Vec::with_capacity(payload.len()), tombstones: 0 };
+    let mut kept = Kept {
+        header: *header,
+        payload: Vec::with_capacity(payload.len()),
+        tombstones: 0,
+    };
     kept.header.record_count = 0;
     kept.header.clear_transactional();
     kept.header.clear_codec();
@@ -266,7 +309,8 @@ impl LastOffsets {
                     learned.end_offset = header.base_offset;
                     return Ok(learned);
                 }
-                let payload = decompressed(&header, bytes, MAX_INFLATED_BYTES).map_err(io::Error::other)?;
+                let payload =
+                    decompressed(&header, bytes, MAX_INFLATED_BYTES).map_err(io::Error::other)?;
                 for record in Records::new(&payload, header.record_count) {
                     let record = record.map_err(io::Error::other)?;
                     if let Some(key) = record.key {
@@ -287,6 +331,10 @@ impl LastOffsets {
         let Some(key) = key else {
             return true;
         };
-        offset >= self.end_offset || self.offsets.get(&self.hash(key)).is_none_or(|last| *last <= offset)
+        offset >= self.end_offset
+            || self
+                .offsets
+                .get(&self.hash(key))
+                .is_none_or(|last| *last <= offset)
     }
 }

@@ -16,7 +16,9 @@ pub enum AppendError {
     #[error("the record batch is not valid: {0}")]
     Invalid(String),
     /// Too many bytes for this topic.
-    #[error("the record batch has {actual_bytes} bytes, the topic takes {limit_bytes} (max.message.bytes)")]
+    #[error(
+        "the record batch has {actual_bytes} bytes, the topic takes {limit_bytes} (max.message.bytes)"
+    )]
     TooLarge {
         /// Bytes of the batch.
         actual_bytes: usize,

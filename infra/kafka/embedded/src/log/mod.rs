@@ -66,7 +66,10 @@ impl Partition {
     pub fn watch(self: &Arc<Self>, notify: &Arc<Notify>) -> Watch {
         let id = self.next_watcher.fetch_add(1, Ordering::Relaxed);
         self.watchers.lock().push((id, Arc::clone(notify)));
-        Watch { partition: Arc::clone(self), id }
+        Watch {
+            partition: Arc::clone(self),
+            id,
+        }
     }
 
     /// Wakes the fetches that wait for this partition.
@@ -107,6 +110,9 @@ pub struct Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.partition.watchers.lock().retain(|(id, _)| *id != self.id);
+        self.partition
+            .watchers
+            .lock()
+            .retain(|(id, _)| *id != self.id);
     }
 }

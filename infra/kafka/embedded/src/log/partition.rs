@@ -7,10 +7,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::producers::ProducerTable;
-use super::segment::{Segment, Scanned, Scanner};
 use super::batch::{HEADER_BYTES, Marker, checksum_matches};
+use super::producers::ProducerTable;
 use super::records::Records;
+use super::segment::{Scanned, Scanner, Segment};
 use crate::topics::TopicConfig;
 
 /// The state of one partition.
@@ -28,7 +28,12 @@ pub struct PartitionLog {
 
 impl PartitionLog {
     /// Opens the partition that lies in `dir`, creating it when there is none, and repairs its tail.
-    pub fn open(dir: &Path, config: Arc<TopicConfig>, fsync: bool, stored_log_start: i64) -> io::Result<Self> {
+    pub fn open(
+        dir: &Path,
+        config: Arc<TopicConfig>,
+        fsync: bool,
+        stored_log_start: i64,
+    ) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
         let bases = segment_bases(dir)?;
         let mut producers = ProducerTable::default();
@@ -54,7 +59,9 @@ impl PartitionLog {
             active.file.sync_data()?;
             sync_directory(dir)?;
         }
-        let first_base = segments.first().map_or(active.base_offset, |segment| segment.base_offset);
+        let first_base = segments
+            .first()
+            .map_or(active.base_offset, |segment| segment.base_offset);
         let next_offset = active.facts.next_offset;
         Ok(Self {
             dir: dir.to_owned(),
@@ -81,7 +88,9 @@ impl PartitionLog {
 
     /// Everything before it is decided: no record of an open transaction lies below.
     pub fn last_stable_offset(&self) -> i64 {
-        self.producers.first_open_offset().unwrap_or_else(|| self.next_offset())
+        self.producers
+            .first_open_offset()
+            .unwrap_or_else(|| self.next_offset())
     }
 
     /// Everything before it outlives a power cut (or, without fsync, the process).
@@ -130,7 +139,9 @@ impl PartitionLog {
     pub(super) fn active_is_full(&self, incoming_bytes: usize, now_ms: i64) -> bool {
         let facts = &self.active.facts;
         let grown = facts.bytes + u64::try_from(incoming_bytes).unwrap_or(u64::MAX);
-        let age_ms = facts.first_timestamp_ms.map_or(0, |first| now_ms.saturating_sub(first));
+        let age_ms = facts
+            .first_timestamp_ms
+            .map_or(0, |first| now_ms.saturating_sub(first));
         let offsets = facts.next_offset - self.active.base_offset;
         facts.bytes > 0
             && (grown > self.config.segment_bytes
@@ -159,7 +170,11 @@ impl PartitionLog {
         if self.fsync {
             self.active.file.sync_data()?;
         }
-        if self.active.is_empty() { Ok(()) } else { self.active.write_sidecar(&self.producers) }
+        if self.active.is_empty() {
+            Ok(())
+        } else {
+            self.active.write_sidecar(&self.producers)
+        }
     }
 }
 
@@ -172,8 +187,14 @@ fn segment_bases(dir: &Path) -> io::Result<Vec<i64>> {
     let mut bases = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
-        let base = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<i64>().ok());
-        match (path.extension().and_then(|extension| extension.to_str()), base) {
+        let base = path
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .and_then(|stem| stem.parse::<i64>().ok());
+        match (
+            path.extension().and_then(|extension| extension.to_str()),
+            base,
+        ) {
             (Some("log"), Some(base)) => bases.push(base),
             // What a crash left of a compaction or of a sidecar before its rename.
             (Some("new"), _) => std::fs::remove_file(&path)?,
@@ -189,10 +210,16 @@ fn recover_segment(segment: &mut Segment, producers: &mut ProducerTable) -> io::
     let file_bytes = segment.file.metadata()?.len();
     let mut scanner = Scanner::new(Arc::clone(&segment.file), 0, file_bytes);
     loop {
-        let Scanned::Batch { position, header, bytes } = scanner.next_batch()? else {
+        let Scanned::Batch {
+            position,
+            header,
+            bytes,
+        } = scanner.next_batch()?
+        else {
             break;
         };
-        let follows = header.base_offset >= segment.facts.next_offset && header.last_offset_delta >= 0;
+        let follows =
+            header.base_offset >= segment.facts.next_offset && header.last_offset_delta >= 0;
         if header.magic != 2 || !follows || !checksum_matches(&header, bytes) {
             break;
         }

@@ -94,22 +94,36 @@ impl ProducerTable {
             return Verdict::Fresh;
         };
         if batch.producer_epoch < producer.epoch {
-            return Verdict::StaleEpoch { current: producer.epoch };
+            return Verdict::StaleEpoch {
+                current: producer.epoch,
+            };
         }
         if batch.producer_epoch > producer.epoch {
-            return if batch.base_sequence == 0 { Verdict::Fresh } else { Verdict::OutOfOrder { expected: 0 } };
+            return if batch.base_sequence == 0 {
+                Verdict::Fresh
+            } else {
+                Verdict::OutOfOrder { expected: 0 }
+            };
         }
         let repeated = producer.batches.iter().find(|known| {
-            known.first_sequence == batch.base_sequence && known.last_sequence == batch.last_sequence()
+            known.first_sequence == batch.base_sequence
+                && known.last_sequence == batch.last_sequence()
         });
         if let Some(known) = repeated {
-            return Verdict::Duplicate { base_offset: known.base_offset, timestamp_ms: known.timestamp_ms };
+            return Verdict::Duplicate {
+                base_offset: known.base_offset,
+                timestamp_ms: known.timestamp_ms,
+            };
         }
         let expected = match producer.batches.back() {
             Some(last) => advance_sequence(last.last_sequence, 1),
             None => 0,
         };
-        if batch.base_sequence == expected { Verdict::Fresh } else { Verdict::OutOfOrder { expected } }
+        if batch.base_sequence == expected {
+            Verdict::Fresh
+        } else {
+            Verdict::OutOfOrder { expected }
+        }
     }
 
     /// Takes a data batch, now in the log, into account.
@@ -139,7 +153,11 @@ impl ProducerTable {
     }
 
     /// Takes a marker, now in the log, into account; returns the transaction that it aborted.
-    pub fn note_marker(&mut self, batch: &BatchHeader, marker: Marker) -> Option<AbortedTransaction> {
+    pub fn note_marker(
+        &mut self,
+        batch: &BatchHeader,
+        marker: Marker,
+    ) -> Option<AbortedTransaction> {
         let producer = self.producers.entry(batch.producer_id).or_default();
         if producer.epoch != batch.producer_epoch {
             producer.epoch = batch.producer_epoch;
@@ -157,7 +175,9 @@ impl ProducerTable {
 
     /// The epoch in force of a producer that has written here.
     pub fn epoch_of(&self, producer_id: i64) -> Option<i16> {
-        self.producers.get(&producer_id).map(|producer| producer.epoch)
+        self.producers
+            .get(&producer_id)
+            .map(|producer| producer.epoch)
     }
 
     /// First offset of the oldest open transaction.
@@ -167,8 +187,15 @@ impl ProducerTable {
 
     /// Producer ids with an open transaction, their epoch, and where it begins.
     pub fn open_transactions(&self) -> Vec<(i64, i16, i64)> {
-        let epoch_of = |producer_id: &i64| self.producers.get(producer_id).map_or(0, |producer| producer.epoch);
-        self.open.iter().map(|(first_offset, id)| (*id, epoch_of(id), *first_offset)).collect()
+        let epoch_of = |producer_id: &i64| {
+            self.producers
+                .get(producer_id)
+                .map_or(0, |producer| producer.epoch)
+        };
+        self.open
+            .iter()
+            .map(|(first_offset, id)| (*id, epoch_of(id), *first_offset))
+            .collect()
     }
 
     /// Every producer, for descriptions.
@@ -178,7 +205,9 @@ impl ProducerTable {
 
     /// Forgets producers that have been silent since `before_ms` and have nothing open.
     pub fn forget_silent(&mut self, before_ms: i64) {
-        self.producers.retain(|_, producer| producer.open_since.is_some() || producer.last_timestamp_ms >= before_ms);
+        self.producers.retain(|_, producer| {
+            producer.open_since.is_some() || producer.last_timestamp_ms >= before_ms
+        });
     }
 }
 
@@ -207,13 +236,25 @@ mod tests {
     fn a_repeat_is_recognised_and_a_gap_refused() {
         let mut table = ProducerTable::default();
         table.note(&batch(100, 0, 0, 3));
-        assert_eq!(table.judge(&batch(0, 0, 0, 3)), Verdict::Duplicate { base_offset: 100, timestamp_ms: 5 });
+        assert_eq!(
+            table.judge(&batch(0, 0, 0, 3)),
+            Verdict::Duplicate {
+                base_offset: 100,
+                timestamp_ms: 5
+            }
+        );
         assert_eq!(table.judge(&batch(0, 0, 3, 1)), Verdict::Fresh);
-        assert_eq!(table.judge(&batch(0, 0, 4, 1)), Verdict::OutOfOrder { expected: 3 });
+        assert_eq!(
+            table.judge(&batch(0, 0, 4, 1)),
+            Verdict::OutOfOrder { expected: 3 }
+        );
         for sequence in 3..9 {
             table.note(&batch(100 + i64::from(sequence), 0, sequence, 1));
         }
-        assert_eq!(table.judge(&batch(0, 0, 0, 3)), Verdict::OutOfOrder { expected: 9 });
+        assert_eq!(
+            table.judge(&batch(0, 0, 0, 3)),
+            Verdict::OutOfOrder { expected: 9 }
+        );
     }
 
     #[test]
@@ -221,10 +262,15 @@ mod tests {
         let mut table = ProducerTable::default();
         table.note(&batch(10, 0, 0, 1));
         assert_eq!(table.first_open_offset(), Some(10));
-        let aborted = table.note_marker(&batch(12, 1, -1, 1), Marker::Abort).unwrap();
+        let aborted = table
+            .note_marker(&batch(12, 1, -1, 1), Marker::Abort)
+            .unwrap();
         assert_eq!((aborted.first_offset, aborted.last_offset), (10, 12));
         assert_eq!(table.first_open_offset(), None);
-        assert_eq!(table.judge(&batch(0, 0, 1, 1)), Verdict::StaleEpoch { current: 1 });
+        assert_eq!(
+            table.judge(&batch(0, 0, 1, 1)),
+            Verdict::StaleEpoch { current: 1 }
+        );
         assert_eq!(table.judge(&batch(0, 1, 0, 1)), Verdict::Fresh);
     }
 }

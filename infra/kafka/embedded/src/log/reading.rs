@@ -33,7 +33,11 @@ pub enum Isolation {
 impl Isolation {
     /// From the number on the wire.
     pub fn from_wire(level: i8) -> Self {
-        if level == 1 { Self::ReadCommitted } else { Self::ReadUncommitted }
+        if level == 1 {
+            Self::ReadCommitted
+        } else {
+            Self::ReadUncommitted
+        }
     }
 }
 
@@ -95,17 +99,35 @@ impl PartitionLog {
             });
         }
         let upper_offset = self.upper_offset(isolation);
-        let mut plan = ReadPlan { watermarks, source: None, offset, upper_offset, aborted: Vec::new() };
+        let mut plan = ReadPlan {
+            watermarks,
+            source: None,
+            offset,
+            upper_offset,
+            aborted: Vec::new(),
+        };
         if offset >= upper_offset {
             return Ok(plan);
         }
-        let first = self.segments.partition_point(|segment| segment.facts.next_offset <= offset);
+        let first = self
+            .segments
+            .partition_point(|segment| segment.facts.next_offset <= offset);
         let segment = self.segments.get(first).unwrap_or(&self.active);
-        plan.source = Some((Arc::clone(&segment.file), segment.position_before(offset), segment.facts.bytes));
+        plan.source = Some((
+            Arc::clone(&segment.file),
+            segment.position_before(offset),
+            segment.facts.bytes,
+        ));
         if isolation == Isolation::ReadCommitted {
-            let later = self.segments.get(first..).unwrap_or_default().iter().chain(std::iter::once(&self.active));
+            let later = self
+                .segments
+                .get(first..)
+                .unwrap_or_default()
+                .iter()
+                .chain(std::iter::once(&self.active));
             let aborted = later.flat_map(|segment| &segment.facts.aborted);
-            plan.aborted.extend(aborted.filter(|transaction| transaction.last_offset >= offset));
+            plan.aborted
+                .extend(aborted.filter(|transaction| transaction.last_offset >= offset));
         }
         Ok(plan)
     }
@@ -113,20 +135,33 @@ impl PartitionLog {
     /// Plans a look-up of the first record at or after `timestamp_ms`; `None` when there is no such record.
     pub fn plan_time_lookup(&self, timestamp_ms: i64) -> Option<TimeLookup> {
         let segment = self.all_segments().find(|segment| {
-            segment.facts.max_timestamp_ms >= timestamp_ms && segment.facts.next_offset > self.log_start
+            segment.facts.max_timestamp_ms >= timestamp_ms
+                && segment.facts.next_offset > self.log_start
         })?;
-        Some(TimeLookup::new(segment, segment.position_before_time(timestamp_ms), timestamp_ms, self.log_start))
+        Some(TimeLookup::new(
+            segment,
+            segment.position_before_time(timestamp_ms),
+            timestamp_ms,
+            self.log_start,
+        ))
     }
 
     /// Plans a look-up of the record with the largest timestamp; `None` when the partition is empty.
     pub fn plan_latest_time_lookup(&self) -> Option<TimeLookup> {
-        let visible = self.all_segments().filter(|segment| segment.facts.next_offset > self.log_start);
+        let visible = self
+            .all_segments()
+            .filter(|segment| segment.facts.next_offset > self.log_start);
         let segment = visible.max_by_key(|segment| segment.facts.max_timestamp_ms)?;
         if segment.is_empty() {
             return None;
         }
         let position = segment.position_before(segment.facts.max_timestamp_offset);
-        Some(TimeLookup::new(segment, position, segment.facts.max_timestamp_ms, self.log_start))
+        Some(TimeLookup::new(
+            segment,
+            position,
+            segment.facts.max_timestamp_ms,
+            self.log_start,
+        ))
     }
 }
 
@@ -134,9 +169,13 @@ impl ReadPlan {
     /// Reads whole batches of at most `max_bytes` together; the first one counts as fitting when `at_least_one` is set.
     pub fn carry_out(self, max_bytes: usize, at_least_one: bool) -> io::Result<Slice> {
         let Some((file, position, end)) = &self.source else {
-            return Ok(Slice { records: Bytes::new(), aborted: Vec::new() });
+            return Ok(Slice {
+                records: Bytes::new(),
+                aborted: Vec::new(),
+            });
         };
-        let (records, next_offset) = self.read_batches(file, *position, *end, max_bytes, at_least_one)?;
+        let (records, next_offset) =
+            self.read_batches(file, *position, *end, max_bytes, at_least_one)?;
         let mut aborted = self.aborted;
         aborted.retain(|transaction| transaction.first_offset < next_offset);
         aborted.sort_unstable_by_key(|transaction| transaction.first_offset);
@@ -232,7 +271,11 @@ pub struct TimeLookup {
 impl TimeLookup {
     fn new(segment: &Segment, position: u64, timestamp_ms: i64, log_start: i64) -> Self {
         let scanner = Scanner::new(Arc::clone(&segment.file), position, segment.facts.bytes);
-        Self { scanner, timestamp_ms, log_start }
+        Self {
+            scanner,
+            timestamp_ms,
+            log_start,
+        }
     }
 
     /// Offset and timestamp of the first record that is late enough. A batch that producers compressed in a way that
@@ -246,10 +289,16 @@ impl TimeLookup {
                 continue;
             }
             if header.is_log_append_time() {
-                return Ok(Some((header.base_offset.max(self.log_start), header.max_timestamp_ms)));
+                return Ok(Some((
+                    header.base_offset.max(self.log_start),
+                    header.max_timestamp_ms,
+                )));
             }
             let Ok(payload) = decompressed(&header, bytes, MAX_INFLATED_BYTES) else {
-                return Ok(Some((header.base_offset.max(self.log_start), header.max_timestamp_ms)));
+                return Ok(Some((
+                    header.base_offset.max(self.log_start),
+                    header.max_timestamp_ms,
+                )));
             };
             for record in Records::new(&payload, header.record_count).map_while(Result::ok) {
                 let offset = header.base_offset + i64::from(record.offset_delta);

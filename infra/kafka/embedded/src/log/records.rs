@@ -62,7 +62,12 @@ pub struct Records<'a> {
 impl<'a> Records<'a> {
     /// Walks `payload`, in which the batch header promised `count` records.
     pub fn new(payload: &'a [u8], count: i32) -> Self {
-        Self { rest: payload, index: 0, count, failed: false }
+        Self {
+            rest: payload,
+            index: 0,
+            count,
+            failed: false,
+        }
     }
 
     fn take_record(&mut self) -> Option<RecordView<'a>> {
@@ -86,7 +91,13 @@ impl<'a> Records<'a> {
             return None;
         }
         self.rest = cursor.0;
-        Some(RecordView { timestamp_delta_ms, offset_delta, key, has_value, raw })
+        Some(RecordView {
+            timestamp_delta_ms,
+            offset_delta,
+            key,
+            has_value,
+            raw,
+        })
     }
 }
 
@@ -99,7 +110,8 @@ impl<'a> Iterator for Records<'a> {
         }
         if self.index >= self.count {
             self.failed = true;
-            return (!self.rest.is_empty()).then(|| Err(RecordError::TrailingBytes(self.rest.len())));
+            return (!self.rest.is_empty())
+                .then(|| Err(RecordError::TrailingBytes(self.rest.len())));
         }
         let index = self.index;
         self.index += 1;
@@ -133,7 +145,10 @@ impl<'a> Cursor<'a> {
     }
 
     /// `None`: the bytes do not fit. `Some(None)`: Kafka's null.
-    #[expect(clippy::option_option, reason = "absent and malformed are different things here")]
+    #[expect(
+        clippy::option_option,
+        reason = "absent and malformed are different things here"
+    )]
     fn nullable_bytes(&mut self) -> Option<Option<&'a [u8]>> {
         let length = self.varint()?;
         if length == -1 {
@@ -151,27 +166,48 @@ pub fn decompressed<'a>(
 ) -> Result<Cow<'a, [u8]>, RecordError> {
     let payload = &batch[HEADER_BYTES..header.total_bytes];
     let codec = header.codec();
-    let refused = |error: &dyn std::fmt::Display| RecordError::Compression { codec, reason: error.to_string() };
+    let refused = |error: &dyn std::fmt::Display| RecordError::Compression {
+        codec,
+        reason: error.to_string(),
+    };
     match codec {
         0 => Ok(Cow::Borrowed(payload)),
-        1 => inflate(flate2::read::MultiGzDecoder::new(payload), limit_bytes, codec),
+        1 => inflate(
+            flate2::read::MultiGzDecoder::new(payload),
+            limit_bytes,
+            codec,
+        ),
         2 => unsnap(payload, limit_bytes),
-        3 => inflate(lz4_flex::frame::FrameDecoder::new(payload), limit_bytes, codec),
+        3 => inflate(
+            lz4_flex::frame::FrameDecoder::new(payload),
+            limit_bytes,
+            codec,
+        ),
         4 => {
-            let decoder = ruzstd::decoding::StreamingDecoder::new(payload).map_err(|error| refused(&error))?;
+            let decoder = ruzstd::decoding::StreamingDecoder::new(payload)
+                .map_err(|error| refused(&error))?;
             inflate(decoder, limit_bytes, codec)
         }
         unknown => Err(RecordError::UnknownCodec(unknown)),
     }
 }
 
-fn inflate<'a>(reader: impl Read, limit_bytes: usize, codec: i16) -> Result<Cow<'a, [u8]>, RecordError> {
+fn inflate<'a>(
+    reader: impl Read,
+    limit_bytes: usize,
+    codec: i16,
+) -> Result<Cow<'a, [u8]>, RecordError> {
     let mut inflated = Vec::new();
-    let ceiling = u64::try_from(limit_bytes).unwrap_or(u64::MAX).saturating_add(1);
+    let ceiling = u64::try_from(limit_bytes)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
     reader
         .take(ceiling)
         .read_to_end(&mut inflated)
-        .map_err(|error| RecordError::Compression { codec, reason: error.to_string() })?;
+        .map_err(|error| RecordError::Compression {
+            codec,
+            reason: error.to_string(),
+        })?;
     if inflated.len() > limit_bytes {
         return Err(RecordError::Inflated(limit_bytes));
     }
@@ -187,7 +223,10 @@ fn unsnap<'a>(payload: &[u8], limit_bytes: usize) -> Result<Cow<'a, [u8]>, Recor
         unsnap_block(payload, limit_bytes, &mut inflated)?;
         return Ok(Cow::Owned(inflated));
     }
-    let truncated = || RecordError::Compression { codec: 2, reason: "a block is cut short".to_owned() };
+    let truncated = || RecordError::Compression {
+        codec: 2,
+        reason: "a block is cut short".to_owned(),
+    };
     let mut rest = payload.get(XERIAL_HEADER_BYTES..).ok_or_else(truncated)?;
     while !rest.is_empty() {
         let (length, after) = rest.split_first_chunk::<4>().ok_or_else(truncated)?;
@@ -199,12 +238,23 @@ fn unsnap<'a>(payload: &[u8], limit_bytes: usize) -> Result<Cow<'a, [u8]>, Recor
     Ok(Cow::Owned(inflated))
 }
 
-fn unsnap_block(block: &[u8], limit_bytes: usize, inflated: &mut Vec<u8>) -> Result<(), RecordError> {
-    let refused = |error: snap::Error| RecordError::Compression { codec: 2, reason: error.to_string() };
+fn unsnap_block(
+    block: &[u8],
+    limit_bytes: usize,
+    inflated: &mut Vec<u8>,
+) -> Result<(), RecordError> {
+    let refused = |error: snap::Error| RecordError::Compression {
+        codec: 2,
+        reason: error.to_string(),
+    };
     let length = snap::raw::decompress_len(block).map_err(refused)?;
     if inflated.len().saturating_add(length) > limit_bytes {
         return Err(RecordError::Inflated(limit_bytes));
     }
-    inflated.extend_from_slice(&snap::raw::Decoder::new().decompress_vec(block).map_err(refused)?);
+    inflated.extend_from_slice(
+        &snap::raw::Decoder::new()
+            .decompress_vec(block)
+            .map_err(refused)?,
+    );
     Ok(())
 }

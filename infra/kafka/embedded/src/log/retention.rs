@@ -24,8 +24,13 @@ impl PartitionLog {
         if !self.config.cleanup.delete {
             return Ok(None);
         }
-        let horizon_ms = if self.config.retention_ms < 0 { i64::MIN } else { now_ms - self.config.retention_ms };
-        let is_old = |segment: &Segment| !segment.is_empty() && segment.facts.max_timestamp_ms < horizon_ms;
+        let horizon_ms = if self.config.retention_ms < 0 {
+            i64::MIN
+        } else {
+            now_ms - self.config.retention_ms
+        };
+        let is_old =
+            |segment: &Segment| !segment.is_empty() && segment.facts.max_timestamp_ms < horizon_ms;
         if is_old(&self.active) && self.last_stable_offset() == self.next_offset() {
             self.roll()?;
         }

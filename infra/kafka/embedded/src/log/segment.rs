@@ -89,7 +89,11 @@ impl Segment {
     /// Opens or creates the segment of `base_offset` in `dir`; its facts are yet unknown.
     pub fn open(dir: &Path, base_offset: i64) -> io::Result<Self> {
         let path = dir.join(format!("{base_offset:020}.log"));
-        let file = OpenOptions::new().read(true).append(true).create(true).open(&path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(&path)?;
         Ok(Self {
             base_offset,
             path,
@@ -101,7 +105,13 @@ impl Segment {
 
     /// A segment under construction: only its facts are used.
     pub fn detached(base_offset: i64, path: PathBuf, file: Arc<File>) -> Self {
-        Self { base_offset, path, file, facts: SegmentFacts::empty(base_offset), untidy_tail: false }
+        Self {
+            base_offset,
+            path,
+            file,
+            facts: SegmentFacts::empty(base_offset),
+            untidy_tail: false,
+        }
     }
 
     /// Writes one batch at the end, in one call; returns where it lies. On failure the file is as long as before.
@@ -132,21 +142,33 @@ impl Segment {
             facts.max_timestamp_ms = header.max_timestamp_ms;
             facts.max_timestamp_offset = header.base_offset;
         }
-        facts.first_timestamp_ms.get_or_insert(header.max_timestamp_ms);
+        facts
+            .first_timestamp_ms
+            .get_or_insert(header.max_timestamp_ms);
         facts.bytes = position + u64::try_from(header.total_bytes).unwrap_or(0);
         facts.next_offset = header.next_offset();
     }
 
     /// The last place known to lie at or before `offset`.
     pub fn position_before(&self, offset: i64) -> u64 {
-        let after = self.facts.index.partition_point(|entry| entry.offset <= offset);
-        after.checked_sub(1).map_or(0, |at| self.facts.index[at].position)
+        let after = self
+            .facts
+            .index
+            .partition_point(|entry| entry.offset <= offset);
+        after
+            .checked_sub(1)
+            .map_or(0, |at| self.facts.index[at].position)
     }
 
     /// The last place known to have nothing as late as `timestamp_ms` before it.
     pub fn position_before_time(&self, timestamp_ms: i64) -> u64 {
-        let after = self.facts.index.partition_point(|entry| entry.max_timestamp_before_ms < timestamp_ms);
-        after.checked_sub(1).map_or(0, |at| self.facts.index[at].position)
+        let after = self
+            .facts
+            .index
+            .partition_point(|entry| entry.max_timestamp_before_ms < timestamp_ms);
+        after
+            .checked_sub(1)
+            .map_or(0, |at| self.facts.index[at].position)
     }
 
     /// Whether it holds no batch.
@@ -156,10 +178,16 @@ impl Segment {
 
     /// Writes the file beside a sealed segment. It only saves time: a failure is the caller's to log.
     pub fn write_sidecar(&self, producers: &ProducerTable) -> io::Result<()> {
-        let sidecar = Sidecar { facts: self.facts.clone(), producers: producers.clone() };
+        let sidecar = Sidecar {
+            facts: self.facts.clone(),
+            producers: producers.clone(),
+        };
         let json = serde_json::to_string(&sidecar)?;
         let temporary = self.path.with_extension("facts.new");
-        std::fs::write(&temporary, format!("{:08x} {json}\n", crc32c::crc32c(json.as_bytes())))?;
+        std::fs::write(
+            &temporary,
+            format!("{:08x} {json}\n", crc32c::crc32c(json.as_bytes())),
+        )?;
         std::fs::rename(&temporary, sidecar_path(&self.path))
     }
 
@@ -262,7 +290,13 @@ impl Scanner {
 
     /// Scans from `position` to `end`.
     pub fn new(file: Arc<File>, position: u64, end: u64) -> Self {
-        Self { file, end, position, buffer: Vec::new(), buffer_start: position }
+        Self {
+            file,
+            end,
+            position,
+            buffer: Vec::new(),
+            buffer_start: position,
+        }
     }
 
     /// The next batch, or why there is none.
@@ -286,7 +320,11 @@ impl Scanner {
         let at = self.fill(total_bytes)?;
         let position = self.position;
         self.position += total_bytes;
-        Ok(Scanned::Batch { position, header, bytes: &self.buffer[at..at + header.total_bytes] })
+        Ok(Scanned::Batch {
+            position,
+            header,
+            bytes: &self.buffer[at..at + header.total_bytes],
+        })
     }
 
     /// Makes `wanted` bytes from `position` on available (the caller knows that the file has them); returns where in the
@@ -294,8 +332,11 @@ impl Scanner {
     fn fill(&mut self, wanted: u64) -> io::Result<usize> {
         let buffered_end = self.buffer_start + u64::try_from(self.buffer.len()).unwrap_or(0);
         if self.position < self.buffer_start || self.position + wanted > buffered_end {
-            let length = wanted.max(Self::READ_AHEAD_BYTES).min(self.end - self.position);
-            self.buffer.resize(usize::try_from(length).map_err(io::Error::other)?, 0);
+            let length = wanted
+                .max(Self::READ_AHEAD_BYTES)
+                .min(self.end - self.position);
+            self.buffer
+                .resize(usize::try_from(length).map_err(io::Error::other)?, 0);
             self.file.read_exact_at(&mut self.buffer, self.position)?;
             self.buffer_start = self.position;
         }

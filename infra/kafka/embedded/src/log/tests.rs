@@ -7,18 +7,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::Partition;
 use super::appending::CheckedBatch;
 use super::batch::{BatchHeader, Marker, put_varint};
 use super::partition::PartitionLog;
 use super::reading::Isolation;
-use super::Partition;
 use crate::topics::TopicConfig;
 
 const PRODUCER: i64 = 5;
 
 fn config(overrides: &[(&str, &str)]) -> Arc<TopicConfig> {
-    let overrides: BTreeMap<String, String> =
-        overrides.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let overrides: BTreeMap<String, String> = overrides
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
     Arc::new(TopicConfig::from_overrides(&overrides).unwrap())
 }
 
@@ -30,7 +32,10 @@ fn batch(sequence: i32, transactional: bool, records: &[(&str, Option<&str>)]) -
         put_varint(&mut record, i64::try_from(index).unwrap());
         put_varint(&mut record, i64::try_from(key.len()).unwrap());
         record.extend_from_slice(key.as_bytes());
-        put_varint(&mut record, value.map_or(-1, |value| i64::try_from(value.len()).unwrap()));
+        put_varint(
+            &mut record,
+            value.map_or(-1, |value| i64::try_from(value.len()).unwrap()),
+        );
         record.extend_from_slice(value.unwrap_or("").as_bytes());
         record.push(0);
         put_varint(&mut payload, i64::try_from(record.len()).unwrap());
@@ -65,7 +70,12 @@ fn read_everything(log: &PartitionLog, isolation: Isolation) -> Vec<u8> {
     let mut all = Vec::new();
     let mut offset = log.log_start();
     loop {
-        let records = log.plan_read(offset, isolation).unwrap().carry_out(1_000_000, true).unwrap().records;
+        let records = log
+            .plan_read(offset, isolation)
+            .unwrap()
+            .carry_out(1_000_000, true)
+            .unwrap()
+            .records;
         if records.is_empty() {
             return all;
         }
@@ -95,10 +105,17 @@ fn fill(dir: &Path, sizes: &[u8]) -> Vec<u8> {
     for (number, size) in sizes.iter().enumerate() {
         let text = "x".repeat(usize::from(*size));
         let transactional = number % 3 == 1;
-        append(&mut log, batch(sequence, transactional, &[("k", Some(&text)), ("l", None)]));
+        append(
+            &mut log,
+            batch(sequence, transactional, &[("k", Some(&text)), ("l", None)]),
+        );
         sequence += 2;
         if transactional {
-            let marker = if number % 2 == 0 { Marker::Commit } else { Marker::Abort };
+            let marker = if number % 2 == 0 {
+                Marker::Commit
+            } else {
+                Marker::Abort
+            };
             log.append_marker(PRODUCER, 0, marker, 0).unwrap();
         }
     }
@@ -186,19 +203,39 @@ proptest! {
 #[test]
 fn reads_start_at_any_offset_and_respect_their_size() {
     let dir = tempfile::tempdir().unwrap();
-    let mut log = PartitionLog::open(dir.path(), config(&[("segment.bytes", "100000")]), false, 0).unwrap();
+    let mut log =
+        PartitionLog::open(dir.path(), config(&[("segment.bytes", "100000")]), false, 0).unwrap();
     let value = "x".repeat(5_000);
     for sequence in 0..100 {
-        append(&mut log, batch(sequence * 2, false, &[("k", Some(&value)), ("l", Some("y"))]));
+        append(
+            &mut log,
+            batch(
+                sequence * 2,
+                false,
+                &[("k", Some(&value)), ("l", Some("y"))],
+            ),
+        );
     }
     for offset in 0..200 {
-        let slice = log.plan_read(offset, Isolation::ReadCommitted).unwrap().carry_out(12_000, false).unwrap();
+        let slice = log
+            .plan_read(offset, Isolation::ReadCommitted)
+            .unwrap()
+            .carry_out(12_000, false)
+            .unwrap();
         let first = BatchHeader::parse(&slice.records).unwrap();
         assert!(first.base_offset <= offset && first.last_offset() >= offset);
         assert!(slice.records.len() <= 12_000);
-        let none = log.plan_read(offset, Isolation::ReadCommitted).unwrap().carry_out(10, false).unwrap();
+        let none = log
+            .plan_read(offset, Isolation::ReadCommitted)
+            .unwrap()
+            .carry_out(10, false)
+            .unwrap();
         assert!(none.records.is_empty());
-        let one = log.plan_read(offset, Isolation::ReadCommitted).unwrap().carry_out(10, true).unwrap();
+        let one = log
+            .plan_read(offset, Isolation::ReadCommitted)
+            .unwrap()
+            .carry_out(10, true)
+            .unwrap();
         assert_eq!(one.records.len(), first.total_bytes);
     }
     assert!(log.plan_read(201, Isolation::ReadCommitted).is_err());
@@ -213,23 +250,52 @@ fn aborted_transactions_are_named_to_those_who_read_committed() {
     log.append_marker(PRODUCER, 0, Marker::Abort, 0).unwrap();
     append(&mut log, batch(1, true, &[("k", Some("committed"))]));
     log.append_marker(PRODUCER, 0, Marker::Commit, 0).unwrap();
-    let slice = log.plan_read(0, Isolation::ReadCommitted).unwrap().carry_out(1_000_000, true).unwrap();
+    let slice = log
+        .plan_read(0, Isolation::ReadCommitted)
+        .unwrap()
+        .carry_out(1_000_000, true)
+        .unwrap();
     assert_eq!(slice.aborted.len(), 1);
-    assert_eq!((slice.aborted[0].producer_id, slice.aborted[0].first_offset), (PRODUCER, 0));
-    let later = log.plan_read(2, Isolation::ReadCommitted).unwrap().carry_out(1_000_000, true).unwrap();
+    assert_eq!(
+        (slice.aborted[0].producer_id, slice.aborted[0].first_offset),
+        (PRODUCER, 0)
+    );
+    let later = log
+        .plan_read(2, Isolation::ReadCommitted)
+        .unwrap()
+        .carry_out(1_000_000, true)
+        .unwrap();
     assert!(later.aborted.is_empty());
 }
 
 #[test]
 fn an_interrupted_compaction_leaves_the_old_segment() {
     let dir = tempfile::tempdir().unwrap();
-    let settings = config(&[("cleanup.policy", "compact"), ("segment.bytes", "1024"), ("min.cleanable.dirty.ratio", "0")]);
+    let settings = config(&[
+        ("cleanup.policy", "compact"),
+        ("segment.bytes", "1024"),
+        ("min.cleanable.dirty.ratio", "0"),
+    ]);
     let mut log = PartitionLog::open(dir.path(), Arc::clone(&settings), true, 0).unwrap();
     for sequence in 0..60 {
-        append(&mut log, batch(sequence, false, &[(["a", "b"][usize::try_from(sequence).unwrap() % 2], Some("value"))]));
+        append(
+            &mut log,
+            batch(
+                sequence,
+                false,
+                &[(
+                    ["a", "b"][usize::try_from(sequence).unwrap() % 2],
+                    Some("value"),
+                )],
+            ),
+        );
     }
     // What a crash leaves before the rename.
-    std::fs::write(dir.path().join("00000000000000000000.new"), b"half a segment").unwrap();
+    std::fs::write(
+        dir.path().join("00000000000000000000.new"),
+        b"half a segment",
+    )
+    .unwrap();
     let before = read_everything(&log, Isolation::ReadUncommitted);
     drop(log);
     let log = PartitionLog::open(dir.path(), settings, true, 0).unwrap();

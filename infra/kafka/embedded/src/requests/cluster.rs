@@ -12,8 +12,8 @@ use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsResponse, BrokerId, DescribeClusterRequest, DescribeClusterResponse, FindCoordinatorRequest,
-    FindCoordinatorResponse, MetadataRequest, MetadataResponse,
+    ApiKey, ApiVersionsResponse, BrokerId, DescribeClusterRequest, DescribeClusterResponse,
+    FindCoordinatorRequest, FindCoordinatorResponse, MetadataRequest, MetadataResponse,
 };
 
 use super::{text, topic_name};
@@ -33,21 +33,43 @@ pub fn api_versions(version_unknown: bool) -> ApiVersionsResponse {
     let described = SERVED.iter().map(|api| {
         // librdkafka takes a broker without Produce v0 for one that cannot decompress; Apache Kafka 4, which dropped v0
         // to v2 as well, announces 0 for the same reason.
-        let from = if api.key == ApiKey::Produce { 0 } else { api.from };
-        ApiVersion::default().with_api_key(api.key as i16).with_min_version(from).with_max_version(api.to)
+        let from = if api.key == ApiKey::Produce {
+            0
+        } else {
+            api.from
+        };
+        ApiVersion::default()
+            .with_api_key(api.key as i16)
+            .with_min_version(from)
+            .with_max_version(api.to)
     });
-    let code = if version_unknown { ResponseError::UnsupportedVersion.code() } else { 0 };
-    ApiVersionsResponse::default().with_api_keys(described.collect()).with_error_code(code)
+    let code = if version_unknown {
+        ResponseError::UnsupportedVersion.code()
+    } else {
+        0
+    };
+    ApiVersionsResponse::default()
+        .with_api_keys(described.collect())
+        .with_error_code(code)
 }
 
 /// Serves `Metadata`.
-pub async fn metadata(broker: &Arc<Broker>, request: MetadataRequest, context: &Context) -> MetadataResponse {
+pub async fn metadata(
+    broker: &Arc<Broker>,
+    request: MetadataRequest,
+    context: &Context,
+) -> MetadataResponse {
     let wants_all = match &request.topics {
         None => true,
         Some(topics) => topics.is_empty() && context.version == 0,
     };
     let topics = if wants_all {
-        broker.topics.all().iter().map(|topic| describe_topic(topic)).collect()
+        broker
+            .topics
+            .all()
+            .iter()
+            .map(|topic| describe_topic(topic))
+            .collect()
     } else {
         let may_create = request.allow_auto_topic_creation && broker.options.auto_create_topics;
         let mut described = Vec::new();
@@ -57,7 +79,10 @@ pub async fn metadata(broker: &Arc<Broker>, request: MetadataRequest, context: &
         described
     };
     let (host, port) = broker.advertised();
-    let node = MetadataResponseBroker::default().with_node_id(NODE_ID).with_host(text(host)).with_port(port);
+    let node = MetadataResponseBroker::default()
+        .with_node_id(NODE_ID)
+        .with_host(text(host))
+        .with_port(port);
     MetadataResponse::default()
         .with_brokers(vec![node])
         .with_cluster_id(Some(text(&*broker.cluster_id)))
@@ -66,7 +91,11 @@ pub async fn metadata(broker: &Arc<Broker>, request: MetadataRequest, context: &
         .with_cluster_authorized_operations(NO_AUTHORIZED_OPERATIONS)
 }
 
-async fn find_topic(broker: &Broker, wanted: MetadataRequestTopic, may_create: bool) -> MetadataResponseTopic {
+async fn find_topic(
+    broker: &Broker,
+    wanted: MetadataRequestTopic,
+    may_create: bool,
+) -> MetadataResponseTopic {
     let (id, name) = (wanted.topic_id, wanted.name);
     let found = match &name {
         Some(name) => match broker.topics.get(name) {
@@ -74,7 +103,10 @@ async fn find_topic(broker: &Broker, wanted: MetadataRequestTopic, may_create: b
             None if may_create => create(broker, name).await,
             None => Err(ResponseError::UnknownTopicOrPartition.into()),
         },
-        None => broker.topics.get_by_id(id).ok_or_else(|| ResponseError::UnknownTopicId.into()),
+        None => broker
+            .topics
+            .get_by_id(id)
+            .ok_or_else(|| ResponseError::UnknownTopicId.into()),
     };
     match found {
         Ok(topic) => describe_topic(&topic),
@@ -87,11 +119,16 @@ async fn find_topic(broker: &Broker, wanted: MetadataRequestTopic, may_create: b
 }
 
 async fn create(broker: &Broker, name: &str) -> Result<Arc<Topic>, Refusal> {
-    match broker.topics.create(name, broker.options.default_partitions, BTreeMap::new()).await {
+    match broker
+        .topics
+        .create(name, broker.options.default_partitions, BTreeMap::new())
+        .await
+    {
         // Another client was first.
-        Err(refusal) if refusal.code == ResponseError::TopicAlreadyExists => {
-            broker.topics.get(name).ok_or_else(|| ResponseError::UnknownTopicOrPartition.into())
-        }
+        Err(refusal) if refusal.code == ResponseError::TopicAlreadyExists => broker
+            .topics
+            .get(name)
+            .ok_or_else(|| ResponseError::UnknownTopicOrPartition.into()),
         outcome => outcome,
     }
 }
@@ -113,7 +150,11 @@ fn describe_topic(topic: &Topic) -> MetadataResponseTopic {
 }
 
 /// Serves `DescribeCluster`.
-pub async fn describe_cluster(broker: &Arc<Broker>, request: DescribeClusterRequest, context: &Context) -> DescribeClusterResponse {
+pub async fn describe_cluster(
+    broker: &Arc<Broker>,
+    request: DescribeClusterRequest,
+    context: &Context,
+) -> DescribeClusterResponse {
     const BROKERS: i8 = 1;
     let response = DescribeClusterResponse::default()
         .with_cluster_id(text(&*broker.cluster_id))
@@ -123,11 +164,16 @@ pub async fn describe_cluster(broker: &Arc<Broker>, request: DescribeClusterRequ
     if context.version >= 1 && request.endpoint_type != BROKERS {
         return response
             .with_error_code(ResponseError::UnsupportedEndpointType.code())
-            .with_error_message(Some(text("this endpoint describes brokers, not controllers")));
+            .with_error_message(Some(text(
+                "this endpoint describes brokers, not controllers",
+            )));
     }
     let (host, port) = broker.advertised();
     response.with_brokers(vec![
-        DescribeClusterBroker::default().with_broker_id(NODE_ID).with_host(text(host)).with_port(port),
+        DescribeClusterBroker::default()
+            .with_broker_id(NODE_ID)
+            .with_host(text(host))
+            .with_port(port),
     ])
 }
 
@@ -139,13 +185,34 @@ pub async fn find_coordinator(
 ) -> FindCoordinatorResponse {
     let (host, port) = broker.advertised();
     let known = [COORDINATES_GROUPS, COORDINATES_TRANSACTIONS].contains(&request.key_type);
-    let code = if known { 0 } else { ResponseError::InvalidRequest.code() };
-    let message = (!known).then(|| text(format!("coordinator type {} is not served", request.key_type)));
-    let (node, host, port) = if known { (NODE_ID, text(host), port) } else { (BrokerId(-1), text(""), -1) };
+    let code = if known {
+        0
+    } else {
+        ResponseError::InvalidRequest.code()
+    };
+    let message = (!known).then(|| {
+        text(format!(
+            "coordinator type {} is not served",
+            request.key_type
+        ))
+    });
+    let (node, host, port) = if known {
+        (NODE_ID, text(host), port)
+    } else {
+        (BrokerId(-1), text(""), -1)
+    };
     let response = FindCoordinatorResponse::default();
     if context.version < 4 {
-        let response = response.with_error_code(code).with_node_id(node).with_host(host).with_port(port);
-        return if context.version >= 1 { response.with_error_message(message) } else { response };
+        let response = response
+            .with_error_code(code)
+            .with_node_id(node)
+            .with_host(host)
+            .with_port(port);
+        return if context.version >= 1 {
+            response.with_error_message(message)
+        } else {
+            response
+        };
     }
     let described = request.coordinator_keys.into_iter().map(|key| {
         Coordinator::default()

@@ -8,7 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::fetch_response::{
+    AbortedTransaction, FetchableTopicResponse, PartitionData,
+};
 use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse, ProducerId};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
@@ -23,9 +25,14 @@ use crate::wire::Context;
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// Serves a fetch.
-pub async fn fetch(broker: &Arc<Broker>, request: FetchRequest, context: &Context) -> FetchResponse {
+pub async fn fetch(
+    broker: &Arc<Broker>,
+    request: FetchRequest,
+    context: &Context,
+) -> FetchResponse {
     if request.session_id != 0 && context.version >= 7 {
-        return FetchResponse::default().with_error_code(ResponseError::FetchSessionIdNotFound.code());
+        return FetchResponse::default()
+            .with_error_code(ResponseError::FetchSessionIdNotFound.code());
     }
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(MAX_WAIT);
     let deadline = Instant::now() + wait;
@@ -61,9 +68,18 @@ fn read_all(broker: &Broker, request: &FetchRequest) -> Reading {
     let mut left_bytes = asked_bytes.min(broker.options.max_fetch_bytes);
     let mut reading = Reading::default();
     for topic in &request.topics {
-        let mut answered = FetchableTopicResponse::default().with_topic(topic.topic.clone()).with_topic_id(topic.topic_id);
+        let mut answered = FetchableTopicResponse::default()
+            .with_topic(topic.topic.clone())
+            .with_topic_id(topic.topic_id);
         for wanted in &topic.partitions {
-            let data = match read_one(broker, topic, wanted, isolation, left_bytes, reading.bytes == 0) {
+            let data = match read_one(
+                broker,
+                topic,
+                wanted,
+                isolation,
+                left_bytes,
+                reading.bytes == 0,
+            ) {
                 Ok(data) => data,
                 Err(refusal) => {
                     reading.failed = true;
@@ -92,7 +108,9 @@ fn read_one(
     let plan = partition.log().plan_read(wanted.fetch_offset, isolation);
     let plan = plan.map_err(|error| Refusal::new(error.code(), error.to_string()))?;
     let watermarks = plan.watermarks;
-    let max_bytes = usize::try_from(wanted.partition_max_bytes).unwrap_or(0).min(left_bytes);
+    let max_bytes = usize::try_from(wanted.partition_max_bytes)
+        .unwrap_or(0)
+        .min(left_bytes);
     let slice = plan.carry_out(max_bytes, is_first).map_err(|error| {
         tracing::error!(topic = partition.topic, index = partition.index, %error, "read failed");
         Refusal::new(ResponseError::KafkaStorageError, error.to_string())

@@ -38,10 +38,23 @@ pub fn topic_name(value: impl Into<String>) -> TopicName {
 }
 
 /// The partition that a request names, by the topic's name or, where the request has one, its id.
-pub fn find_partition(broker: &Broker, name: &str, id: Uuid, index: i32) -> Result<Arc<Partition>, Refusal> {
+pub fn find_partition(
+    broker: &Broker,
+    name: &str,
+    id: Uuid,
+    index: i32,
+) -> Result<Arc<Partition>, Refusal> {
     if id.is_nil() {
-        return broker.topics.partition(name, index).ok_or_else(|| ResponseError::UnknownTopicOrPartition.into());
+        return broker
+            .topics
+            .partition(name, index)
+            .ok_or_else(|| ResponseError::UnknownTopicOrPartition.into());
     }
-    let topic = broker.topics.get_by_id(id).ok_or(ResponseError::UnknownTopicId)?;
-    topic.partition(index).ok_or_else(|| ResponseError::UnknownTopicOrPartition.into())
+    let topic = broker
+        .topics
+        .get_by_id(id)
+        .ok_or(ResponseError::UnknownTopicId)?;
+    topic
+        .partition(index)
+        .ok_or_else(|| ResponseError::UnknownTopicOrPartition.into())
 }

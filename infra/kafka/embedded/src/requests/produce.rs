@@ -39,18 +39,26 @@ pub fn append(broker: &Broker, request: ProduceRequest) -> PendingProduce {
         for data in topic.partition_data {
             let partition = broker.topics.partition(&topic.name, data.index);
             let outcome = match (&partition, data.records) {
-                _ if !(-1..=1).contains(&acks) => {
-                    Err(Refusal::new(ResponseError::InvalidRequiredAcks, format!("acks is {acks}; use 0, 1 or all")))
-                }
+                _ if !(-1..=1).contains(&acks) => Err(Refusal::new(
+                    ResponseError::InvalidRequiredAcks,
+                    format!("acks is {acks}; use 0, 1 or all"),
+                )),
                 (None, _) => Err(ResponseError::UnknownTopicOrPartition.into()),
-                (_, None) => Err(Refusal::new(ResponseError::InvalidRecord, "the request has no records")),
+                (_, None) => Err(Refusal::new(
+                    ResponseError::InvalidRecord,
+                    "the request has no records",
+                )),
                 (Some(partition), Some(records)) => append_one(broker, partition, records),
             };
             let unsynced = match &outcome {
                 Ok((_, false)) => partition,
                 _ => None,
             };
-            partitions.push(PendingPartition { index: data.index, outcome: outcome.map(|done| done.0), unsynced });
+            partitions.push(PendingPartition {
+                index: data.index,
+                outcome: outcome.map(|done| done.0),
+                unsynced,
+            });
         }
         topics.push((topic.name, partitions));
     }
@@ -58,8 +66,15 @@ pub fn append(broker: &Broker, request: ProduceRequest) -> PendingProduce {
 }
 
 /// Appends one batch; returns whether it belongs to a transaction.
-fn append_one(broker: &Broker, partition: &Arc<Partition>, records: Bytes) -> Result<(Appended, bool), Refusal> {
-    let topic = broker.topics.get(&partition.topic).ok_or(ResponseError::UnknownTopicOrPartition)?;
+fn append_one(
+    broker: &Broker,
+    partition: &Arc<Partition>,
+    records: Bytes,
+) -> Result<(Appended, bool), Refusal> {
+    let topic = broker
+        .topics
+        .get(&partition.topic)
+        .ok_or(ResponseError::UnknownTopicOrPartition)?;
     let refused = |error: AppendError| {
         tracing::debug!(topic = partition.topic, index = partition.index, %error, "batch refused");
         Refusal::new(error.code(), error.to_string())
@@ -72,7 +87,10 @@ fn append_one(broker: &Broker, partition: &Arc<Partition>, records: Bytes) -> Re
         appended
     };
     let appended = if transactional {
-        let entry = broker.transactions.by_producer(producer_id).ok_or(ResponseError::InvalidProducerIdMapping)?;
+        let entry = broker
+            .transactions
+            .by_producer(producer_id)
+            .ok_or(ResponseError::InvalidProducerIdMapping)?;
         let name = (partition.topic.clone(), partition.index);
         entry.while_open(producer_id, epoch, &name, write)?
     } else {
@@ -94,18 +112,29 @@ impl PendingProduce {
 
     /// Waits for the disk and acknowledges.
     pub async fn settle(self, broker: &Broker) -> ProduceResponse {
-        let unsynced = self.topics.iter().flat_map(|(_, partitions)| partitions).filter_map(|pending| pending.unsynced.clone());
-        let targets: Vec<Arc<dyn SyncTarget>> = unsynced.map(|partition| -> Arc<dyn SyncTarget> { partition }).collect();
+        let unsynced = self
+            .topics
+            .iter()
+            .flat_map(|(_, partitions)| partitions)
+            .filter_map(|pending| pending.unsynced.clone());
+        let targets: Vec<Arc<dyn SyncTarget>> = unsynced
+            .map(|partition| -> Arc<dyn SyncTarget> { partition })
+            .collect();
         let synced = broker.syncer.sync_all(targets).await;
         let mut response = ProduceResponse::default();
         for (name, partitions) in self.topics {
             let mut topic = TopicProduceResponse::default().with_name(name);
             for pending in partitions {
                 let outcome = match (&synced, pending.unsynced) {
-                    (Err(error), Some(_)) => Err(Refusal::new(ResponseError::KafkaStorageError, error.to_string())),
+                    (Err(error), Some(_)) => Err(Refusal::new(
+                        ResponseError::KafkaStorageError,
+                        error.to_string(),
+                    )),
                     _ => pending.outcome,
                 };
-                topic.partition_responses.push(describe(pending.index, outcome));
+                topic
+                    .partition_responses
+                    .push(describe(pending.index, outcome));
             }
             response.responses.push(topic);
         }

@@ -10,9 +10,9 @@ use kafka_protocol::messages::txn_offset_commit_response::{
     TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
 };
 use kafka_protocol::messages::{
-    AddOffsetsToTxnRequest, AddOffsetsToTxnResponse, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse,
-    EndTxnRequest, EndTxnResponse, InitProducerIdRequest, InitProducerIdResponse, ProducerId, TxnOffsetCommitRequest,
-    TxnOffsetCommitResponse,
+    AddOffsetsToTxnRequest, AddOffsetsToTxnResponse, AddPartitionsToTxnRequest,
+    AddPartitionsToTxnResponse, EndTxnRequest, EndTxnResponse, InitProducerIdRequest,
+    InitProducerIdResponse, ProducerId, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
 };
 
 use super::group_offsets::{OfferedOffset, sort_offers};
@@ -23,12 +23,19 @@ use crate::wire::Context;
 
 /// Older clients do not know the code that says "another producer has taken over".
 fn fenced_code(context: &Context, known_since: i16) -> ResponseError {
-    if context.version >= known_since { ResponseError::ProducerFenced } else { ResponseError::InvalidProducerEpoch }
+    if context.version >= known_since {
+        ResponseError::ProducerFenced
+    } else {
+        ResponseError::InvalidProducerEpoch
+    }
 }
 
 fn for_version(refusal: Refusal, context: &Context, known_since: i16) -> Refusal {
     match refusal.code {
-        ResponseError::ProducerFenced => Refusal { code: fenced_code(context, known_since), ..refusal },
+        ResponseError::ProducerFenced => Refusal {
+            code: fenced_code(context, known_since),
+            ..refusal
+        },
         _ => refusal,
     }
 }
@@ -39,24 +46,32 @@ pub async fn init_producer_id(
     request: InitProducerIdRequest,
     context: &Context,
 ) -> InitProducerIdResponse {
-    let known = (request.producer_id.0 >= 0 && request.producer_epoch >= 0)
-        .then_some(Identity { producer_id: request.producer_id.0, epoch: request.producer_epoch });
+    let known = (request.producer_id.0 >= 0 && request.producer_epoch >= 0).then_some(Identity {
+        producer_id: request.producer_id.0,
+        epoch: request.producer_epoch,
+    });
     let outcome = match &request.transactional_id {
         None => broker.transactions.new_producer().await,
         Some(id) if id.is_empty() => Err(ResponseError::InvalidRequest.into()),
         Some(id) => {
             let fenced = fenced_code(context, 4);
-            broker.transactions.init(id, request.transaction_timeout_ms, known, fenced).await
+            broker
+                .transactions
+                .init(id, request.transaction_timeout_ms, known, fenced)
+                .await
         }
     };
     let response = InitProducerIdResponse::default();
     match outcome {
-        Ok(identity) => {
-            response.with_producer_id(ProducerId(identity.producer_id)).with_producer_epoch(identity.epoch)
-        }
+        Ok(identity) => response
+            .with_producer_id(ProducerId(identity.producer_id))
+            .with_producer_epoch(identity.epoch),
         Err(refusal) => {
             tracing::debug!(transactional_id = ?request.transactional_id, error = %refusal, "no producer id given");
-            response.with_error_code(refusal.code.code()).with_producer_id(ProducerId(-1)).with_producer_epoch(-1)
+            response
+                .with_error_code(refusal.code.code())
+                .with_producer_id(ProducerId(-1))
+                .with_producer_epoch(-1)
         }
     }
 }
@@ -84,7 +99,10 @@ pub async fn add_partitions_to_txn(
             epoch: request.v3_and_below_producer_epoch,
         };
         let partitions = known.iter().map(|(partition, _)| partition.clone());
-        broker.transactions.add_partitions(&request.v3_and_below_transactional_id, producer, partitions).await
+        broker
+            .transactions
+            .add_partitions(&request.v3_and_below_transactional_id, producer, partitions)
+            .await
     };
     let code = wire_code(&outcome.map_err(|refusal| for_version(refusal, context, 2)));
     let mut exists = known.into_iter().map(|(_, exists)| exists);
@@ -92,9 +110,15 @@ pub async fn add_partitions_to_txn(
     for topic in request.v3_and_below_topics {
         let mut answered = AddPartitionsToTxnTopicResult::default().with_name(topic.name);
         for index in topic.partitions {
-            let code = if exists.next() == Some(false) { ResponseError::UnknownTopicOrPartition.code() } else { code };
+            let code = if exists.next() == Some(false) {
+                ResponseError::UnknownTopicOrPartition.code()
+            } else {
+                code
+            };
             answered.results_by_partition.push(
-                AddPartitionsToTxnPartitionResult::default().with_partition_index(index).with_partition_error_code(code),
+                AddPartitionsToTxnPartitionResult::default()
+                    .with_partition_index(index)
+                    .with_partition_error_code(code),
             );
         }
         response.results_by_topic_v3_and_below.push(answered);
@@ -108,11 +132,21 @@ pub async fn add_offsets_to_txn(
     request: AddOffsetsToTxnRequest,
     context: &Context,
 ) -> AddOffsetsToTxnResponse {
-    let producer = Identity { producer_id: request.producer_id.0, epoch: request.producer_epoch };
+    let producer = Identity {
+        producer_id: request.producer_id.0,
+        epoch: request.producer_epoch,
+    };
     let outcome = if request.group_id.is_empty() {
         Err(ResponseError::InvalidGroupId.into())
     } else {
-        broker.transactions.add_group(&request.transactional_id, producer, request.group_id.to_string()).await
+        broker
+            .transactions
+            .add_group(
+                &request.transactional_id,
+                producer,
+                request.group_id.to_string(),
+            )
+            .await
     };
     let outcome = outcome.map_err(|refusal| for_version(refusal, context, 2));
     AddOffsetsToTxnResponse::default().with_error_code(wire_code(&outcome))
@@ -126,12 +160,18 @@ pub async fn txn_offset_commit(
 ) -> TxnOffsetCommitResponse {
     let mut offers = Vec::new();
     for topic in &request.topics {
-        offers.extend(topic.partitions.iter().map(|partition| OfferedOffset {
-            topic: topic.name.to_string(),
-            index: partition.partition_index,
-            offset: partition.committed_offset,
-            leader_epoch: partition.committed_leader_epoch,
-            metadata: partition.committed_metadata.as_ref().map(ToString::to_string).unwrap_or_default(),
+        offers.extend(topic.partitions.iter().map(|partition| {
+            OfferedOffset {
+                topic: topic.name.to_string(),
+                index: partition.partition_index,
+                offset: partition.committed_offset,
+                leader_epoch: partition.committed_leader_epoch,
+                metadata: partition
+                    .committed_metadata
+                    .as_ref()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+            }
         }));
     }
     let mut codes = add_offers(broker, &request, offers).into_iter();
@@ -139,7 +179,9 @@ pub async fn txn_offset_commit(
     for topic in request.topics {
         let mut answered = TxnOffsetCommitResponseTopic::default().with_name(topic.name);
         for partition in topic.partitions {
-            let code = codes.next().unwrap_or(ResponseError::UnknownServerError.code());
+            let code = codes
+                .next()
+                .unwrap_or(ResponseError::UnknownServerError.code());
             answered.partitions.push(
                 TxnOffsetCommitResponsePartition::default()
                     .with_partition_index(partition.partition_index)
@@ -151,7 +193,11 @@ pub async fn txn_offset_commit(
     response
 }
 
-fn add_offers(broker: &Broker, request: &TxnOffsetCommitRequest, offers: Vec<OfferedOffset>) -> Vec<i16> {
+fn add_offers(
+    broker: &Broker,
+    request: &TxnOffsetCommitRequest,
+    offers: Vec<OfferedOffset>,
+) -> Vec<i16> {
     let count = offers.len();
     let instance_id = request.group_instance_id.as_deref();
     let checked = broker.groups.check_transactional_commit(
@@ -164,18 +210,41 @@ fn add_offers(broker: &Broker, request: &TxnOffsetCommitRequest, offers: Vec<Off
         return vec![code.code(); count];
     }
     let (kept, codes) = sort_offers(broker, offers);
-    let producer = Identity { producer_id: request.producer_id.0, epoch: request.producer_epoch };
-    match broker.transactions.add_offsets(&request.transactional_id, producer, &request.group_id, kept) {
+    let producer = Identity {
+        producer_id: request.producer_id.0,
+        epoch: request.producer_epoch,
+    };
+    match broker.transactions.add_offsets(
+        &request.transactional_id,
+        producer,
+        &request.group_id,
+        kept,
+    ) {
         Ok(()) => codes,
         Err(refusal) => vec![refusal.code.code(); count],
     }
 }
 
 /// Serves `EndTxn`.
-pub async fn end_txn(broker: &Arc<Broker>, request: EndTxnRequest, context: &Context) -> EndTxnResponse {
-    let producer = Identity { producer_id: request.producer_id.0, epoch: request.producer_epoch };
+pub async fn end_txn(
+    broker: &Arc<Broker>,
+    request: EndTxnRequest,
+    context: &Context,
+) -> EndTxnResponse {
+    let producer = Identity {
+        producer_id: request.producer_id.0,
+        epoch: request.producer_epoch,
+    };
     let fenced = fenced_code(context, 2);
-    let outcome = broker.transactions.end(&request.transactional_id, producer, request.committed, fenced).await;
+    let outcome = broker
+        .transactions
+        .end(
+            &request.transactional_id,
+            producer,
+            request.committed,
+            fenced,
+        )
+        .await;
     if let Err(refusal) = &outcome {
         tracing::debug!(transactional_id = %request.transactional_id.0, error = %refusal, "transaction not ended");
     }

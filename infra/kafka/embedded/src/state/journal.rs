@@ -57,7 +57,11 @@ impl Journal {
     pub fn open(dir: &Path, mode: Durability, compact_from_bytes: u64) -> io::Result<Self> {
         let path = dir.join(FILE_NAME);
         remove_leftover(&path.with_extension("new"))?;
-        let file = OpenOptions::new().read(true).append(true).create(true).open(&path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(&path)?;
         let (state, bytes) = replay(&file, dir)?;
         let mut inner = Inner {
             file: Arc::new(file),
@@ -75,7 +79,12 @@ impl Journal {
             inner.file.sync_data()?;
             sync_directory(dir)?;
         }
-        Ok(Self { dir: dir.to_owned(), fsync, compact_from_bytes, inner: Mutex::new(inner) })
+        Ok(Self {
+            dir: dir.to_owned(),
+            fsync,
+            compact_from_bytes,
+            inner: Mutex::new(inner),
+        })
     }
 
     /// Looks at the state.
@@ -94,7 +103,10 @@ impl Journal {
     }
 
     /// As [`Journal::append`], for a record that depends on the state.
-    pub fn append_with(&self, make: impl FnOnce(&ClusterState) -> JournalRecord) -> Result<(), JournalError> {
+    pub fn append_with(
+        &self,
+        make: impl FnOnce(&ClusterState) -> JournalRecord,
+    ) -> Result<(), JournalError> {
         let mut inner = self.inner.lock();
         if let Some(reason) = &inner.offline {
             return Err(JournalError::Offline(reason.clone()));
@@ -103,14 +115,22 @@ impl Journal {
         let line = encode(&record).map_err(JournalError::Write)?;
         inner.write(&line).map_err(JournalError::Write)?;
         inner.state.apply(record);
-        if inner.bytes > self.compact_from_bytes.max(inner.bytes_when_compact.saturating_mul(2)) {
+        if inner.bytes
+            > self
+                .compact_from_bytes
+                .max(inner.bytes_when_compact.saturating_mul(2))
+        {
             self.compact(&mut inner);
         }
         Ok(())
     }
 
     /// Records a change and returns when it is as durable as the broker promises.
-    pub async fn commit(self: &Arc<Self>, syncer: &Syncer, record: JournalRecord) -> Result<(), JournalError> {
+    pub async fn commit(
+        self: &Arc<Self>,
+        syncer: &Syncer,
+        record: JournalRecord,
+    ) -> Result<(), JournalError> {
         self.append(record)?;
         self.sync_with(syncer).await
     }
@@ -125,7 +145,11 @@ impl Journal {
     fn compact(&self, inner: &mut Inner) {
         match self.write_compacted(&inner.state) {
             Ok((file, bytes)) => {
-                tracing::debug!(before_bytes = inner.bytes, after_bytes = bytes, "journal compacted");
+                tracing::debug!(
+                    before_bytes = inner.bytes,
+                    after_bytes = bytes,
+                    "journal compacted"
+                );
                 inner.file = Arc::new(file);
                 inner.bytes = bytes;
                 inner.bytes_when_compact = bytes;
@@ -146,7 +170,11 @@ impl Journal {
         let path = self.dir.join(FILE_NAME);
         let temporary = path.with_extension("new");
         remove_leftover(&temporary)?;
-        let mut file = OpenOptions::new().read(true).append(true).create_new(true).open(&temporary)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create_new(true)
+            .open(&temporary)?;
         file.write_all(&content)?;
         if self.fsync {
             file.sync_data()?;
@@ -198,8 +226,11 @@ fn decode(line: &[u8]) -> Option<io::Result<JournalRecord>> {
     let (stated, json) = (line.get(..8)?, line.get(9..)?);
     let stated = u32::from_str_radix(std::str::from_utf8(stated).ok()?, 16).ok()?;
     (stated == crc32c::crc32c(json)).then(|| {
-        serde_json::from_slice(json)
-            .map_err(|error| io::Error::other(format!("a whole journal record is not known to this version: {error}")))
+        serde_json::from_slice(json).map_err(|error| {
+            io::Error::other(format!(
+                "a whole journal record is not known to this version: {error}"
+            ))
+        })
     })
 }
 
@@ -237,7 +268,10 @@ fn replay(file: &File, dir: &Path) -> io::Result<(ClusterState, u64)> {
     let file_bytes = file.metadata()?.len();
     if bytes < file_bytes {
         set_aside(dir, bytes)?;
-        tracing::warn!(cut_bytes = file_bytes - bytes, "cut off a torn tail of the journal; it is in {CUT_FILE_NAME}");
+        tracing::warn!(
+            cut_bytes = file_bytes - bytes,
+            "cut off a torn tail of the journal; it is in {CUT_FILE_NAME}"
+        );
         file.set_len(bytes)?;
     }
     Ok((state, bytes))

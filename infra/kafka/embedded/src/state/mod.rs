@@ -7,6 +7,6 @@ mod tests;
 
 pub use journal::{Journal, JournalError};
 pub use records::{
-    CommittedOffset, Decision, GroupMembership, GroupState, JournalRecord, LastOutcome, TopicPartition, TopicState,
-    TransactionalIdState,
+    CommittedOffset, Decision, GroupMembership, GroupState, JournalRecord, LastOutcome,
+    TopicPartition, TopicState, TransactionalIdState,
 };

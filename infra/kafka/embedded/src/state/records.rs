@@ -242,7 +242,9 @@ impl ClusterState {
     /// Applies one record.
     pub fn apply(&mut self, record: JournalRecord) {
         match record {
-            JournalRecord::ProducerIdsReserved { next } => self.next_producer_id = self.next_producer_id.max(next),
+            JournalRecord::ProducerIdsReserved { next } => {
+                self.next_producer_id = self.next_producer_id.max(next)
+            }
             JournalRecord::TopicCreated { .. }
             | JournalRecord::PartitionsCreated { .. }
             | JournalRecord::TopicConfigured { .. }
@@ -267,13 +269,21 @@ impl ClusterState {
                     self.decisions.remove(&sequence);
                 }
             }
-            JournalRecord::DecisionsNumberedFrom { next } => self.next_decision = self.next_decision.max(next),
+            JournalRecord::DecisionsNumberedFrom { next } => {
+                self.next_decision = self.next_decision.max(next)
+            }
             JournalRecord::OffsetsCommitted { group, offsets } => {
-                self.groups.entry(group).or_default().offsets.extend(offsets);
+                self.groups
+                    .entry(group)
+                    .or_default()
+                    .offsets
+                    .extend(offsets);
             }
             JournalRecord::OffsetsDeleted { group, partitions } => {
                 if let Some(state) = self.groups.get_mut(&group) {
-                    state.offsets.retain(|partition, _| !partitions.contains(partition));
+                    state
+                        .offsets
+                        .retain(|partition, _| !partitions.contains(partition));
                 }
             }
             JournalRecord::GroupSettled { group, membership } => {
@@ -300,7 +310,11 @@ impl ClusterState {
                     topic.configs = configs;
                 }
             }
-            JournalRecord::LogStartMoved { topic, partition, offset } => {
+            JournalRecord::LogStartMoved {
+                topic,
+                partition,
+                offset,
+            } => {
                 if let Some(state) = self.topics.get_mut(&topic) {
                     let start = state.log_starts.entry(partition).or_insert(offset);
                     *start = offset.max(*start);
@@ -326,12 +340,18 @@ impl ClusterState {
         {
             state.open_since_ms = None;
             state.epoch = state.epoch.max(decision.producer_epoch);
-            state.last_outcome = if decision.committed { LastOutcome::Committed } else { LastOutcome::Aborted };
+            state.last_outcome = if decision.committed {
+                LastOutcome::Committed
+            } else {
+                LastOutcome::Aborted
+            };
             state.updated_at_ms = decision.decided_at_ms;
         }
         if decision.committed {
             for (group, offsets) in &decision.offsets {
-                let known = offsets.iter().filter(|((topic, _), _)| self.topics.contains_key(topic));
+                let known = offsets
+                    .iter()
+                    .filter(|((topic, _), _)| self.topics.contains_key(topic));
                 let target = &mut self.groups.entry(group.clone()).or_default().offsets;
                 target.extend(known.cloned());
             }
@@ -339,31 +359,56 @@ impl ClusterState {
         self.next_decision = self.next_decision.max(decision.sequence + 1);
         if !decision.partitions.is_empty() {
             // The offsets are the groups' now; what is left to do is the markers.
-            self.decisions.insert(decision.sequence, Decision { offsets: BTreeMap::new(), ..decision });
+            self.decisions.insert(
+                decision.sequence,
+                Decision {
+                    offsets: BTreeMap::new(),
+                    ..decision
+                },
+            );
         }
     }
 
     /// Records that lead to this state.
     pub fn to_records(&self) -> Vec<JournalRecord> {
         let mut records = vec![
-            JournalRecord::ProducerIdsReserved { next: self.next_producer_id },
-            JournalRecord::DecisionsNumberedFrom { next: self.next_decision },
+            JournalRecord::ProducerIdsReserved {
+                next: self.next_producer_id,
+            },
+            JournalRecord::DecisionsNumberedFrom {
+                next: self.next_decision,
+            },
         ];
         for (id, name) in &self.deleted {
-            records.push(JournalRecord::TopicDeleted { name: name.clone(), id: *id });
+            records.push(JournalRecord::TopicDeleted {
+                name: name.clone(),
+                id: *id,
+            });
         }
         for (name, topic) in &self.topics {
-            records.push(JournalRecord::TopicCreated { name: name.clone(), topic: topic.clone() });
+            records.push(JournalRecord::TopicCreated {
+                name: name.clone(),
+                topic: topic.clone(),
+            });
         }
         for decision in self.decisions.values() {
             records.push(JournalRecord::TransactionDecided(decision.clone()));
         }
         for (id, state) in &self.transactional_ids {
-            records.push(JournalRecord::TransactionalIdAssigned { id: id.clone(), state: state.clone() });
+            records.push(JournalRecord::TransactionalIdAssigned {
+                id: id.clone(),
+                state: state.clone(),
+            });
         }
         for (group, state) in &self.groups {
-            let offsets = state.offsets.iter().map(|(partition, offset)| (partition.clone(), offset.clone()));
-            records.push(JournalRecord::OffsetsCommitted { group: group.clone(), offsets: offsets.collect() });
+            let offsets = state
+                .offsets
+                .iter()
+                .map(|(partition, offset)| (partition.clone(), offset.clone()));
+            records.push(JournalRecord::OffsetsCommitted {
+                group: group.clone(),
+                offsets: offsets.collect(),
+            });
             if state.membership.is_some() {
                 records.push(JournalRecord::GroupSettled {
                     group: group.clone(),

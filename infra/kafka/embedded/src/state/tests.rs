@@ -7,7 +7,10 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::records::ClusterState;
-use super::{CommittedOffset, Decision, Journal, JournalRecord, LastOutcome, TopicState, TransactionalIdState};
+use super::{
+    CommittedOffset, Decision, Journal, JournalRecord, LastOutcome, TopicState,
+    TransactionalIdState,
+};
 use crate::durability::Durability;
 
 const NEVER: u64 = u64::MAX;
@@ -21,7 +24,12 @@ fn state(journal: &Journal) -> ClusterState {
 }
 
 fn committed(offset: i64) -> CommittedOffset {
-    CommittedOffset { offset, leader_epoch: 0, metadata: String::new(), committed_at_ms: 0 }
+    CommittedOffset {
+        offset,
+        leader_epoch: 0,
+        metadata: String::new(),
+        committed_at_ms: 0,
+    }
 }
 
 fn record(choice: u8, number: i64) -> JournalRecord {
@@ -37,11 +45,25 @@ fn record(choice: u8, number: i64) -> JournalRecord {
     match choice % 9 {
         0 => JournalRecord::TopicCreated {
             name,
-            topic: TopicState { id: Uuid::from_u128(7), partitions: 2, configs: BTreeMap::new(), log_starts: BTreeMap::new() },
+            topic: TopicState {
+                id: Uuid::from_u128(7),
+                partitions: 2,
+                configs: BTreeMap::new(),
+                log_starts: BTreeMap::new(),
+            },
         },
-        1 => JournalRecord::OffsetsCommitted { group: name.clone(), offsets: vec![((name, 1), committed(number))] },
-        2 => JournalRecord::TransactionalIdAssigned { id: name, state: id },
-        3 => JournalRecord::TransactionBegan { id: name, at_ms: number },
+        1 => JournalRecord::OffsetsCommitted {
+            group: name.clone(),
+            offsets: vec![((name, 1), committed(number))],
+        },
+        2 => JournalRecord::TransactionalIdAssigned {
+            id: name,
+            state: id,
+        },
+        3 => JournalRecord::TransactionBegan {
+            id: name,
+            at_ms: number,
+        },
         4 => JournalRecord::TransactionDecided(Decision {
             sequence: u64::try_from(number).unwrap(),
             transactional_id: name.clone(),
@@ -52,9 +74,18 @@ fn record(choice: u8, number: i64) -> JournalRecord {
             offsets: BTreeMap::from([("group".to_owned(), vec![((name, 0), committed(number))])]),
             decided_at_ms: number,
         }),
-        5 => JournalRecord::MarkersDurable { sequences: vec![u64::try_from(number / 2).unwrap()] },
-        6 => JournalRecord::LogStartMoved { topic: name, partition: 1, offset: number },
-        7 => JournalRecord::TopicDeleted { name, id: Uuid::from_u128(7) },
+        5 => JournalRecord::MarkersDurable {
+            sequences: vec![u64::try_from(number / 2).unwrap()],
+        },
+        6 => JournalRecord::LogStartMoved {
+            topic: name,
+            partition: 1,
+            offset: number,
+        },
+        7 => JournalRecord::TopicDeleted {
+            name,
+            id: Uuid::from_u128(7),
+        },
         _ => JournalRecord::ProducerIdsReserved { next: number },
     }
 }
@@ -112,6 +143,8 @@ proptest! {
 fn a_file_that_is_no_journal_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("journal"), "something else\n").unwrap();
-    let refused = Journal::open(dir.path(), Durability::Os, NEVER).err().unwrap();
+    let refused = Journal::open(dir.path(), Durability::Os, NEVER)
+        .err()
+        .unwrap();
     assert!(refused.to_string().contains("something else"), "{refused}");
 }

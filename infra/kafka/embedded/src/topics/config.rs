@@ -87,19 +87,84 @@ pub struct Setting {
 
 /// Every setting that a topic can have.
 pub const SETTINGS: &[Setting] = &[
-    Setting { name: "cleanup.policy", kind: Kind::List(&["delete", "compact"]), default: "delete", documentation: "delete drops old segments; compact keeps the last record of each key" },
-    Setting { name: "compression.type", kind: Kind::Word(&["producer"]), default: "producer", documentation: "batches are kept as the producer compressed them" },
-    Setting { name: "delete.retention.ms", kind: Kind::Long(0, i64::MAX), default: "86400000", documentation: "how long compaction keeps tombstones, in milliseconds" },
-    Setting { name: "max.message.bytes", kind: Kind::Int(0, MAX_BATCH_BYTES as i64), default: "1048588", documentation: "largest record batch in bytes" },
-    Setting { name: "message.timestamp.type", kind: Kind::Word(&["CreateTime", "LogAppendTime"]), default: "CreateTime", documentation: "whose clock stamps the records" },
-    Setting { name: "min.cleanable.dirty.ratio", kind: Kind::Share, default: "0.5", documentation: "share of bytes not yet compacted from which compaction runs" },
-    Setting { name: "min.compaction.lag.ms", kind: Kind::Long(0, i64::MAX), default: "0", documentation: "records younger than this stay, in milliseconds" },
-    Setting { name: "min.insync.replicas", kind: Kind::Int(1, 1), default: "1", documentation: "there is one replica" },
-    Setting { name: "retention.bytes", kind: Kind::Long(-1, i64::MAX), default: "-1", documentation: "bytes kept per partition; -1 for no limit" },
-    Setting { name: "retention.ms", kind: Kind::Long(-1, i64::MAX), default: "604800000", documentation: "how long records are kept, in milliseconds; -1 for ever" },
-    Setting { name: "segment.bytes", kind: Kind::Int(1_024, i32::MAX as i64), default: "134217728", documentation: "size at which a new segment file is begun" },
-    Setting { name: "segment.ms", kind: Kind::Long(1, i64::MAX), default: "604800000", documentation: "age at which a new segment file is begun, in milliseconds" },
-    Setting { name: "unclean.leader.election.enable", kind: Kind::Bool(&["false"]), default: "false", documentation: "there are no elections" },
+    Setting {
+        name: "cleanup.policy",
+        kind: Kind::List(&["delete", "compact"]),
+        default: "delete",
+        documentation: "delete drops old segments; compact keeps the last record of each key",
+    },
+    Setting {
+        name: "compression.type",
+        kind: Kind::Word(&["producer"]),
+        default: "producer",
+        documentation: "batches are kept as the producer compressed them",
+    },
+    Setting {
+        name: "delete.retention.ms",
+        kind: Kind::Long(0, i64::MAX),
+        default: "86400000",
+        documentation: "how long compaction keeps tombstones, in milliseconds",
+    },
+    Setting {
+        name: "max.message.bytes",
+        kind: Kind::Int(0, MAX_BATCH_BYTES as i64),
+        default: "1048588",
+        documentation: "largest record batch in bytes",
+    },
+    Setting {
+        name: "message.timestamp.type",
+        kind: Kind::Word(&["CreateTime", "LogAppendTime"]),
+        default: "CreateTime",
+        documentation: "whose clock stamps the records",
+    },
+    Setting {
+        name: "min.cleanable.dirty.ratio",
+        kind: Kind::Share,
+        default: "0.5",
+        documentation: "share of bytes not yet compacted from which compaction runs",
+    },
+    Setting {
+        name: "min.compaction.lag.ms",
+        kind: Kind::Long(0, i64::MAX),
+        default: "0",
+        documentation: "records younger than this stay, in milliseconds",
+    },
+    Setting {
+        name: "min.insync.replicas",
+        kind: Kind::Int(1, 1),
+        default: "1",
+        documentation: "there is one replica",
+    },
+    Setting {
+        name: "retention.bytes",
+        kind: Kind::Long(-1, i64::MAX),
+        default: "-1",
+        documentation: "bytes kept per partition; -1 for no limit",
+    },
+    Setting {
+        name: "retention.ms",
+        kind: Kind::Long(-1, i64::MAX),
+        default: "604800000",
+        documentation: "how long records are kept, in milliseconds; -1 for ever",
+    },
+    Setting {
+        name: "segment.bytes",
+        kind: Kind::Int(1_024, i32::MAX as i64),
+        default: "134217728",
+        documentation: "size at which a new segment file is begun",
+    },
+    Setting {
+        name: "segment.ms",
+        kind: Kind::Long(1, i64::MAX),
+        default: "604800000",
+        documentation: "age at which a new segment file is begun, in milliseconds",
+    },
+    Setting {
+        name: "unclean.leader.election.enable",
+        kind: Kind::Bool(&["false"]),
+        default: "false",
+        documentation: "there are no elections",
+    },
 ];
 
 /// A setting was refused.
@@ -127,22 +192,39 @@ pub fn setting(name: &str) -> Option<&'static Setting> {
 
 impl Setting {
     fn check(&self, value: &str) -> Result<(), ConfigError> {
-        let refused = |wanted: String| ConfigError::Value { name: self.name, value: value.to_owned(), wanted };
+        let refused = |wanted: String| ConfigError::Value {
+            name: self.name,
+            value: value.to_owned(),
+            wanted,
+        };
         match self.kind {
-            Kind::Word(words) | Kind::Bool(words) => {
-                words.contains(&value).then_some(()).ok_or_else(|| refused(format!("use {}", words.join(" or "))))
-            }
+            Kind::Word(words) | Kind::Bool(words) => words
+                .contains(&value)
+                .then_some(())
+                .ok_or_else(|| refused(format!("use {}", words.join(" or ")))),
             Kind::List(words) => {
                 let known = value.split(',').all(|word| words.contains(&word.trim()));
-                known.then_some(()).ok_or_else(|| refused(format!("use a list of {}", words.join(", "))))
+                known
+                    .then_some(())
+                    .ok_or_else(|| refused(format!("use a list of {}", words.join(", "))))
             }
             Kind::Int(least, most) | Kind::Long(least, most) => {
-                let number = value.parse::<i64>().ok().filter(|number| (least..=most).contains(number));
-                number.map(|_| ()).ok_or_else(|| refused(format!("use a number from {least} to {most}")))
+                let number = value
+                    .parse::<i64>()
+                    .ok()
+                    .filter(|number| (least..=most).contains(number));
+                number
+                    .map(|_| ())
+                    .ok_or_else(|| refused(format!("use a number from {least} to {most}")))
             }
             Kind::Share => {
-                let share = value.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
-                share.map(|_| ()).ok_or_else(|| refused("use a number from 0 to 1".to_owned()))
+                let share = value
+                    .parse::<f64>()
+                    .ok()
+                    .filter(|share| (0.0..=1.0).contains(share));
+                share
+                    .map(|_| ())
+                    .ok_or_else(|| refused("use a number from 0 to 1".to_owned()))
             }
         }
     }
@@ -152,18 +234,27 @@ impl TopicConfig {
     /// Checks the values that a topic overrides and fills in the defaults.
     pub fn from_overrides(overrides: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
         for (name, value) in overrides {
-            setting(name).ok_or_else(|| ConfigError::Unknown(name.clone()))?.check(value)?;
+            setting(name)
+                .ok_or_else(|| ConfigError::Unknown(name.clone()))?
+                .check(value)?;
         }
         let value = |name: &str| -> &str {
-            overrides.get(name).map_or_else(|| setting(name).map_or("", |row| row.default), String::as_str)
+            overrides.get(name).map_or_else(
+                || setting(name).map_or("", |row| row.default),
+                String::as_str,
+            )
         };
         let number = |name: &str| value(name).parse::<i64>().unwrap_or(i64::MAX);
         let policy = value("cleanup.policy");
         let has = |word: &str| policy.split(',').any(|part| part.trim() == word);
         Ok(Self {
-            cleanup: Cleanup { delete: has("delete"), compact: has("compact") },
+            cleanup: Cleanup {
+                delete: has("delete"),
+                compact: has("compact"),
+            },
             delete_retention_ms: number("delete.retention.ms"),
-            max_message_bytes: usize::try_from(number("max.message.bytes")).unwrap_or(MAX_BATCH_BYTES),
+            max_message_bytes: usize::try_from(number("max.message.bytes"))
+                .unwrap_or(MAX_BATCH_BYTES),
             log_append_time: value("message.timestamp.type") == "LogAppendTime",
             min_cleanable_dirty_ratio: value("min.cleanable.dirty.ratio").parse().unwrap_or(0.5),
             min_compaction_lag_ms: number("min.compaction.lag.ms"),
@@ -180,7 +271,10 @@ mod tests {
     use super::*;
 
     fn parse(pairs: &[(&str, &str)]) -> Result<TopicConfig, ConfigError> {
-        let overrides = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let overrides = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         TopicConfig::from_overrides(&overrides)
     }
 
@@ -194,14 +288,30 @@ mod tests {
     #[test]
     fn both_policies_can_be_had_at_once() {
         let config = parse(&[("cleanup.policy", "compact,delete")]).unwrap();
-        assert_eq!(config.cleanup, Cleanup { delete: true, compact: true });
+        assert_eq!(
+            config.cleanup,
+            Cleanup {
+                delete: true,
+                compact: true
+            }
+        );
     }
 
     #[test]
     fn what_cannot_be_honoured_is_refused() {
-        assert!(matches!(parse(&[("no.such.setting", "1")]), Err(ConfigError::Unknown(_))));
-        for (name, value) in [("min.insync.replicas", "2"), ("segment.bytes", "many"), ("compression.type", "zstd")] {
-            assert!(matches!(parse(&[(name, value)]), Err(ConfigError::Value { .. })), "{name}={value}");
+        assert!(matches!(
+            parse(&[("no.such.setting", "1")]),
+            Err(ConfigError::Unknown(_))
+        ));
+        for (name, value) in [
+            ("min.insync.replicas", "2"),
+            ("segment.bytes", "many"),
+            ("compression.type", "zstd"),
+        ] {
+            assert!(
+                matches!(parse(&[(name, value)]), Err(ConfigError::Value { .. })),
+                "{name}={value}"
+            );
         }
     }
 }

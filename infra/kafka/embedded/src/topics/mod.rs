@@ -54,7 +54,10 @@ impl Topic {
 
     /// One partition.
     pub fn partition(&self, index: i32) -> Option<Arc<Partition>> {
-        self.partitions.read().get(usize::try_from(index).ok()?).cloned()
+        self.partitions
+            .read()
+            .get(usize::try_from(index).ok()?)
+            .cloned()
     }
 }
 
@@ -133,7 +136,10 @@ impl Topics {
             return Err(Refusal::new(ResponseError::InvalidPartitions, message));
         }
         if self.get(name).is_some() {
-            return Err(Refusal::new(ResponseError::TopicAlreadyExists, format!("topic {name:?} exists already")));
+            return Err(Refusal::new(
+                ResponseError::TopicAlreadyExists,
+                format!("topic {name:?} exists already"),
+            ));
         }
         TopicConfig::from_overrides(configs)
             .map_err(|error| Refusal::new(ResponseError::InvalidConfig, error.to_string()))
@@ -148,7 +154,12 @@ impl Topics {
     ) -> Result<Arc<Topic>, Refusal> {
         let _changing = self.changing.lock().await;
         let config = self.check_new(name, partitions, &configs)?;
-        let state = TopicState { id: Uuid::new_v4(), partitions, configs, log_starts: BTreeMap::new() };
+        let state = TopicState {
+            id: Uuid::new_v4(),
+            partitions,
+            configs,
+            log_starts: BTreeMap::new(),
+        };
         let id = state.id;
         let topic = match self.open_topic(name, &state, config, 0..partitions) {
             Ok(topic) => topic,
@@ -157,7 +168,10 @@ impl Topics {
                 return Err(storage(&error));
             }
         };
-        let record = JournalRecord::TopicCreated { name: name.to_owned(), topic: state };
+        let record = JournalRecord::TopicCreated {
+            name: name.to_owned(),
+            topic: state,
+        };
         if let Err(error) = self.journal.commit(&self.syncer, record).await {
             self.remove_files(name, id);
             return Err(error.into());
@@ -169,8 +183,13 @@ impl Topics {
     /// Deletes a topic and its records.
     pub async fn delete(&self, name: &str) -> Result<(), Refusal> {
         let _changing = self.changing.lock().await;
-        let topic = self.get(name).ok_or(ResponseError::UnknownTopicOrPartition)?;
-        let record = JournalRecord::TopicDeleted { name: name.to_owned(), id: topic.id };
+        let topic = self
+            .get(name)
+            .ok_or(ResponseError::UnknownTopicOrPartition)?;
+        let record = JournalRecord::TopicDeleted {
+            name: name.to_owned(),
+            id: topic.id,
+        };
         self.journal.commit(&self.syncer, record).await?;
         {
             let mut table = self.table.write();
@@ -188,10 +207,14 @@ impl Topics {
     /// Gives a topic more partitions.
     pub async fn grow(&self, name: &str, count: i32, validate_only: bool) -> Result<(), Refusal> {
         let _changing = self.changing.lock().await;
-        let topic = self.get(name).ok_or(ResponseError::UnknownTopicOrPartition)?;
+        let topic = self
+            .get(name)
+            .ok_or(ResponseError::UnknownTopicOrPartition)?;
         let present = topic.partition_count();
         if count <= present || count > MAX_PARTITIONS {
-            let message = format!("topic {name:?} has {present} partitions; ask for more, up to {MAX_PARTITIONS}, not {count}");
+            let message = format!(
+                "topic {name:?} has {present} partitions; ask for more, up to {MAX_PARTITIONS}, not {count}"
+            );
             return Err(Refusal::new(ResponseError::InvalidPartitions, message));
         }
         if validate_only {
@@ -200,8 +223,13 @@ impl Topics {
         let state = self.journal.read(|state| state.topics.get(name).cloned());
         let state = state.ok_or(ResponseError::UnknownTopicOrPartition)?;
         let config = TopicConfig::clone(&topic.config());
-        let grown = self.open_topic(name, &state, config, present..count).map_err(|error| storage(&error))?;
-        let record = JournalRecord::PartitionsCreated { name: name.to_owned(), partitions: count };
+        let grown = self
+            .open_topic(name, &state, config, present..count)
+            .map_err(|error| storage(&error))?;
+        let record = JournalRecord::PartitionsCreated {
+            name: name.to_owned(),
+            partitions: count,
+        };
         self.journal.commit(&self.syncer, record).await?;
         topic.partitions.write().extend(grown.partitions());
         Ok(())
@@ -215,14 +243,19 @@ impl Topics {
         change: impl FnOnce(BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Refusal>,
     ) -> Result<(), Refusal> {
         let _changing = self.changing.lock().await;
-        let topic = self.get(name).ok_or(ResponseError::UnknownTopicOrPartition)?;
+        let topic = self
+            .get(name)
+            .ok_or(ResponseError::UnknownTopicOrPartition)?;
         let configs = change(self.overrides(name))?;
         let config = TopicConfig::from_overrides(&configs)
             .map_err(|error| Refusal::new(ResponseError::InvalidConfig, error.to_string()))?;
         if validate_only {
             return Ok(());
         }
-        let record = JournalRecord::TopicConfigured { name: name.to_owned(), configs };
+        let record = JournalRecord::TopicConfigured {
+            name: name.to_owned(),
+            configs,
+        };
         self.journal.commit(&self.syncer, record).await?;
         let config = Arc::new(config);
         *topic.config.write() = Arc::clone(&config);
@@ -234,7 +267,9 @@ impl Topics {
 
     /// The settings in which a topic differs from the defaults.
     pub fn overrides(&self, name: &str) -> BTreeMap<String, String> {
-        self.journal.read(|state| state.topics.get(name).map(|topic| topic.configs.clone())).unwrap_or_default()
+        self.journal
+            .read(|state| state.topics.get(name).map(|topic| topic.configs.clone()))
+            .unwrap_or_default()
     }
 
     /// Writes what makes the next start quick. Nothing is appended afterwards.
@@ -267,7 +302,12 @@ impl Topics {
         let mut partitions = Vec::new();
         for index in indexes {
             let log_start = state.log_starts.get(&index).copied().unwrap_or(0);
-            let log = PartitionLog::open(&dir.join(index.to_string()), Arc::clone(&config), fsync, log_start)?;
+            let log = PartitionLog::open(
+                &dir.join(index.to_string()),
+                Arc::clone(&config),
+                fsync,
+                log_start,
+            )?;
             partitions.push(Arc::new(Partition::new(name.to_owned(), index, log)));
         }
         if fsync {
@@ -309,7 +349,11 @@ impl Topics {
 
     /// Folders that no topic of the journal explains are left alone and named.
     fn report_strangers(&self) -> io::Result<()> {
-        let known: Vec<PathBuf> = self.all().iter().map(|topic| self.topic_dir(&topic.name, topic.id)).collect();
+        let known: Vec<PathBuf> = self
+            .all()
+            .iter()
+            .map(|topic| self.topic_dir(&topic.name, topic.id))
+            .collect();
         for entry in std::fs::read_dir(&self.dir)? {
             let path = entry?.path();
             if !known.contains(&path) {
@@ -321,15 +365,24 @@ impl Topics {
 }
 
 fn storage(error: &io::Error) -> Refusal {
-    Refusal::new(ResponseError::KafkaStorageError, format!("the topic's files could not be made: {error}"))
+    Refusal::new(
+        ResponseError::KafkaStorageError,
+        format!("the topic's files could not be made: {error}"),
+    )
 }
 
 fn check_name(name: &str) -> Result<(), Refusal> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    let fine = !name.is_empty() && name.len() <= MAX_NAME_BYTES && name != "." && name != ".." && name.bytes().all(legal);
+    let fine = !name.is_empty()
+        && name.len() <= MAX_NAME_BYTES
+        && name != "."
+        && name != ".."
+        && name.bytes().all(legal);
     if fine {
         return Ok(());
     }
-    let message = format!("topic name {name:?} is not allowed: use up to {MAX_NAME_BYTES} letters, digits, dots, dashes and underscores");
+    let message = format!(
+        "topic name {name:?} is not allowed: use up to {MAX_NAME_BYTES} letters, digits, dots, dashes and underscores"
+    );
     Err(Refusal::new(ResponseError::InvalidTopicException, message))
 }

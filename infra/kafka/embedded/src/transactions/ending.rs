@@ -20,8 +20,16 @@ const MARKERS_SETTLE: Duration = Duration::from_secs(1);
 
 impl Transactions {
     /// `EndTxn`.
-    pub async fn end(&self, id: &str, producer: Identity, committed: bool, fenced: ResponseError) -> Result<(), Refusal> {
-        let entry = self.get(id).ok_or(ResponseError::InvalidProducerIdMapping)?;
+    pub async fn end(
+        &self,
+        id: &str,
+        producer: Identity,
+        committed: bool,
+        fenced: ResponseError,
+    ) -> Result<(), Refusal> {
+        let entry = self
+            .get(id)
+            .ok_or(ResponseError::InvalidProducerIdMapping)?;
         let _turn = entry.turn.lock().await;
         let phase = entry.read(|live| {
             live.check(producer.producer_id, producer.epoch, fenced)?;
@@ -30,10 +38,14 @@ impl Transactions {
         match (phase, committed) {
             (Phase::Open(_), _) => self.end_holding_turn(&entry, committed, false).await,
             // The answer to the first request was lost.
-            (Phase::Idle(LastOutcome::Committed), true) | (Phase::Idle(LastOutcome::Aborted), false) => Ok(()),
-            (Phase::Ending { committed: decided, .. }, _) if decided == committed => {
-                Err(ResponseError::ConcurrentTransactions.into())
-            }
+            (Phase::Idle(LastOutcome::Committed), true)
+            | (Phase::Idle(LastOutcome::Aborted), false) => Ok(()),
+            (
+                Phase::Ending {
+                    committed: decided, ..
+                },
+                _,
+            ) if decided == committed => Err(ResponseError::ConcurrentTransactions.into()),
             _ => Err(Refusal::new(
                 ResponseError::InvalidTxnState,
                 format!("transactional id {id:?} has no open transaction to end"),
@@ -43,20 +55,35 @@ impl Transactions {
 
     /// Ends the open transaction of `entry`, whose turn the caller holds. With `fence` its producer is shut out: the epoch
     /// goes up and the markers carry the new one.
-    pub(super) async fn end_holding_turn(&self, entry: &Arc<Entry>, committed: bool, fence: bool) -> Result<(), Refusal> {
+    pub(super) async fn end_holding_turn(
+        &self,
+        entry: &Arc<Entry>,
+        committed: bool,
+        fence: bool,
+    ) -> Result<(), Refusal> {
         // From here on nothing can be added: appends need the phase to be open.
         let taken = entry.update(|live| {
             let Phase::Open(open) = live.phase.clone() else {
                 return None;
             };
-            live.phase = Phase::Ending { committed, open: open.clone() };
+            live.phase = Phase::Ending {
+                committed,
+                open: open.clone(),
+            };
             Some((open, live.producer_id, live.epoch))
         });
         let Some((open, producer_id, epoch)) = taken else {
             return Err(ResponseError::InvalidTxnState.into());
         };
-        let marker_epoch = if fence { epoch.saturating_add(1) } else { epoch };
-        let producer = Identity { producer_id, epoch: marker_epoch };
+        let marker_epoch = if fence {
+            epoch.saturating_add(1)
+        } else {
+            epoch
+        };
+        let producer = Identity {
+            producer_id,
+            epoch: marker_epoch,
+        };
         let decision = match self.decide(entry, &open, producer, committed).await {
             Ok(decision) => decision,
             Err(refusal) => {
@@ -88,13 +115,19 @@ impl Transactions {
         producer: Identity,
         committed: bool,
     ) -> Result<Decision, Refusal> {
-        let partitions: Vec<Arc<Partition>> =
-            open.partitions.iter().filter_map(|(topic, index)| self.topics.partition(topic, *index)).collect();
+        let partitions: Vec<Arc<Partition>> = open
+            .partitions
+            .iter()
+            .filter_map(|(topic, index)| self.topics.partition(topic, *index))
+            .collect();
         if committed {
-            let targets = partitions.iter().map(|partition| -> Arc<dyn SyncTarget> {
-                Arc::<Partition>::clone(partition)
-            });
-            self.syncer.sync_all(targets).await.map_err(|error| unavailable(&error))?;
+            let targets = partitions
+                .iter()
+                .map(|partition| -> Arc<dyn SyncTarget> { Arc::<Partition>::clone(partition) });
+            self.syncer
+                .sync_all(targets)
+                .await
+                .map_err(|error| unavailable(&error))?;
         }
         let mut decision = Decision {
             sequence: 0,
@@ -102,13 +135,18 @@ impl Transactions {
             producer_id: producer.producer_id,
             producer_epoch: producer.epoch,
             committed,
-            partitions: partitions.iter().map(|partition| (name_of(partition), partition.log().next_offset())).collect(),
+            partitions: partitions
+                .iter()
+                .map(|partition| (name_of(partition), partition.log().next_offset()))
+                .collect(),
             offsets: BTreeMap::new(),
             decided_at_ms: now_ms(),
         };
         if committed {
             for (group, offsets) in &open.offsets {
-                decision.offsets.insert(group.clone(), offsets.clone().into_iter().collect());
+                decision
+                    .offsets
+                    .insert(group.clone(), offsets.clone().into_iter().collect());
             }
         }
         let mut numbered = decision.clone();
@@ -120,25 +158,42 @@ impl Transactions {
             })
             .map_err(|error| unavailable(&error))?;
         if committed {
-            self.journal.sync_with(&self.syncer).await.map_err(|error| unavailable(&error))?;
+            self.journal
+                .sync_with(&self.syncer)
+                .await
+                .map_err(|error| unavailable(&error))?;
         }
         Ok(decision)
     }
 
     /// Writes the markers that are missing. Safe to repeat: a partition in which the transaction is no longer open has one.
     pub(super) fn write_markers(&self, decision: &Decision) -> Result<(), AppendError> {
-        let marker = if decision.committed { Marker::Commit } else { Marker::Abort };
+        let marker = if decision.committed {
+            Marker::Commit
+        } else {
+            Marker::Abort
+        };
         for ((topic, index), end_offset) in &decision.partitions {
             let Some(partition) = self.topics.partition(topic, *index) else {
                 continue;
             };
             let mut log = partition.log();
-            let still_open = log.producers().open_transactions().into_iter().any(|(producer_id, _, first_offset)| {
-                producer_id == decision.producer_id && first_offset < *end_offset
-            });
-            let fences = log.producers().epoch_of(decision.producer_id).is_some_and(|epoch| epoch < decision.producer_epoch);
+            let still_open = log.producers().open_transactions().into_iter().any(
+                |(producer_id, _, first_offset)| {
+                    producer_id == decision.producer_id && first_offset < *end_offset
+                },
+            );
+            let fences = log
+                .producers()
+                .epoch_of(decision.producer_id)
+                .is_some_and(|epoch| epoch < decision.producer_epoch);
             if still_open || fences {
-                log.append_marker(decision.producer_id, decision.producer_epoch, marker, now_ms())?;
+                log.append_marker(
+                    decision.producer_id,
+                    decision.producer_epoch,
+                    marker,
+                    now_ms(),
+                )?;
             }
             drop(log);
             partition.wake_watchers();
@@ -152,7 +207,11 @@ impl Transactions {
         loop {
             let next_timeout = self.abort_timed_out().await;
             let undecided = self.journal.read(|state| !state.decisions.is_empty());
-            settle_at = if undecided { Some(settle_at.unwrap_or_else(|| Instant::now() + MARKERS_SETTLE)) } else { None };
+            settle_at = if undecided {
+                Some(settle_at.unwrap_or_else(|| Instant::now() + MARKERS_SETTLE))
+            } else {
+                None
+            };
             if settle_at.is_some_and(|at| at <= Instant::now()) {
                 self.settle_markers().await;
                 settle_at = None;
@@ -177,7 +236,9 @@ impl Transactions {
             // Whether the disk has the decisions is unknown; the next start will know.
             return;
         }
-        let decisions: Vec<Decision> = self.journal.read(|state| state.decisions.values().cloned().collect());
+        let decisions: Vec<Decision> = self
+            .journal
+            .read(|state| state.decisions.values().cloned().collect());
         let mut settled = Vec::new();
         let mut touched: HashSet<TopicPartition> = HashSet::new();
         for decision in decisions {
@@ -186,19 +247,29 @@ impl Transactions {
                 continue;
             }
             self.finish_ending(&decision);
-            touched.extend(decision.partitions.iter().map(|(partition, _)| partition.clone()));
+            touched.extend(
+                decision
+                    .partitions
+                    .iter()
+                    .map(|(partition, _)| partition.clone()),
+            );
             settled.push(decision.sequence);
         }
         if settled.is_empty() {
             return;
         }
-        let partitions = touched.iter().filter_map(|(topic, index)| self.topics.partition(topic, *index));
+        let partitions = touched
+            .iter()
+            .filter_map(|(topic, index)| self.topics.partition(topic, *index));
         let targets = partitions.map(|partition| -> Arc<dyn SyncTarget> { partition });
         if let Err(error) = self.syncer.sync_all(targets).await {
             tracing::error!(%error, "markers not durable; their decisions stay in the journal");
             return;
         }
-        if let Err(error) = self.journal.append(JournalRecord::MarkersDurable { sequences: settled }) {
+        if let Err(error) = self
+            .journal
+            .append(JournalRecord::MarkersDurable { sequences: settled })
+        {
             tracing::debug!(%error, "settled decisions not let go yet");
         }
     }
@@ -237,7 +308,10 @@ impl Transactions {
             if deadline_of(&entry).is_none_or(|deadline| deadline > Instant::now()) {
                 continue;
             }
-            tracing::info!(transactional_id = entry.id, "transaction timed out; aborting it and fencing its producer");
+            tracing::info!(
+                transactional_id = entry.id,
+                "transaction timed out; aborting it and fencing its producer"
+            );
             if let Err(refusal) = self.end_holding_turn(&entry, false, true).await {
                 tracing::warn!(transactional_id = entry.id, error = %refusal, "timed-out transaction not aborted yet");
                 next = Some(Instant::now() + MARKERS_SETTLE);
@@ -248,7 +322,11 @@ impl Transactions {
 }
 
 fn outcome(committed: bool) -> LastOutcome {
-    if committed { LastOutcome::Committed } else { LastOutcome::Aborted }
+    if committed {
+        LastOutcome::Committed
+    } else {
+        LastOutcome::Aborted
+    }
 }
 
 fn name_of(partition: &Partition) -> TopicPartition {

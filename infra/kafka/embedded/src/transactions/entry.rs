@@ -82,7 +82,11 @@ impl Entry {
             phase: Phase::Idle(state.last_outcome),
             updated_at_ms: state.updated_at_ms,
         };
-        Self { id, turn: Arc::default(), live: RwLock::new(live) }
+        Self {
+            id,
+            turn: Arc::default(),
+            live: RwLock::new(live),
+        }
     }
 
     /// Looks at the live part.
@@ -112,7 +116,10 @@ impl Entry {
             Phase::Open(open) if open.partitions.contains(partition) => Ok(append()),
             _ => Err(Refusal::new(
                 ResponseError::InvalidTxnState,
-                format!("partition {}-{} is not part of an open transaction of {:?}", partition.0, partition.1, self.id),
+                format!(
+                    "partition {}-{} is not part of an open transaction of {:?}",
+                    partition.0, partition.1, self.id
+                ),
             )),
         }
     }
@@ -120,12 +127,20 @@ impl Entry {
 
 impl Live {
     /// Refuses a producer that is not the one in force. `fenced` is the code for an epoch that has been left behind.
-    pub fn check(&self, producer_id: i64, epoch: i16, fenced: ResponseError) -> Result<(), Refusal> {
+    pub fn check(
+        &self,
+        producer_id: i64,
+        epoch: i16,
+        fenced: ResponseError,
+    ) -> Result<(), Refusal> {
         if self.producer_id != producer_id {
             return Err(ResponseError::InvalidProducerIdMapping.into());
         }
         if self.epoch != epoch {
-            let message = format!("producer {producer_id} has epoch {}, not {epoch}", self.epoch);
+            let message = format!(
+                "producer {producer_id} has epoch {}, not {epoch}",
+                self.epoch
+            );
             return Err(Refusal::new(fenced, message));
         }
         Ok(())

@@ -23,7 +23,9 @@ pub use entry::{Entry, Phase};
 use crate::clock::now_ms;
 use crate::durability::Syncer;
 use crate::error::Refusal;
-use crate::state::{CommittedOffset, Journal, JournalRecord, LastOutcome, TopicPartition, TransactionalIdState};
+use crate::state::{
+    CommittedOffset, Journal, JournalRecord, LastOutcome, TopicPartition, TransactionalIdState,
+};
 use crate::topics::Topics;
 use entry::Open;
 
@@ -68,11 +70,14 @@ pub struct Transactions {
 impl Transactions {
     /// Takes over what the journal knows. Call [`Transactions::recover`] before anything is served.
     pub fn new(journal: Arc<Journal>, syncer: Arc<Syncer>, topics: Arc<Topics>) -> Self {
-        let (ids, next) = journal.read(|state| (state.transactional_ids.clone(), state.next_producer_id));
+        let (ids, next) =
+            journal.read(|state| (state.transactional_ids.clone(), state.next_producer_id));
         let mut table = Table::default();
         for (id, state) in ids {
             let entry = Arc::new(Entry::from_state(id.clone(), &state));
-            table.by_producer.insert(state.producer_id, Arc::clone(&entry));
+            table
+                .by_producer
+                .insert(state.producer_id, Arc::clone(&entry));
             table.by_id.insert(id, entry);
         }
         Self {
@@ -80,7 +85,10 @@ impl Transactions {
             syncer,
             topics,
             table: RwLock::new(table),
-            producer_ids: Mutex::new(ProducerIds { next, reserved: next }),
+            producer_ids: Mutex::new(ProducerIds {
+                next,
+                reserved: next,
+            }),
             housekeeping: Notify::new(),
         }
     }
@@ -102,7 +110,10 @@ impl Transactions {
 
     /// A producer id for an idempotent producer without transactions.
     pub async fn new_producer(&self) -> Result<Identity, Refusal> {
-        Ok(Identity { producer_id: self.next_producer_id().await?, epoch: 0 })
+        Ok(Identity {
+            producer_id: self.next_producer_id().await?,
+            epoch: 0,
+        })
     }
 
     /// `InitProducerId` of a transactional producer: whoever had the id before is fenced, and what it left open aborted.
@@ -115,8 +126,12 @@ impl Transactions {
         fenced: ResponseError,
     ) -> Result<Identity, Refusal> {
         if !(1..=MAX_TIMEOUT_MS).contains(&timeout_ms) {
-            let message = format!("transaction.timeout.ms is {timeout_ms}; use 1 to {MAX_TIMEOUT_MS}");
-            return Err(Refusal::new(ResponseError::InvalidTransactionTimeout, message));
+            let message =
+                format!("transaction.timeout.ms is {timeout_ms}; use 1 to {MAX_TIMEOUT_MS}");
+            return Err(Refusal::new(
+                ResponseError::InvalidTransactionTimeout,
+                message,
+            ));
         }
         let Some(entry) = self.get(id) else {
             let producer_id = self.next_producer_id().await?;
@@ -124,13 +139,23 @@ impl Transactions {
         };
         let _turn = entry.turn.lock().await;
         if let Some(known) = known {
-            let (current, previous) = entry.read(|live| ((live.producer_id, live.epoch), live.previous_epoch));
+            let (current, previous) =
+                entry.read(|live| ((live.producer_id, live.epoch), live.previous_epoch));
             if known.producer_id == current.0 && previous == Some(known.epoch) {
-                return Ok(Identity { producer_id: current.0, epoch: current.1 });
+                return Ok(Identity {
+                    producer_id: current.0,
+                    epoch: current.1,
+                });
             }
-            entry.read(|live| live.check(known.producer_id, known.epoch, fenced)).map_err(|refusal| {
-                if known.producer_id == current.0 { refusal } else { Refusal::new(fenced, refusal.message) }
-            })?;
+            entry
+                .read(|live| live.check(known.producer_id, known.epoch, fenced))
+                .map_err(|refusal| {
+                    if known.producer_id == current.0 {
+                        refusal
+                    } else {
+                        Refusal::new(fenced, refusal.message)
+                    }
+                })?;
         }
         if entry.read(|live| matches!(live.phase, Phase::Open(_))) {
             self.end_holding_turn(&entry, false, true).await?;
@@ -140,13 +165,23 @@ impl Transactions {
         if entry.read(|live| matches!(live.phase, Phase::Ending { .. })) {
             return Err(ResponseError::ConcurrentTransactions.into());
         }
-        self.assign(&entry, timeout_ms, known.map(|known| known.epoch)).await
+        self.assign(&entry, timeout_ms, known.map(|known| known.epoch))
+            .await
     }
 
     /// Records the entry's epoch, or moves it to a new producer id when the epochs are used up.
-    async fn assign(&self, entry: &Arc<Entry>, timeout_ms: i32, previous: Option<i16>) -> Result<Identity, Refusal> {
+    async fn assign(
+        &self,
+        entry: &Arc<Entry>,
+        timeout_ms: i32,
+        previous: Option<i16>,
+    ) -> Result<Identity, Refusal> {
         let used_up = entry.read(|live| live.epoch) >= LAST_EPOCH;
-        let fresh_producer_id = if used_up { Some(self.next_producer_id().await?) } else { None };
+        let fresh_producer_id = if used_up {
+            Some(self.next_producer_id().await?)
+        } else {
+            None
+        };
         let (old, identity) = entry.update(|live| {
             let old = live.producer_id;
             if let Some(producer_id) = fresh_producer_id {
@@ -157,19 +192,38 @@ impl Transactions {
             live.timeout_ms = timeout_ms;
             live.phase = Phase::Idle(LastOutcome::None);
             live.updated_at_ms = now_ms();
-            (old, Identity { producer_id: live.producer_id, epoch: live.epoch })
+            (
+                old,
+                Identity {
+                    producer_id: live.producer_id,
+                    epoch: live.epoch,
+                },
+            )
         });
         if fresh_producer_id.is_some() {
             let mut table = self.table.write();
             table.by_producer.remove(&old);
-            table.by_producer.insert(identity.producer_id, Arc::clone(entry));
+            table
+                .by_producer
+                .insert(identity.producer_id, Arc::clone(entry));
         }
-        let record = JournalRecord::TransactionalIdAssigned { id: entry.id.clone(), state: state_of(entry) };
-        self.journal.commit(&self.syncer, record).await.map_err(|error| unavailable(&error))?;
+        let record = JournalRecord::TransactionalIdAssigned {
+            id: entry.id.clone(),
+            state: state_of(entry),
+        };
+        self.journal
+            .commit(&self.syncer, record)
+            .await
+            .map_err(|error| unavailable(&error))?;
         Ok(identity)
     }
 
-    async fn register(&self, id: &str, producer_id: i64, timeout_ms: i32) -> Result<Identity, Refusal> {
+    async fn register(
+        &self,
+        id: &str,
+        producer_id: i64,
+        timeout_ms: i32,
+    ) -> Result<Identity, Refusal> {
         let state = TransactionalIdState {
             producer_id,
             epoch: 0,
@@ -190,9 +244,18 @@ impl Transactions {
             table.by_id.insert(id.to_owned(), Arc::clone(&entry));
             table.by_producer.insert(producer_id, entry);
         }
-        let record = JournalRecord::TransactionalIdAssigned { id: id.to_owned(), state };
-        self.journal.commit(&self.syncer, record).await.map_err(|error| unavailable(&error))?;
-        Ok(Identity { producer_id, epoch: 0 })
+        let record = JournalRecord::TransactionalIdAssigned {
+            id: id.to_owned(),
+            state,
+        };
+        self.journal
+            .commit(&self.syncer, record)
+            .await
+            .map_err(|error| unavailable(&error))?;
+        Ok(Identity {
+            producer_id,
+            epoch: 0,
+        })
     }
 
     /// Forgets ids that have had no transaction since `before_ms`; returns them.
@@ -200,7 +263,9 @@ impl Transactions {
         let mut forgotten = Vec::new();
         for entry in self.all() {
             let is_unused = || {
-                entry.read(|live| live.updated_at_ms < before_ms && matches!(live.phase, Phase::Idle(_)))
+                entry.read(|live| {
+                    live.updated_at_ms < before_ms && matches!(live.phase, Phase::Idle(_))
+                })
             };
             if !is_unused() {
                 continue;
@@ -209,7 +274,9 @@ impl Transactions {
             if is_unused() {
                 let mut table = self.table.write();
                 table.by_id.remove(&entry.id);
-                table.by_producer.remove(&entry.read(|live| live.producer_id));
+                table
+                    .by_producer
+                    .remove(&entry.read(|live| live.producer_id));
                 forgotten.push(entry.id.clone());
             }
         }
@@ -223,11 +290,17 @@ impl Transactions {
         producer: Identity,
         partitions: impl IntoIterator<Item = TopicPartition>,
     ) -> Result<(), Refusal> {
-        self.extend(id, producer, |open| open.partitions.extend(partitions)).await
+        self.extend(id, producer, |open| open.partitions.extend(partitions))
+            .await
     }
 
     /// Lets the producer's transaction carry offsets of `group`.
-    pub async fn add_group(&self, id: &str, producer: Identity, group: String) -> Result<(), Refusal> {
+    pub async fn add_group(
+        &self,
+        id: &str,
+        producer: Identity,
+        group: String,
+    ) -> Result<(), Refusal> {
         self.extend(id, producer, |open| {
             open.groups.insert(group);
         })
@@ -242,12 +315,21 @@ impl Transactions {
         group: &str,
         offsets: Vec<(TopicPartition, CommittedOffset)>,
     ) -> Result<(), Refusal> {
-        let entry = self.get(id).ok_or(ResponseError::InvalidProducerIdMapping)?;
+        let entry = self
+            .get(id)
+            .ok_or(ResponseError::InvalidProducerIdMapping)?;
         entry.update(|live| {
-            live.check(producer.producer_id, producer.epoch, ResponseError::InvalidProducerEpoch)?;
+            live.check(
+                producer.producer_id,
+                producer.epoch,
+                ResponseError::InvalidProducerEpoch,
+            )?;
             match &mut live.phase {
                 Phase::Open(open) if open.groups.contains(group) => {
-                    open.offsets.entry(group.to_owned()).or_default().extend(offsets);
+                    open.offsets
+                        .entry(group.to_owned())
+                        .or_default()
+                        .extend(offsets);
                     Ok(())
                 }
                 _ => Err(ResponseError::InvalidTxnState.into()),
@@ -259,19 +341,31 @@ impl Transactions {
     pub fn has_pending_offset(&self, group: &str, partition: &TopicPartition) -> bool {
         self.all().iter().any(|entry| {
             entry.read(|live| match &live.phase {
-                Phase::Open(open) | Phase::Ending { open, .. } => {
-                    open.offsets.get(group).is_some_and(|offsets| offsets.contains_key(partition))
-                }
+                Phase::Open(open) | Phase::Ending { open, .. } => open
+                    .offsets
+                    .get(group)
+                    .is_some_and(|offsets| offsets.contains_key(partition)),
                 Phase::Idle(_) => false,
             })
         })
     }
 
-    async fn extend(&self, id: &str, producer: Identity, change: impl FnOnce(&mut Open)) -> Result<(), Refusal> {
-        let entry = self.get(id).ok_or(ResponseError::InvalidProducerIdMapping)?;
+    async fn extend(
+        &self,
+        id: &str,
+        producer: Identity,
+        change: impl FnOnce(&mut Open),
+    ) -> Result<(), Refusal> {
+        let entry = self
+            .get(id)
+            .ok_or(ResponseError::InvalidProducerIdMapping)?;
         let _turn = entry.turn.lock().await;
         let begins = entry.read(|live| {
-            live.check(producer.producer_id, producer.epoch, ResponseError::ProducerFenced)?;
+            live.check(
+                producer.producer_id,
+                producer.epoch,
+                ResponseError::ProducerFenced,
+            )?;
             match live.phase {
                 Phase::Ending { .. } => Err(Refusal::from(ResponseError::ConcurrentTransactions)),
                 Phase::Open(_) => Ok(false),
@@ -282,14 +376,23 @@ impl Transactions {
         if begins {
             // Not synced: when the machine dies, so does what the transaction wrote, and the start treats every id as if
             // its last transaction had not been answered.
-            let record = JournalRecord::TransactionBegan { id: id.to_owned(), at_ms: since_ms };
-            self.journal.append(record).map_err(|error| unavailable(&error))?;
+            let record = JournalRecord::TransactionBegan {
+                id: id.to_owned(),
+                at_ms: since_ms,
+            };
+            self.journal
+                .append(record)
+                .map_err(|error| unavailable(&error))?;
         }
         entry.update(|live| {
             if begins {
                 let timeout = Duration::from_millis(u64::try_from(live.timeout_ms).unwrap_or(0));
                 let deadline = Instant::now() + timeout;
-                live.phase = Phase::Open(Open { since_ms, deadline: Some(deadline), ..Open::default() });
+                live.phase = Phase::Open(Open {
+                    since_ms,
+                    deadline: Some(deadline),
+                    ..Open::default()
+                });
                 live.updated_at_ms = since_ms;
             }
             if let Phase::Open(open) = &mut live.phase {
@@ -317,7 +420,10 @@ impl Transactions {
             (ids.next - 1, reserves)
         };
         if reserved {
-            self.journal.sync_with(&self.syncer).await.map_err(|error| unavailable(&error))?;
+            self.journal
+                .sync_with(&self.syncer)
+                .await
+                .map_err(|error| unavailable(&error))?;
         }
         Ok(producer_id)
     }

@@ -23,7 +23,9 @@ impl Transactions {
     /// Writes the markers of decided transactions and aborts every other one, fencing its producer. `machine_died` says
     /// that writes which were not synced may be missing: then no id can tell how its last transaction ended.
     pub async fn recover(&self, machine_died: bool) -> Result<(), RecoveryError> {
-        let decisions: Vec<Decision> = self.journal.read(|state| state.decisions.values().cloned().collect());
+        let decisions: Vec<Decision> = self
+            .journal
+            .read(|state| state.decisions.values().cloned().collect());
         for decision in &decisions {
             self.write_markers(decision)?;
         }
@@ -41,7 +43,10 @@ impl Transactions {
     /// Ids that had begun a transaction: their epoch goes up, whether or not a record was written.
     fn fence_open_ids(&self) -> Result<(), RecoveryError> {
         let open: Vec<String> = self.journal.read(|state| {
-            let open = state.transactional_ids.iter().filter(|(_, id)| id.open_since_ms.is_some());
+            let open = state
+                .transactional_ids
+                .iter()
+                .filter(|(_, id)| id.open_since_ms.is_some());
             open.map(|(name, _)| name.clone()).collect()
         });
         for id in open {
@@ -54,13 +59,30 @@ impl Transactions {
                 (live.producer_id, live.epoch)
             });
             let mut partitions = Vec::new();
-            for partition in self.topics.all().iter().flat_map(|topic| topic.partitions()) {
+            for partition in self
+                .topics
+                .all()
+                .iter()
+                .flat_map(|topic| topic.partitions())
+            {
                 let log = partition.log();
-                if log.producers().open_transactions().iter().any(|open| open.0 == producer_id) {
-                    partitions.push(((partition.topic.clone(), partition.index), log.next_offset()));
+                if log
+                    .producers()
+                    .open_transactions()
+                    .iter()
+                    .any(|open| open.0 == producer_id)
+                {
+                    partitions.push((
+                        (partition.topic.clone(), partition.index),
+                        log.next_offset(),
+                    ));
                 }
             }
-            tracing::info!(transactional_id = id, partitions = partitions.len(), "aborting the transaction that the last run left open");
+            tracing::info!(
+                transactional_id = id,
+                partitions = partitions.len(),
+                "aborting the transaction that the last run left open"
+            );
             let mut decision = Decision {
                 sequence: 0,
                 transactional_id: id,
@@ -84,11 +106,27 @@ impl Transactions {
 
     /// Transactions that are open in a partition and that the journal knows nothing of.
     fn abort_strays(&self) -> Result<(), RecoveryError> {
-        for partition in self.topics.all().iter().flat_map(|topic| topic.partitions()) {
+        for partition in self
+            .topics
+            .all()
+            .iter()
+            .flat_map(|topic| topic.partitions())
+        {
             let mut log = partition.log();
             for (producer_id, epoch, first_offset) in log.producers().open_transactions() {
-                tracing::warn!(topic = partition.topic, index = partition.index, producer_id, first_offset, "aborting a transaction that the journal does not know");
-                log.append_marker(producer_id, epoch.saturating_add(1), Marker::Abort, now_ms())?;
+                tracing::warn!(
+                    topic = partition.topic,
+                    index = partition.index,
+                    producer_id,
+                    first_offset,
+                    "aborting a transaction that the journal does not know"
+                );
+                log.append_marker(
+                    producer_id,
+                    epoch.saturating_add(1),
+                    Marker::Abort,
+                    now_ms(),
+                )?;
                 if let Some(entry) = self.by_producer(producer_id) {
                     entry.update(|live| live.epoch = live.epoch.max(epoch.saturating_add(1)));
                 }

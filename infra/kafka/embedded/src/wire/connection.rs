@@ -129,7 +129,12 @@ async fn read_requests(
     let mut buffer = BytesMut::with_capacity(READ_STEP_BYTES);
     let limit_bytes = broker.options.max_request_bytes;
     loop {
-        let Ok(frame) = timeout(IDLE_TIMEOUT, next_frame(&mut reader, &mut buffer, limit_bytes)).await else {
+        let Ok(frame) = timeout(
+            IDLE_TIMEOUT,
+            next_frame(&mut reader, &mut buffer, limit_bytes),
+        )
+        .await
+        else {
             if answers.capacity() == MAX_IN_FLIGHT {
                 tracing::debug!(%peer, "closing an idle connection");
                 return Ok(());
@@ -166,9 +171,18 @@ async fn next_frame(
         }
         let announced = i32::from_be_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]);
         let is_produce = buffer[4..6] == [0, 0];
-        let limit_bytes = if is_produce { limit_bytes } else { limit_bytes.min(MAX_SMALL_FRAME_BYTES) };
-        let length = usize::try_from(announced).ok().filter(|length| (2..=limit_bytes).contains(length));
-        let length = length.ok_or(WireError::FrameSize { bytes: i64::from(announced), limit_bytes })?;
+        let limit_bytes = if is_produce {
+            limit_bytes
+        } else {
+            limit_bytes.min(MAX_SMALL_FRAME_BYTES)
+        };
+        let length = usize::try_from(announced)
+            .ok()
+            .filter(|length| (2..=limit_bytes).contains(length));
+        let length = length.ok_or(WireError::FrameSize {
+            bytes: i64::from(announced),
+            limit_bytes,
+        })?;
         while buffer.len() < 4 + length {
             if read_more(reader, buffer).await? == 0 {
                 return Ok(None);
@@ -177,10 +191,15 @@ async fn next_frame(
         buffer.advance(4);
         Ok(Some(buffer.split_to(length).freeze()))
     };
-    timeout(FRAME_TIMEOUT, rest).await.unwrap_or(Err(WireError::Slow))
+    timeout(FRAME_TIMEOUT, rest)
+        .await
+        .unwrap_or(Err(WireError::Slow))
 }
 
-async fn read_more(reader: &mut OwnedReadHalf, buffer: &mut BytesMut) -> Result<usize, std::io::Error> {
+async fn read_more(
+    reader: &mut OwnedReadHalf,
+    buffer: &mut BytesMut,
+) -> Result<usize, std::io::Error> {
     buffer.reserve(READ_STEP_BYTES);
     reader.read_buf(buffer).await
 }

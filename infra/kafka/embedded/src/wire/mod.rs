@@ -2,8 +2,9 @@
 
 mod connection;
 mod routing;
+mod served;
 mod shape;
 
 pub use connection::serve;
 pub use routing::Context;
-pub use shape::SERVED;
+pub use served::SERVED;

@@ -29,7 +29,10 @@ struct Shared {
 /// Writes numbered records until told to stop and notes those that were acknowledged.
 fn feed(shared: Shared) {
     let mut config = shared.config.clone();
-    config.set("enable.idempotence", "true").set("message.timeout.ms", "60000").set("linger.ms", "1");
+    config
+        .set("enable.idempotence", "true")
+        .set("message.timeout.ms", "60000")
+        .set("linger.ms", "1");
     let producer: FutureProducer = config.create().unwrap();
     let mut number = 0;
     while !shared.stop.load(Ordering::Relaxed) {
@@ -37,8 +40,14 @@ fn feed(shared: Shared) {
             .map(|_| {
                 number += 1;
                 let value = format!("record-{number}");
-                let record = FutureRecord::to("in").partition(number % PARTITIONS).key("k").payload(&value);
-                let delivery = producer.send_result(record).map_err(|(error, _)| error).unwrap();
+                let record = FutureRecord::to("in")
+                    .partition(number % PARTITIONS)
+                    .key("k")
+                    .payload(&value);
+                let delivery = producer
+                    .send_result(record)
+                    .map_err(|(error, _)| error)
+                    .unwrap();
                 (value, delivery)
             })
             .collect();
@@ -67,9 +76,13 @@ fn move_records(shared: &Shared) {
         let consumer: BaseConsumer = consumer_config.create().unwrap();
         consumer.subscribe(&["in"]).unwrap();
         let mut producer_config = shared.config.clone();
-        producer_config.set("transactional.id", "mover").set("transaction.timeout.ms", "20000");
+        producer_config
+            .set("transactional.id", "mover")
+            .set("transaction.timeout.ms", "20000");
         let producer: FutureProducer = producer_config.create().unwrap();
-        let outcome = producer.init_transactions(Duration::from_secs(30)).map_err(|error| error.to_string());
+        let outcome = producer
+            .init_transactions(Duration::from_secs(30))
+            .map_err(|error| error.to_string());
         let outcome = outcome.and_then(|()| move_until_error(shared, &consumer, &producer));
         if let Err(error) = outcome {
             println!("mover starts anew: {error}");
@@ -77,7 +90,11 @@ fn move_records(shared: &Shared) {
     }
 }
 
-fn move_until_error(shared: &Shared, consumer: &BaseConsumer, producer: &FutureProducer) -> Result<(), String> {
+fn move_until_error(
+    shared: &Shared,
+    consumer: &BaseConsumer,
+    producer: &FutureProducer,
+) -> Result<(), String> {
     let text = |error: rdkafka::error::KafkaError| error.to_string();
     let mut round = 0;
     while !shared.stop.load(Ordering::Relaxed) {
@@ -98,21 +115,36 @@ fn move_until_error(shared: &Shared, consumer: &BaseConsumer, producer: &FutureP
         producer.begin_transaction().map_err(text)?;
         for message in &batch {
             let value = String::from_utf8_lossy(message.payload().unwrap()).into_owned();
-            let value = if aborts { format!("aborted-{value}") } else { value };
-            let record = FutureRecord::to("out").partition(message.partition()).key("k").payload(&value);
-            let delivery = producer.send_result(record).map_err(|(error, _)| text(error))?;
+            let value = if aborts {
+                format!("aborted-{value}")
+            } else {
+                value
+            };
+            let record = FutureRecord::to("out")
+                .partition(message.partition())
+                .key("k")
+                .payload(&value);
+            let delivery = producer
+                .send_result(record)
+                .map_err(|(error, _)| text(error))?;
             drop(delivery);
         }
         if aborts {
             producer.flush(PATIENCE).map_err(text)?;
-            producer.abort_transaction(Duration::from_secs(30)).map_err(text)?;
+            producer
+                .abort_transaction(Duration::from_secs(30))
+                .map_err(text)?;
             // The records were not moved: read them again.
             return Err("aborted on purpose".to_owned());
         }
         let position = consumer.position().map_err(text)?;
         let metadata = consumer.group_metadata().ok_or("no group metadata")?;
-        producer.send_offsets_to_transaction(&position, &metadata, Duration::from_secs(30)).map_err(text)?;
-        producer.commit_transaction(Duration::from_secs(30)).map_err(text)?;
+        producer
+            .send_offsets_to_transaction(&position, &metadata, Duration::from_secs(30))
+            .map_err(text)?;
+        producer
+            .commit_transaction(Duration::from_secs(30))
+            .map_err(text)?;
     }
     Ok(())
 }
@@ -123,9 +155,18 @@ fn ten_kills_lose_nothing_double_nothing_and_show_nothing_aborted() {
     broker.create_topic("in", PARTITIONS, &[]);
     broker.create_topic("out", PARTITIONS, &[("segment.bytes", "65536")]);
     let mut config = broker.config();
-    config.set("reconnect.backoff.ms", "20").set("reconnect.backoff.max.ms", "200");
-    let feeding = Shared { config, stop: Arc::default(), acknowledged: Arc::default() };
-    let moving = Shared { stop: Arc::default(), ..feeding.clone() };
+    config
+        .set("reconnect.backoff.ms", "20")
+        .set("reconnect.backoff.max.ms", "200");
+    let feeding = Shared {
+        config,
+        stop: Arc::default(),
+        acknowledged: Arc::default(),
+    };
+    let moving = Shared {
+        stop: Arc::default(),
+        ..feeding.clone()
+    };
     let feeder: JoinHandle<()> = std::thread::spawn({
         let shared = feeding.clone();
         move || feed(shared)
@@ -143,8 +184,14 @@ fn ten_kills_lose_nothing_double_nothing_and_show_nothing_aborted() {
     feeding.stop.store(true, Ordering::Relaxed);
     feeder.join().unwrap();
     let acknowledged = feeding.acknowledged.lock().unwrap().clone();
-    assert!(acknowledged.len() > 200, "only {} records were acknowledged", acknowledged.len());
-    let stored: usize = (0..PARTITIONS).map(|partition| broker.read_all("in", partition, "read_committed").len()).sum();
+    assert!(
+        acknowledged.len() > 200,
+        "only {} records were acknowledged",
+        acknowledged.len()
+    );
+    let stored: usize = (0..PARTITIONS)
+        .map(|partition| broker.read_all("in", partition, "read_committed").len())
+        .sum();
 
     let mut moved: BTreeMap<String, u32> = BTreeMap::new();
     let deadline = Instant::now() + Duration::from_secs(120);
@@ -158,16 +205,29 @@ fn ten_kills_lose_nothing_double_nothing_and_show_nothing_aborted() {
         if moved.len() >= stored {
             break;
         }
-        assert!(Instant::now() < deadline, "{} of {stored} records were moved", moved.len());
+        assert!(
+            Instant::now() < deadline,
+            "{} of {stored} records were moved",
+            moved.len()
+        );
         std::thread::sleep(Duration::from_millis(200));
     }
     moving.stop.store(true, Ordering::Relaxed);
     mover.join().unwrap();
-    let missing: Vec<_> = acknowledged.iter().filter(|value| !moved.contains_key(*value)).collect();
+    let missing: Vec<_> = acknowledged
+        .iter()
+        .filter(|value| !moved.contains_key(*value))
+        .collect();
     let doubled: Vec<_> = moved.iter().filter(|(_, count)| **count > 1).collect();
-    let aborted: Vec<_> = moved.keys().filter(|value| value.starts_with("aborted")).collect();
+    let aborted: Vec<_> = moved
+        .keys()
+        .filter(|value| value.starts_with("aborted"))
+        .collect();
     assert!(missing.is_empty(), "acknowledged and missing: {missing:?}");
     assert!(doubled.is_empty(), "doubled: {doubled:?}");
     assert!(aborted.is_empty(), "aborted and visible: {aborted:?}");
-    println!("{KILLS} kills: {} acknowledged, {stored} stored, all moved once", acknowledged.len());
+    println!(
+        "{KILLS} kills: {} acknowledged, {stored} stored, all moved once",
+        acknowledged.len()
+    );
 }

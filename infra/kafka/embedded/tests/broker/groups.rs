@@ -14,7 +14,13 @@ fn member(broker: &TestBroker, settings: &[(&str, &str)]) -> BaseConsumer {
 }
 
 fn assigned(consumer: &BaseConsumer) -> BTreeSet<i32> {
-    consumer.assignment().unwrap().elements().iter().map(|element| element.partition()).collect()
+    consumer
+        .assignment()
+        .unwrap()
+        .elements()
+        .iter()
+        .map(|element| element.partition())
+        .collect()
 }
 
 /// Polls all of them until their assignments are `sizes`, disjoint and complete.
@@ -28,14 +34,20 @@ fn settle(consumers: &[&BaseConsumer], sizes: &[usize]) -> Vec<BTreeSet<i32>> {
                 panic!("{error}");
             }
         }
-        let assignments: Vec<_> = consumers.iter().map(|consumer| assigned(consumer)).collect();
+        let assignments: Vec<_> = consumers
+            .iter()
+            .map(|consumer| assigned(consumer))
+            .collect();
         let mut found: Vec<usize> = assignments.iter().map(BTreeSet::len).collect();
         found.sort_unstable();
         let all: BTreeSet<i32> = assignments.iter().flatten().copied().collect();
         if found == sorted && all.len() == sizes.iter().sum::<usize>() {
             return assignments;
         }
-        assert!(Instant::now() < deadline, "assignments stay {assignments:?}, wanted {sizes:?}");
+        assert!(
+            Instant::now() < deadline,
+            "assignments stay {assignments:?}, wanted {sizes:?}"
+        );
     }
 }
 
@@ -90,15 +102,28 @@ fn a_static_member_that_returns_causes_no_rebalance() {
     let returned = member(&broker, &[("group.instance.id", "two")]);
     let after = settle(&[&other, &returned], &[2, 2]);
     assert_eq!(before, after);
-    assert_eq!(generation, generation_of(&broker), "member ids changed beyond the one that returned");
+    assert_eq!(
+        generation,
+        generation_of(&broker),
+        "member ids changed beyond the one that returned"
+    );
 }
 
 /// The ids of the members that did not restart, as a stand-in for "nobody else had to join again".
 fn generation_of(broker: &TestBroker) -> Vec<String> {
-    let groups = broker.admin().inner().fetch_group_list(Some("g"), PATIENCE).unwrap();
+    let groups = broker
+        .admin()
+        .inner()
+        .fetch_group_list(Some("g"), PATIENCE)
+        .unwrap();
     let group = &groups.groups()[0];
     assert_eq!(group.state(), "Stable");
-    group.members().iter().map(|member| member.id().to_owned()).filter(|id| id.starts_with("one-")).collect()
+    group
+        .members()
+        .iter()
+        .map(|member| member.id().to_owned())
+        .filter(|id| id.starts_with("one-"))
+        .collect()
 }
 
 #[test]
@@ -126,14 +151,22 @@ fn a_restart_of_the_broker_is_no_rebalance() {
         }
     }
     assert_eq!(before, vec![assigned(&first), assigned(&second)]);
-    first.commit_consumer_state(rdkafka::consumer::CommitMode::Sync).unwrap();
+    first
+        .commit_consumer_state(rdkafka::consumer::CommitMode::Sync)
+        .unwrap();
 }
 
 #[test]
 fn a_member_that_falls_silent_is_removed() {
     let broker = TestBroker::start();
     broker.create_topic("t", 2, &[]);
-    let silent = member(&broker, &[("session.timeout.ms", "1500"), ("max.poll.interval.ms", "1500")]);
+    let silent = member(
+        &broker,
+        &[
+            ("session.timeout.ms", "1500"),
+            ("max.poll.interval.ms", "1500"),
+        ],
+    );
     settle(&[&silent], &[2]);
     let survivor = member(&broker, &[]);
     // Nobody polls the first one any more: it may neither answer the rebalance nor hold its partitions.
@@ -150,10 +183,21 @@ fn groups_are_listed_described_and_deleted() {
     settle(&[&consumer], &[1]);
     let admin = broker.admin();
     let listed = admin.inner().fetch_group_list(None, PATIENCE).unwrap();
-    let group = listed.groups().iter().find(|group| group.name() == "g").unwrap();
-    assert_eq!((group.state(), group.protocol_type(), group.members().len()), ("Stable", "consumer", 1));
+    let group = listed
+        .groups()
+        .iter()
+        .find(|group| group.name() == "g")
+        .unwrap();
+    assert_eq!(
+        (group.state(), group.protocol_type(), group.members().len()),
+        ("Stable", "consumer", 1)
+    );
     assert_eq!(group.members()[0].client_id(), "somebody");
-    let delete = || super::support::wait(admin.delete_groups(&["g"], &rdkafka::admin::AdminOptions::new())).unwrap().remove(0);
+    let delete = || {
+        super::support::wait(admin.delete_groups(&["g"], &rdkafka::admin::AdminOptions::new()))
+            .unwrap()
+            .remove(0)
+    };
     assert!(delete().is_err(), "a group with members was deleted");
     drop(consumer);
     eventually("the group is empty", || delete().is_ok());

@@ -8,8 +8,16 @@ const API_VERSIONS: i16 = 18;
 
 fn resident_bytes(broker: &TestBroker) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", broker.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1_024
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
+    line.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<u64>()
+        .unwrap()
+        * 1_024
 }
 
 /// The same bytes in every run.
@@ -34,7 +42,9 @@ fn lengths_that_lie_end_the_connection_and_cost_no_memory() {
     for _ in 0..50 {
         // Claims two gigabytes in a frame, and in an array inside a small frame; claims a large produce and sends little.
         let mut client = RawClient::connect(&broker.address);
-        client.send_bytes(&[0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 3]).unwrap();
+        client
+            .send_bytes(&[0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 3])
+            .unwrap();
         assert!(client.is_closed());
         let mut client = RawClient::connect(&broker.address);
         client.send(METADATA, 1, &huge_array);
@@ -44,7 +54,9 @@ fn lengths_that_lie_end_the_connection_and_cost_no_memory() {
         client.send_bytes(&[0, 0]).unwrap();
         assert!(client.is_closed());
         let mut client = RawClient::connect(&broker.address);
-        client.send_bytes(&[&(30_000_000_i32).to_be_bytes()[..], &[0, 0, 0, 3, 0, 0]].concat()).unwrap();
+        client
+            .send_bytes(&[&(30_000_000_i32).to_be_bytes()[..], &[0, 0, 0, 3, 0, 0]].concat())
+            .unwrap();
         open.push(client);
     }
     let resident = resident_bytes(&broker);
@@ -71,7 +83,10 @@ fn noise_ends_only_its_own_connection() {
         client.send(key, version, &body);
         // `ApiVersions` is answered in every version, so that a newer client learns what there is.
         if seed % 3 == 1 && key != API_VERSIONS {
-            assert!(client.is_closed(), "request {key} version {version} of seed {seed} was answered");
+            assert!(
+                client.is_closed(),
+                "request {key} version {version} of seed {seed} was answered"
+            );
         }
     }
     assert_eq!(send(&producer, "t", 0, "k", "v"), 0);
@@ -83,7 +98,9 @@ fn a_request_cut_short_leaves_nothing_behind() {
     broker.create_topic("t", 1, &[]);
     for _ in 0..100 {
         let mut client = RawClient::connect(&broker.address);
-        client.send_bytes(&[0, 0, 0, 200, 0, 0, 0, 3, 1, 2, 3]).unwrap();
+        client
+            .send_bytes(&[0, 0, 0, 200, 0, 0, 0, 3, 1, 2, 3])
+            .unwrap();
     }
     assert!(broker.read_all("t", 0, "read_uncommitted").is_empty());
     assert_eq!(send(&broker.producer(&[]), "t", 0, "k", "v"), 0);

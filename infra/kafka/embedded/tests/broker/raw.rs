@@ -72,7 +72,10 @@ impl RawClient {
         self.send(INIT_PRODUCER_ID, 0, &body);
         let answer = self.receive();
         assert_eq!(i16::from_be_bytes([answer[4], answer[5]]), 0);
-        (i64::from_be_bytes(answer[6..14].try_into().unwrap()), i16::from_be_bytes([answer[14], answer[15]]))
+        (
+            i64::from_be_bytes(answer[6..14].try_into().unwrap()),
+            i16::from_be_bytes([answer[14], answer[15]]),
+        )
     }
 
     /// Produces one batch to partition 0 of `t`; returns the error code and the base offset.
@@ -82,7 +85,10 @@ impl RawClient {
         // One topic "t", one partition: [count][2 + 1 name][count][index] code offset …
         let at = 4 + 3 + 4 + 4;
         let code = i16::from_be_bytes([answer[at], answer[at + 1]]);
-        (code, i64::from_be_bytes(answer[at + 2..at + 10].try_into().unwrap()))
+        (
+            code,
+            i64::from_be_bytes(answer[at + 2..at + 10].try_into().unwrap()),
+        )
     }
 }
 
@@ -111,11 +117,22 @@ struct Batch {
 
 impl Batch {
     fn plain(values: &[&'static str]) -> Self {
-        Self { producer_id: -1, epoch: -1, sequence: -1, attributes: 0, values: values.to_vec() }
+        Self {
+            producer_id: -1,
+            epoch: -1,
+            sequence: -1,
+            attributes: 0,
+            values: values.to_vec(),
+        }
     }
 
     fn idempotent(producer: (i64, i16), sequence: i32, values: &[&'static str]) -> Self {
-        Self { producer_id: producer.0, epoch: producer.1, sequence, ..Self::plain(values) }
+        Self {
+            producer_id: producer.0,
+            epoch: producer.1,
+            sequence,
+            ..Self::plain(values)
+        }
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -157,7 +174,11 @@ fn a_batch_sent_again_is_stored_once() {
     let first = Batch::idempotent(producer, 0, &["a", "b"]).encode();
     let second = Batch::idempotent(producer, 2, &["c"]).encode();
     assert_eq!(client.produce(-1, &first), (0, 0));
-    assert_eq!(client.produce(-1, &first), (0, 0), "the repeat is told the first copy's offset");
+    assert_eq!(
+        client.produce(-1, &first),
+        (0, 0),
+        "the repeat is told the first copy's offset"
+    );
     assert_eq!(client.produce(-1, &second), (0, 2));
     assert_eq!(client.produce(-1, &first), (0, 0));
     let gap = Batch::idempotent(producer, 9, &["x"]).encode();
@@ -165,11 +186,26 @@ fn a_batch_sent_again_is_stored_once() {
     broker.kill();
     broker.start_again();
     let mut client = RawClient::connect(&broker.address);
-    assert_eq!(client.produce(-1, &second), (0, 2), "a restart does not forget");
+    assert_eq!(
+        client.produce(-1, &second),
+        (0, 2),
+        "a restart does not forget"
+    );
     let newer = (producer.0, producer.1 + 1);
-    assert_eq!(client.produce(-1, &Batch::idempotent(newer, 0, &["d"]).encode()), (0, 3));
-    assert_eq!(client.produce(-1, &Batch::idempotent(producer, 3, &["x"]).encode()).0, INVALID_PRODUCER_EPOCH);
-    assert_eq!(values(&broker.read_all("t", 0, "read_committed")), ["a", "b", "c", "d"]);
+    assert_eq!(
+        client.produce(-1, &Batch::idempotent(newer, 0, &["d"]).encode()),
+        (0, 3)
+    );
+    assert_eq!(
+        client
+            .produce(-1, &Batch::idempotent(producer, 3, &["x"]).encode())
+            .0,
+        INVALID_PRODUCER_EPOCH
+    );
+    assert_eq!(
+        values(&broker.read_all("t", 0, "read_committed")),
+        ["a", "b", "c", "d"]
+    );
     let (other, _) = client.new_producer();
     assert_ne!(other, producer.0, "a producer id was given out twice");
 }
@@ -188,15 +224,37 @@ fn batches_that_break_a_rule_are_refused_with_kafkas_code() {
     assert_eq!(client.produce(-1, &cut_short).0, CORRUPT_MESSAGE);
     let mut old_format = good.encode();
     old_format[16] = 1;
-    assert_eq!(client.produce(-1, &old_format).0, UNSUPPORTED_FOR_MESSAGE_FORMAT);
-    let with_attributes = |attributes| Batch { attributes, ..good.clone() }.encode();
-    assert_eq!(client.produce(-1, &with_attributes(7)).0, UNSUPPORTED_COMPRESSION_TYPE);
-    assert_eq!(client.produce(-1, &with_attributes(0x20)).0, INVALID_RECORD, "a control batch");
+    assert_eq!(
+        client.produce(-1, &old_format).0,
+        UNSUPPORTED_FOR_MESSAGE_FORMAT
+    );
+    let with_attributes = |attributes| {
+        Batch {
+            attributes,
+            ..good.clone()
+        }
+        .encode()
+    };
+    assert_eq!(
+        client.produce(-1, &with_attributes(7)).0,
+        UNSUPPORTED_COMPRESSION_TYPE
+    );
+    assert_eq!(
+        client.produce(-1, &with_attributes(0x20)).0,
+        INVALID_RECORD,
+        "a control batch"
+    );
     let two = [good.encode(), good.encode()].concat();
     assert_eq!(client.produce(-1, &two).0, INVALID_RECORD, "two batches");
     assert_eq!(client.produce(5, &good.encode()).0, INVALID_REQUIRED_ACKS);
-    let stray = Batch { attributes: 0x10, ..Batch::idempotent((424_242, 0), 0, &["x"]) };
-    assert_eq!(client.produce(-1, &stray.encode()).0, INVALID_PRODUCER_ID_MAPPING);
+    let stray = Batch {
+        attributes: 0x10,
+        ..Batch::idempotent((424_242, 0), 0, &["x"])
+    };
+    assert_eq!(
+        client.produce(-1, &stray.encode()).0,
+        INVALID_PRODUCER_ID_MAPPING
+    );
     assert!(broker.read_all("t", 0, "read_uncommitted").is_empty());
     assert_eq!(client.produce(1, &good.encode()), (0, 0));
 }
@@ -211,7 +269,10 @@ fn a_transactional_batch_outside_a_transaction_is_refused() {
     client.send(INIT_PRODUCER_ID, 0, &body);
     let answer = client.receive();
     let producer = (i64::from_be_bytes(answer[6..14].try_into().unwrap()), 0);
-    let stray = Batch { attributes: 0x10, ..Batch::idempotent(producer, 0, &["x"]) };
+    let stray = Batch {
+        attributes: 0x10,
+        ..Batch::idempotent(producer, 0, &["x"])
+    };
     assert_eq!(client.produce(-1, &stray.encode()).0, INVALID_TXN_STATE);
 }
 
@@ -220,8 +281,16 @@ fn without_acks_there_is_no_answer() {
     let broker = TestBroker::start();
     broker.create_topic("t", 1, &[]);
     let mut client = RawClient::connect(&broker.address);
-    client.send(PRODUCE, 3, &produce_body(0, &Batch::plain(&["quiet"]).encode()));
-    assert_eq!(client.produce(1, &Batch::plain(&["loud"]).encode()), (0, 1), "the first answer is the second request's");
+    client.send(
+        PRODUCE,
+        3,
+        &produce_body(0, &Batch::plain(&["quiet"]).encode()),
+    );
+    assert_eq!(
+        client.produce(1, &Batch::plain(&["loud"]).encode()),
+        (0, 1),
+        "the first answer is the second request's"
+    );
 }
 
 #[test]
@@ -230,11 +299,18 @@ fn answers_come_in_the_order_of_the_requests() {
     broker.create_topic("t", 1, &[]);
     let mut client = RawClient::connect(&broker.address);
     for _ in 0..100 {
-        client.send(PRODUCE, 3, &produce_body(-1, &Batch::plain(&["x"]).encode()));
+        client.send(
+            PRODUCE,
+            3,
+            &produce_body(-1, &Batch::plain(&["x"]).encode()),
+        );
     }
     for expected in 0..100 {
         let answer = client.receive();
-        assert_eq!(i64::from_be_bytes(answer[17..25].try_into().unwrap()), expected);
+        assert_eq!(
+            i64::from_be_bytes(answer[17..25].try_into().unwrap()),
+            expected
+        );
     }
 }
 
@@ -244,9 +320,15 @@ fn a_newer_client_is_told_what_is_served() {
     let mut client = RawClient::connect(&broker.address);
     client.send(API_VERSIONS, 99, &[]);
     let answer = client.receive();
-    assert_eq!(i16::from_be_bytes([answer[0], answer[1]]), UNSUPPORTED_VERSION);
+    assert_eq!(
+        i16::from_be_bytes([answer[0], answer[1]]),
+        UNSUPPORTED_VERSION
+    );
     let count = i32::from_be_bytes(answer[2..6].try_into().unwrap());
-    let keys: Vec<i16> = answer[6..].chunks(6).map(|row| i16::from_be_bytes([row[0], row[1]])).collect();
+    let keys: Vec<i16> = answer[6..]
+        .chunks(6)
+        .map(|row| i16::from_be_bytes([row[0], row[1]]))
+        .collect();
     assert_eq!(keys.len(), usize::try_from(count).unwrap());
     let (sasl, acls, consumer_group_heartbeat) = (17, 29, 68);
     for absent in [sasl, acls, consumer_group_heartbeat] {

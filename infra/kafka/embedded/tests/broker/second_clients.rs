@@ -13,7 +13,12 @@ fn kcat(broker: &TestBroker, arguments: &[&str], input: &str) -> String {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "kcat {arguments:?} failed");
     String::from_utf8(output.stdout).unwrap()
@@ -21,7 +26,13 @@ fn kcat(broker: &TestBroker, arguments: &[&str], input: &str) -> String {
 
 #[test]
 fn kcat_lists_produces_consumes_and_queries() {
-    if Command::new("kcat").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+    if Command::new("kcat")
+        .arg("-V")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_err()
+    {
         println!("skipped: kcat is not installed");
         return;
     }
@@ -29,10 +40,34 @@ fn kcat_lists_produces_consumes_and_queries() {
     broker.create_topic("t", 2, &[]);
     let listed = kcat(&broker, &["-L"], "");
     assert!(listed.contains("topic \"t\" with 2 partitions"), "{listed}");
-    kcat(&broker, &["-P", "-t", "t", "-p", "1", "-K", ":", "-H", "ce_id=1"], "a:1\nb:2\n");
-    let read = kcat(&broker, &["-C", "-t", "t", "-e", "-q", "-f", "%p %o %k %s %h\n"], "");
+    kcat(
+        &broker,
+        &["-P", "-t", "t", "-p", "1", "-K", ":", "-H", "ce_id=1"],
+        "a:1\nb:2\n",
+    );
+    let read = kcat(
+        &broker,
+        &["-C", "-t", "t", "-e", "-q", "-f", "%p %o %k %s %h\n"],
+        "",
+    );
     assert_eq!(read, "1 0 a 1 ce_id=1\n1 1 b 2 ce_id=1\n");
-    let grouped = kcat(&broker, &["-G", "g", "-q", "-e", "-c", "2", "-f", "%s\n", "-X", "auto.offset.reset=earliest", "t"], "");
+    let grouped = kcat(
+        &broker,
+        &[
+            "-G",
+            "g",
+            "-q",
+            "-e",
+            "-c",
+            "2",
+            "-f",
+            "%s\n",
+            "-X",
+            "auto.offset.reset=earliest",
+            "t",
+        ],
+        "",
+    );
     assert_eq!(grouped, "1\n2\n");
     let end = kcat(&broker, &["-Q", "-t", "t:1:-1"], "");
     assert!(end.contains("offset 2"), "{end}");
@@ -46,7 +81,15 @@ fn confluent_kafka_finds_nothing_to_complain_of() {
     };
     let broker = TestBroker::start_with(&["--maintenance-interval-ms", "100"]);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/check_broker.py");
-    let output = Command::new(python).arg(script).arg(&broker.address).output().unwrap();
+    let output = Command::new(python)
+        .arg(script)
+        .arg(&broker.address)
+        .output()
+        .unwrap();
     print!("{}", String::from_utf8_lossy(&output.stdout));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

@@ -23,6 +23,7 @@ pub struct TestBroker {
     pub address: String,
     pub dir: TempDir,
     flags: Vec<String>,
+    is_mounted: bool,
 }
 
 impl TestBroker {
@@ -31,11 +32,50 @@ impl TestBroker {
     }
 
     pub fn start_with(flags: &[&str]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let mut broker = Self { child: None, address: "127.0.0.1:0".to_owned(), dir, flags };
+        let mut broker = Self::stopped(flags);
         broker.start_again();
         broker
+    }
+
+    /// On a disk of three megabytes; `None` where the test may not mount one.
+    pub fn start_on_a_small_disk() -> Option<Self> {
+        let mut broker = Self::stopped(&[]);
+        let data = broker.dir.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        let mut mount = Command::new("mount");
+        mount
+            .args(["-t", "tmpfs", "-o", "size=3m", "tmpfs"])
+            .arg(&data)
+            .stderr(Stdio::null());
+        broker.is_mounted = mount.status().is_ok_and(|status| status.success());
+        if !broker.is_mounted {
+            return None;
+        }
+        broker.start_again();
+        Some(broker)
+    }
+
+    /// Makes the small disk a large one.
+    pub fn make_room(&self) {
+        let data = self.dir.path().join("data");
+        let mounted = Command::new("mount")
+            .args(["-o", "remount,size=50m"])
+            .arg(data)
+            .status()
+            .unwrap();
+        assert!(mounted.success());
+    }
+
+    fn stopped(flags: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        Self {
+            child: None,
+            address: "127.0.0.1:0".to_owned(),
+            dir,
+            flags,
+            is_mounted: false,
+        }
     }
 
     /// Starts on the same folder and, from the second time on, the same port.
@@ -50,8 +90,13 @@ impl TestBroker {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("not ready: {line:?}"));
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let address = line
+            .trim()
+            .strip_prefix("listening on ")
+            .unwrap_or_else(|| panic!("not ready: {line:?}"));
         self.address = address.to_owned();
         self.child = Some(child);
     }
@@ -66,7 +111,10 @@ impl TestBroker {
     /// SIGTERM, and waits for the end.
     pub fn terminate(&mut self) {
         let mut child = self.child.take().unwrap();
-        let sent = Command::new("kill").arg(child.id().to_string()).status().unwrap();
+        let sent = Command::new("kill")
+            .arg(child.id().to_string())
+            .status()
+            .unwrap();
         assert!(sent.success());
         assert!(child.wait().unwrap().success());
     }
@@ -77,7 +125,9 @@ impl TestBroker {
 
     pub fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.address).set("broker.address.family", "v4");
+        config
+            .set("bootstrap.servers", &self.address)
+            .set("broker.address.family", "v4");
         config
     }
 
@@ -119,9 +169,17 @@ impl TestBroker {
 
     /// Everything in a partition between its first offset and its end now, as a consumer with `isolation` sees it.
     pub fn read_all(&self, topic: &str, partition: i32, isolation: &str) -> Vec<Seen> {
-        let consumer = self.consumer("reader", &[("isolation.level", isolation), ("enable.partition.eof", "true")]);
+        let consumer = self.consumer(
+            "reader",
+            &[
+                ("isolation.level", isolation),
+                ("enable.partition.eof", "true"),
+            ],
+        );
         let mut assignment = TopicPartitionList::new();
-        assignment.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+        assignment
+            .add_partition_offset(topic, partition, Offset::Beginning)
+            .unwrap();
         consumer.assign(&assignment).unwrap();
         let mut seen = Vec::new();
         let deadline = Instant::now() + PATIENCE;
@@ -142,6 +200,12 @@ impl Drop for TestBroker {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
+        }
+        if self.is_mounted {
+            Command::new("umount")
+                .arg(self.dir.path().join("data"))
+                .status()
+                .unwrap();
         }
     }
 }
@@ -179,11 +243,17 @@ impl From<&BorrowedMessage<'_>> for Seen {
 }
 
 pub fn values(seen: &[Seen]) -> Vec<&str> {
-    seen.iter().map(|record| record.value.as_deref().unwrap_or("")).collect()
+    seen.iter()
+        .map(|record| record.value.as_deref().unwrap_or(""))
+        .collect()
 }
 
 pub fn wait<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 /// Sends one record and returns its offset.
@@ -198,8 +268,13 @@ pub fn try_send(
     key: &str,
     value: &str,
 ) -> Result<i64, rdkafka::error::KafkaError> {
-    let record = FutureRecord::to(topic).partition(partition).key(key).payload(value);
-    wait(producer.send(record, PATIENCE)).map(|delivery| delivery.offset).map_err(|(error, _)| error)
+    let record = FutureRecord::to(topic)
+        .partition(partition)
+        .key(key)
+        .payload(value);
+    wait(producer.send(record, PATIENCE))
+        .map(|delivery| delivery.offset)
+        .map_err(|(error, _)| error)
 }
 
 /// Polls until `done` says so; fails when it does not within [`PATIENCE`].
@@ -222,13 +297,21 @@ pub fn poll_until(consumer: &BaseConsumer, mut done: impl FnMut(Option<Seen>) ->
 pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !done() {
-        assert!(Instant::now() < deadline, "{what} did not happen within {PATIENCE:?}");
+        assert!(
+            Instant::now() < deadline,
+            "{what} did not happen within {PATIENCE:?}"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
 /// The group's committed offsets of a topic, by partition.
-pub fn committed(broker: &TestBroker, group: &str, topic: &str, partitions: i32) -> BTreeMap<i32, i64> {
+pub fn committed(
+    broker: &TestBroker,
+    group: &str,
+    topic: &str,
+    partitions: i32,
+) -> BTreeMap<i32, i64> {
     let consumer = broker.consumer(group, &[]);
     let mut wanted = TopicPartitionList::new();
     wanted.add_partition_range(topic, 0, partitions - 1);

@@ -7,14 +7,21 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::support::{PATIENCE, TestBroker, committed, eventually, poll_until, send, try_send, values};
+use super::support::{
+    PATIENCE, TestBroker, committed, eventually, poll_until, send, try_send, values,
+};
 
 #[test]
 fn read_committed_sees_only_what_was_committed() {
     let mut broker = TestBroker::start();
     broker.create_topic("t", 1, &[]);
     let producer = broker.transactional("tx", &[]);
-    for (value, commits) in [("one", true), ("two", false), ("three", true), ("four", false)] {
+    for (value, commits) in [
+        ("one", true),
+        ("two", false),
+        ("three", true),
+        ("four", false),
+    ] {
         producer.begin_transaction().unwrap();
         send(&producer, "t", 0, "k", value);
         send(&producer, "t", 0, "k", value);
@@ -25,9 +32,15 @@ fn read_committed_sees_only_what_was_committed() {
         }
     }
     let check = |broker: &TestBroker| {
-        assert_eq!(values(&broker.read_all("t", 0, "read_committed")), ["one", "one", "three", "three"]);
+        assert_eq!(
+            values(&broker.read_all("t", 0, "read_committed")),
+            ["one", "one", "three", "three"]
+        );
         let all = broker.read_all("t", 0, "read_uncommitted");
-        assert_eq!(values(&all), ["one", "one", "two", "two", "three", "three", "four", "four"]);
+        assert_eq!(
+            values(&all),
+            ["one", "one", "two", "two", "three", "three", "four", "four"]
+        );
     };
     check(&broker);
     broker.kill();
@@ -44,14 +57,26 @@ fn an_open_transaction_holds_back_what_follows_it() {
     send(&transactional, "t", 0, "k", "open");
     send(&broker.producer(&[]), "t", 0, "k", "plain");
     assert!(broker.read_all("t", 0, "read_committed").is_empty());
-    assert_eq!(values(&broker.read_all("t", 0, "read_uncommitted")), ["open", "plain"]);
+    assert_eq!(
+        values(&broker.read_all("t", 0, "read_uncommitted")),
+        ["open", "plain"]
+    );
     transactional.commit_transaction(PATIENCE).unwrap();
-    assert_eq!(values(&broker.read_all("t", 0, "read_committed")), ["open", "plain"]);
+    assert_eq!(
+        values(&broker.read_all("t", 0, "read_committed")),
+        ["open", "plain"]
+    );
 }
 
-fn send_offset(producer: &FutureProducer, consumer: &BaseConsumer, offset: i64) -> Result<(), KafkaError> {
+fn send_offset(
+    producer: &FutureProducer,
+    consumer: &BaseConsumer,
+    offset: i64,
+) -> Result<(), KafkaError> {
     let mut offsets = TopicPartitionList::new();
-    offsets.add_partition_offset("in", 0, Offset::Offset(offset)).unwrap();
+    offsets
+        .add_partition_offset("in", 0, Offset::Offset(offset))
+        .unwrap();
     producer.send_offsets_to_transaction(&offsets, &consumer.group_metadata().unwrap(), PATIENCE)
 }
 
@@ -97,11 +122,20 @@ fn a_consumer_that_lost_its_group_cannot_send_offsets() {
     let producer = broker.transactional("tx", &[]);
     producer.begin_transaction().unwrap();
     let mut offsets = TopicPartitionList::new();
-    offsets.add_partition_offset("in", 0, Offset::Offset(9)).unwrap();
-    let refused = producer.send_offsets_to_transaction(&offsets, &stale_metadata, PATIENCE).unwrap_err();
-    let KafkaError::Transaction(error) = &refused else { panic!("{refused}") };
+    offsets
+        .add_partition_offset("in", 0, Offset::Offset(9))
+        .unwrap();
+    let refused = producer
+        .send_offsets_to_transaction(&offsets, &stale_metadata, PATIENCE)
+        .unwrap_err();
+    let KafkaError::Transaction(error) = &refused else {
+        panic!("{refused}")
+    };
     assert!(
-        matches!(error.code(), RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::IllegalGeneration),
+        matches!(
+            error.code(),
+            RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::IllegalGeneration
+        ),
         "{refused}"
     );
     producer.abort_transaction(PATIENCE).unwrap();
@@ -115,14 +149,28 @@ fn a_zombie_is_fenced_by_its_successor() {
     zombie.begin_transaction().unwrap();
     send(&zombie, "t", 0, "k", "zombie");
     let successor = broker.transactional("tx", &[]);
-    let refused = try_send(&zombie, "t", 0, "k", "too late").and_then(|_| zombie.commit_transaction(PATIENCE).map(|()| 0));
+    let refused = try_send(&zombie, "t", 0, "k", "too late")
+        .and_then(|_| zombie.commit_transaction(PATIENCE).map(|()| 0));
     assert!(refused.is_err(), "the zombie committed");
-    let (fatal, _) = rdkafka::producer::Producer::client(&zombie).fatal_error().unwrap();
-    assert!(matches!(fatal, RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced | RDKafkaErrorCode::InvalidProducerEpoch), "{fatal:?}");
+    let (fatal, _) = rdkafka::producer::Producer::client(&zombie)
+        .fatal_error()
+        .unwrap();
+    assert!(
+        matches!(
+            fatal,
+            RDKafkaErrorCode::Fenced
+                | RDKafkaErrorCode::ProducerFenced
+                | RDKafkaErrorCode::InvalidProducerEpoch
+        ),
+        "{fatal:?}"
+    );
     successor.begin_transaction().unwrap();
     send(&successor, "t", 0, "k", "successor");
     successor.commit_transaction(PATIENCE).unwrap();
-    assert_eq!(values(&broker.read_all("t", 0, "read_committed")), ["successor"]);
+    assert_eq!(
+        values(&broker.read_all("t", 0, "read_committed")),
+        ["successor"]
+    );
 }
 
 #[test]
@@ -133,9 +181,14 @@ fn a_transaction_that_takes_too_long_is_aborted_and_its_producer_fenced() {
     slow.begin_transaction().unwrap();
     send(&slow, "t", 0, "k", "slow");
     send(&broker.producer(&[]), "t", 0, "k", "behind it");
-    eventually("the time-out", || values(&broker.read_all("t", 0, "read_committed")) == ["behind it"]);
+    eventually("the time-out", || {
+        values(&broker.read_all("t", 0, "read_committed")) == ["behind it"]
+    });
     std::thread::sleep(Duration::from_millis(100));
-    assert!(slow.commit_transaction(PATIENCE).is_err(), "committed after its time-out");
+    assert!(
+        slow.commit_transaction(PATIENCE).is_err(),
+        "committed after its time-out"
+    );
 }
 
 #[test]
@@ -153,11 +206,20 @@ fn a_restart_aborts_what_was_open_and_fences_its_producer() {
     broker.start_again();
     assert!(broker.read_all("t", 0, "read_committed").is_empty());
     send(&broker.producer(&[]), "t", 0, "k", "after");
-    assert_eq!(values(&broker.read_all("t", 0, "read_committed")), ["after"]);
-    assert!(producer.commit_transaction(PATIENCE).is_err(), "committed what the restart had aborted");
+    assert_eq!(
+        values(&broker.read_all("t", 0, "read_committed")),
+        ["after"]
+    );
+    assert!(
+        producer.commit_transaction(PATIENCE).is_err(),
+        "committed what the restart had aborted"
+    );
     // A producer between two transactions goes on.
     idle.begin_transaction().unwrap();
     send(&idle, "t", 1, "k", "after");
     idle.commit_transaction(PATIENCE).unwrap();
-    assert_eq!(values(&broker.read_all("t", 1, "read_committed")), ["before", "after"]);
+    assert_eq!(
+        values(&broker.read_all("t", 1, "read_committed")),
+        ["before", "after"]
+    );
 }
