@@ -1,0 +1,219 @@
+//! Submitting tasks and looking at them.
+
+use atelier_schemas::{
+    ErrorBody, ErrorCode, ImageSource, TaskAnswer, TaskOptions, TaskRequest,
+    answer::TaskPage,
+    from_json,
+    request::MAX_IMAGES_PER_TASK,
+};
+use axum::{
+    Extension, Json,
+    body::Body,
+    extract::{Path, Query, State as Shares, rejection::QueryRejection},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::Endpoint;
+use crate::{
+    accept::{self, Accepted},
+    body,
+    error::{ApiError, GATEWAY},
+    guard::RequestTrace,
+    multipart::{self, Form},
+    state::{Shared, State},
+};
+
+pub const CREATE: Endpoint = Endpoint {
+    method: "post",
+    path: "/api/v1/tasks",
+    handler: || post(create),
+    document: |operation| {
+        operation
+            .named("createTask", "tasks", "Submit a task")
+            .describe(
+                "Takes JSON in the short or the long form, or `multipart/form-data` with files in parts named `images`, an \
+                 optional part `options` (JSON, as `options` of the long form) and an optional part `urls` (one address a \
+                 line). An accepted task is in the ledger and goes to the topic `image-tasks`, whatever dies in between. \
+                 With `Idempotency-Key` a repeat is the same task.",
+            )
+            .header("Idempotency-Key", "1 to 255 visible ASCII characters; makes the task's id.")
+            .header("traceparent", "W3C trace context; the task's events carry the trace on.")
+            .body::<TaskRequest>("application/json")
+            .raw_body("multipart/form-data", upload_schema())
+            .answer::<TaskAnswer>(202, "Accepted; `Location` is the task.")
+            .answer::<TaskAnswer>(200, "The same request was accepted before under this key or id.")
+            .errors(&[400, 403, 408, 409, 413, 415, 422, 503, 507])
+    },
+};
+
+pub const LIST: Endpoint = Endpoint {
+    method: "get",
+    path: "/api/v1/tasks",
+    handler: || get(list),
+    document: |operation| {
+        operation
+            .named("listTasks", "tasks", "Tasks, newest first")
+            .query("cursor", "`nextCursor` of the page before.", false)
+            .query("limit", "Tasks on a page, 1 to 100; 20 where it is absent.", false)
+            .answer::<TaskPage>(200, "A page of tasks.")
+            .errors(&[422, 503])
+    },
+};
+
+pub const SHOW: Endpoint = Endpoint {
+    method: "get",
+    path: "/api/v1/tasks/{id}",
+    handler: || get(show),
+    document: |operation| {
+        operation
+            .named("getTask", "tasks", "One task")
+            .path_parameter("id", "The task.")
+            .answer::<TaskAnswer>(200, "The task as it stands.")
+            .errors(&[404, 503])
+    },
+};
+
+fn upload_schema() -> serde_json::Value {
+    serde_json::json!({
+        "type": "object",
+        "properties": {
+            "images": { "type": "array", "items": { "type": "string", "format": "binary" } },
+            "options": { "$ref": "#/components/schemas/TaskOptions" },
+            "urls": { "type": "string", "description": "One address a line." },
+        },
+        "additionalProperties": false,
+    })
+}
+
+async fn create(
+    Shares(state): Shares<Shared>,
+    Extension(trace): Extension<RequestTrace>,
+    headers: HeaderMap,
+    content: Body,
+) -> Result<Response, ApiError> {
+    let fixed_id = accept::idempotent_task_id(&headers)?;
+    let media_type = body::media_type(&headers);
+    let request = if media_type == "multipart/form-data" {
+        from_form(&state, &headers, content).await?
+    } else if body::is_json(&media_type) {
+        body::json(&headers, content, state.options.max_json_bytes, state.body_idle_timeout()).await?
+    } else {
+        return Err(body::unsupported_media_type(&media_type, "application/json or multipart/form-data"));
+    };
+    let Accepted { answer, repeated } = accept::accept(&state, request, fixed_id, trace, "api").await?;
+    let status = if repeated { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let location = HeaderValue::from_str(&format!("/api/v1/tasks/{}", answer.task_id)).map_err(|_| State::stopping())?;
+    Ok((status, [(header::LOCATION, location), (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(answer)).into_response())
+}
+
+async fn from_form(state: &State, headers: &HeaderMap, content: Body) -> Result<TaskRequest, ApiError> {
+    let _slot = state.upload_slots.acquire().await.map_err(|_| State::stopping())?;
+    let mut form = Form::new(headers, content, state.options.max_request_bytes, state.body_idle_timeout())?;
+    match read_form(state, &mut form).await {
+        Ok(request) => Ok(request),
+        Err(refused) => {
+            form.discard().await;
+            Err(refused)
+        }
+    }
+}
+
+async fn read_form(state: &State, form: &mut Form) -> Result<TaskRequest, ApiError> {
+    let mut images: Vec<ImageSource> = Vec::new();
+    let mut options: Option<TaskOptions> = None;
+    while let Some(part) = form.next().await? {
+        match part.name() {
+            Some("images") => {
+                let pointer = format!("/images/{}", images.len());
+                room_for_one_more(&images)?;
+                let upload = multipart::store(state, part, &pointer).await?;
+                images.push(ImageSource { url: None, name: upload.name, size: Some(upload.blob.bytes), blob: Some(upload.blob) });
+            }
+            Some("urls") => {
+                let text = multipart::text(part, multipart::TEXT_LIMIT_BYTES).await?;
+                for url in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+                    room_for_one_more(&images)?;
+                    images.push(ImageSource { url: Some(url.to_owned()), ..ImageSource::default() });
+                }
+            }
+            Some("options") if options.is_none() => {
+                let text = multipart::text(part, multipart::TEXT_LIMIT_BYTES).await?;
+                options = Some(from_json(text.as_bytes()).map_err(|error| {
+                    let pointer = format!("/options{}", error.pointer().unwrap_or_default());
+                    ApiError::from(error).with_status(StatusCode::UNPROCESSABLE_ENTITY).at(pointer)
+                })?);
+            }
+            Some("options") => return Err(ApiError::invalid("PartRepeated", "the part `options` is there twice").at("/options")),
+            _ => {
+                let name = multipart::name_of(&part);
+                let message = format!("the part `{name}` is not known: send `images`, `urls` and `options`");
+                return Err(ApiError::invalid("UnknownPart", message));
+            }
+        }
+    }
+    Ok(TaskRequest { task_id: None, images, kind: None, quality: None, watermark: None, options, callback: None })
+}
+
+/// Refused as soon as it is certain, not after the last upload.
+fn room_for_one_more(images: &[ImageSource]) -> Result<(), ApiError> {
+    if images.len() < MAX_IMAGES_PER_TASK {
+        return Ok(());
+    }
+    let message = format!("more than {MAX_IMAGES_PER_TASK} images in one task");
+    Err(ErrorBody::new(ErrorCode::TooManyImages, GATEWAY, "TooManyImages", message).at("/images").into())
+}
+
+#[derive(Deserialize)]
+struct ListQuery {
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+async fn list(
+    Shares(state): Shares<Shared>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<TaskPage>, ApiError> {
+    let Query(ListQuery { cursor, limit }) = query.map_err(bad_query)?;
+    let limit = limit.unwrap_or(20);
+    if !(1..=100).contains(&limit) {
+        return Err(ApiError::invalid("InvalidLimit", format!("limit is {limit}, give 1 to 100")));
+    }
+    let (tasks, next_cursor) = state.deps.ledger.tasks(cursor.as_deref(), limit).await?;
+    Ok(Json(TaskPage { tasks, next_cursor }))
+}
+
+async fn show(Shares(state): Shares<Shared>, Path(id): Path<String>) -> Result<Response, ApiError> {
+    let task = find(&state, &id).await?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(task)).into_response())
+}
+
+/// The task of that id.
+///
+/// # Errors
+/// 404 where there is none, also where `id` is no UUID at all.
+pub async fn find(state: &State, id: &str) -> Result<TaskAnswer, ApiError> {
+    let task_id = parse_id(id)?;
+    let task = state.deps.ledger.task(task_id).await?;
+    task.ok_or_else(|| ApiError::not_found(format!("no task {task_id}")))
+}
+
+/// `id` as a task's id.
+///
+/// # Errors
+/// 404: what is no UUID is no task either.
+pub fn parse_id(id: &str) -> Result<Uuid, ApiError> {
+    id.parse().map_err(|_| {
+        let shown: String = id.chars().take(80).collect();
+        ApiError::not_found(format!("`{shown}` is not the id of a task: ids are UUIDs"))
+    })
+}
+
+/// The error of a query that does not parse.
+#[allow(clippy::needless_pass_by_value)]
+pub fn bad_query(rejection: QueryRejection) -> ApiError {
+    ApiError::invalid("InvalidQuery", rejection.body_text())
+}
