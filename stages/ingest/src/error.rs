@@ -198,8 +198,10 @@ impl StageFailure for IngestError {
 impl FetchError {
     fn class(&self) -> FailureClass {
         match self {
-            Self::Status { status, .. } if matches!(status, 408 | 425 | 429 | 500..) => FailureClass::Transient,
-            Self::Broken { .. } | Self::TimedOut { .. } | Self::TooSlow { .. } => FailureClass::Transient,
+            Self::Status { status: 408 | 425 | 429 | 500.., .. }
+            | Self::Broken { .. }
+            | Self::TimedOut { .. }
+            | Self::TooSlow { .. } => FailureClass::Transient,
             Self::InvalidUrl { .. }
             | Self::Forbidden { .. }
             | Self::TooManyRedirects { .. }

@@ -164,21 +164,18 @@ async fn apply_image_failed(
     error: &ErrorBody,
     now: DateTime<Utc>,
 ) -> Result<Vec<Event>, RowError> {
-    let task = match task_row(connection, task_id).await? {
-        None => {
-            sqlx::query(
-                "INSERT INTO early_failures (task_id, image_id, error, seen_at_us) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT DO NOTHING",
-            )
-            .bind(task_id.to_string())
-            .bind(image.to_string())
-            .bind(to_column(error)?)
-            .bind(now.timestamp_micros())
-            .execute(connection)
-            .await?;
-            return Ok(Vec::new());
-        }
-        Some(task) => task,
+    let Some(task) = task_row(connection, task_id).await? else {
+        sqlx::query(
+            "INSERT INTO early_failures (task_id, image_id, error, seen_at_us) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(task_id.to_string())
+        .bind(image.to_string())
+        .bind(to_column(error)?)
+        .bind(now.timestamp_micros())
+        .execute(connection)
+        .await?;
+        return Ok(Vec::new());
     };
     mark_processing(connection, task.sequence).await?;
     fail_image(connection, &task, image, error, now).await

@@ -110,7 +110,7 @@ async fn answer(connection: &mut SqliteConnection, row: TaskRow) -> Result<TaskA
     .bind(row.sequence)
     .fetch_all(&mut *connection)
     .await?;
-    let results = images.into_iter().map(|image| image_answer(&row, image)).collect::<Result<Vec<_>, _>>()?;
+    let results = images.into_iter().map(|image| image_answer(&row, &image)).collect::<Result<Vec<_>, _>>()?;
     let status = row.status()?;
     // A task that failed as a whole and was repaired since has results to show instead.
     let error = row.error.as_deref().filter(|_| status == TaskStatus::Failed);
@@ -126,10 +126,10 @@ async fn answer(connection: &mut SqliteConnection, row: TaskRow) -> Result<TaskA
     })
 }
 
-fn image_answer(task: &TaskRow, row: ImageRow) -> Result<ImageAnswer, RowError> {
+fn image_answer(task: &TaskRow, row: &ImageRow) -> Result<ImageAnswer, RowError> {
     let task_id = task.id()?;
     let index = row.image_index;
-    let source = source_of(task, &row)?;
+    let source = source_of(task, row)?;
     let path = |what: &str| {
         let mut path = String::with_capacity(80);
         // Writing to a String cannot fail.
