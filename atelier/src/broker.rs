@@ -4,7 +4,12 @@
 //! input is a pipe that this process holds: when this process dies, however it dies, the broker reads the end of it and
 //! stops in good order.
 
-use std::{net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, bail};
 use atelier_stores::Durability;
@@ -17,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 /// A broker that recovers a large log may take its time; nothing sensible takes longer.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long the broker of an earlier run may take to stop.
+const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 const RESTART_DELAY: Duration = Duration::from_millis(500);
 
@@ -42,11 +49,21 @@ pub struct RunningBroker {
 }
 
 impl EmbeddedBroker {
-    /// Starts it and waits until it answers.
+    /// Starts it and waits until it answers. The broker of a run that was killed may still be stopping: it is waited for.
     ///
     /// # Errors
     /// The binary is not beside this one, or the broker's own last line.
     pub async fn start(self) -> anyhow::Result<RunningBroker> {
+        let deadline = Instant::now() + PREDECESSOR_TIMEOUT;
+        loop {
+            match self.clone().start_once().await {
+                Err(error) if is_still_stopping(&error) && Instant::now() < deadline => sleep(RESTART_DELAY).await,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn start_once(self) -> anyhow::Result<RunningBroker> {
         let program = binary()?;
         let mut child = Command::new(&program)
             .arg("--data-dir")
@@ -122,6 +139,11 @@ impl RunningBroker {
     pub fn process_id(&self) -> Option<u32> {
         self.child.id()
     }
+}
+
+/// Its data folder is locked by the broker that was there before.
+fn is_still_stopping(error: &anyhow::Error) -> bool {
+    format!("{error:#}").contains("is in use by the broker")
 }
 
 /// The broker's binary stands beside this one.
