@@ -165,6 +165,17 @@ def check_administration(admin):
     resource = ConfigResource(ResourceType.TOPIC, topic)
     described = admin.describe_configs([resource])[resource].result(PATIENCE_SECONDS)
     assert described["cleanup.policy"].value == "delete,compact", described["cleanup.policy"].value
+    resource = ConfigResource(
+        ResourceType.TOPIC,
+        topic,
+        incremental_configs=[ConfigEntry("segment.bytes", "many", incremental_operation=AlterConfigOpType.SET)],
+    )
+    try:
+        admin.incremental_alter_configs([resource])[resource].result(PATIENCE_SECONDS)
+    except KafkaException as refused:
+        assert refused.args[0].name() == "INVALID_CONFIG", refused
+    else:
+        raise AssertionError("a setting that makes no sense was accepted")
     cluster = admin.describe_cluster().result(PATIENCE_SECONDS)
     assert len(cluster.nodes) == 1 and cluster.cluster_id
     topics = admin.delete_topics([topic])
