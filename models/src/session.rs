@@ -15,7 +15,7 @@ use ort::{
     },
     value::{Outlet, TensorElementType, TensorRef, ValueType},
 };
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use crate::{
     LoadError, Model, ModelStore, Runtime, State,
@@ -58,21 +58,57 @@ impl FromStr for Provider {
 }
 
 /// How to run a network.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct SessionOptions {
     /// Threads that work on one run; `None` is one per core.
     pub intra_threads: Option<usize>,
     /// What runs it.
     pub provider: Provider,
+    /// Runs at the same time, each with a copy of the weights in memory; 0 counts as 1.
+    pub concurrent_runs: usize,
 }
 
-/// A network ready to run. Runs of one session follow each other; sessions run side by side.
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self { intra_threads: None, provider: Provider::default(), concurrent_runs: 1 }
+    }
+}
+
+/// A network ready to run. Runs beyond [`SessionOptions::concurrent_runs`] wait for one to end.
 pub struct Session {
     name: String,
     provider: Provider,
     input_name: String,
     output_names: Vec<String>,
-    inner: Mutex<OrtSession>,
+    idle: Pool,
+}
+
+/// Copies of one network that wait for work: ONNX Runtime is safe to enter once for each.
+struct Pool {
+    idle: Mutex<Vec<OrtSession>>,
+    returned: Condvar,
+}
+
+/// A copy at work; it goes back into the pool when it is dropped, also by a panic.
+struct Lent<'a> {
+    pool: &'a Pool,
+    session: Option<OrtSession>,
+}
+
+impl Pool {
+    /// A copy that nobody uses, waiting for one if need be.
+    fn lend(&self) -> Lent<'_> {
+        let mut idle = self.idle.lock();
+        self.returned.wait_while(&mut idle, |idle| idle.is_empty());
+        Lent { pool: self, session: idle.pop() }
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        self.pool.idle.lock().extend(self.session.take());
+        self.pool.returned.notify_one();
+    }
 }
 
 /// What a run gave.
@@ -109,20 +145,26 @@ impl Session {
         if store.state(model) == State::Missing {
             return Err(LoadError::Missing { name: model.name.clone(), fix });
         }
-        let inner = commit(runtime, &path, options).map_err(|error| LoadError::Unloadable {
+        let unloadable = |error: ort::Error| LoadError::Unloadable {
             name: model.name.clone(),
             path: path.clone(),
             reason: first_line(&error.to_string()),
             fix: fix.clone(),
-        })?;
-        let (input_name, output_names) = check(model, &inner).map_err(|mismatch| LoadError::WrongFile {
+        };
+        let first = commit(runtime, &path, options).map_err(unloadable)?;
+        let (input_name, output_names) = check(model, &first).map_err(|mismatch| LoadError::WrongFile {
             name: model.name.clone(),
-            path,
+            path: path.clone(),
             expected: mismatch.expected,
             found: mismatch.found,
-            fix,
+            fix: fix.clone(),
         })?;
-        Ok(Self { name: model.name.clone(), provider: options.provider, input_name, output_names, inner: Mutex::new(inner) })
+        let mut copies = vec![first];
+        for _ in 1..options.concurrent_runs {
+            copies.push(commit(runtime, &path, options).map_err(unloadable)?);
+        }
+        let idle = Pool { idle: Mutex::new(copies), returned: Condvar::new() };
+        Ok(Self { name: model.name.clone(), provider: options.provider, input_name, output_names, idle })
     }
 
     /// The catalogue name.
@@ -135,7 +177,7 @@ impl Session {
         self.provider
     }
 
-    /// Runs the network on floating-point numbers. Blocking.
+    /// Runs the network on floating-point numbers. Blocking, also while every copy is at work.
     ///
     /// # Errors
     /// The tensor does not fit, or ONNX Runtime failed.
@@ -157,7 +199,9 @@ impl Session {
         // Only what the row names is fetched: IS-Net has eleven more outputs, most of them larger than the matte.
         let selector = self.output_names.iter().fold(OutputSelector::no_default(), |selector, name| selector.with(name));
         let options = RunOptions::new().map_err(|error| self.failed(&error))?.with_outputs(selector);
-        let mut session = self.inner.lock();
+        let mut lent = self.idle.lend();
+        let empty = || RunError { model: self.name.clone(), reason: "it was opened without a copy to run".to_owned() };
+        let session = lent.session.as_mut().ok_or_else(empty)?;
         let started = Instant::now();
         let outputs = session
             .run_with_options(ort::inputs![self.input_name.as_str() => value], &options)

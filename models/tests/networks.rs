@@ -112,6 +112,21 @@ fn a_disc_is_cut_out_the_same_way_every_time() {
     assert_eq!(segmenter.segment(&picture).unwrap().0, mask);
 }
 
+#[test]
+fn runs_beside_each_other_give_the_same_matte() {
+    let (store, runtime) = pulled();
+    let options = SessionOptions { concurrent_runs: 2, intra_threads: Some(1), ..SessionOptions::default() };
+    let segmenter = Segmenter::open(&runtime, &store, "u2netp", &options).unwrap();
+    let pixels = disc(400, 300);
+    let picture = Picture { width: 400, height: 300, channels: 3, pixels: &pixels };
+    // More runs than copies, so that some have to wait.
+    let masks: Vec<_> = std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..4).map(|_| scope.spawn(|| segmenter.segment(&picture).unwrap().0)).collect();
+        runs.into_iter().map(|run| run.join().unwrap()).collect()
+    });
+    assert!(masks.iter().all(|mask| *mask == masks[0]));
+}
+
 /// Where the shared data is.
 fn data(path: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(path);

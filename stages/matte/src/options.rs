@@ -16,9 +16,10 @@ pub struct MatteOptions {
     pub intra_threads: usize,
     /// What runs the networks: `cpu`.
     pub provider: String,
-    /// Runs of networks at the same time. More than 1 pays only where one run cannot use all cores.
+    /// Runs of networks at the same time, each with a copy of the weights in memory. With `intra_threads` at 1 and this at
+    /// the number of cores, many pictures take less time together and each one takes longer.
     pub max_concurrent_runs: usize,
-    /// Pictures that are worked on at the same time: one in the network, the others before or after it.
+    /// Pictures that are worked on at the same time: `max_concurrent_runs` in the network, the others before or after it.
     pub max_concurrent: usize,
     /// Most pictures of one batch. The pictures of a batch are passed on together.
     pub max_batch: usize,

@@ -38,6 +38,7 @@ impl Segmenters {
         let session_options = SessionOptions {
             intra_threads: (options.intra_threads > 0).then_some(options.intra_threads),
             provider: options.provider.parse().map_err(bad_provider)?,
+            concurrent_runs: options.max_concurrent_runs,
         };
         let runtime = Runtime::load(&store)?;
         let mut preloaded = HashMap::new();

@@ -116,6 +116,20 @@ async fn a_batch_is_matted_in_order_and_the_same_every_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn runs_at_the_same_time_give_the_same_mattes() {
+    let rasters = rasters();
+    let store = ModelStore::open(None).unwrap();
+    let options = MatteOptions { intra_threads: 1, max_concurrent_runs: 2, ..options() };
+    let stage = Matte::start(options, store, rasters.clone()).await.unwrap_or_else(|error| panic!("{error}"));
+    let mut batch = Vec::new();
+    for _ in 0..4 {
+        batch.push(message(&rasters, disc(320, 240, Channels::Rgb), Strategy::Segmentation, low()).await);
+    }
+    let outcomes = stage.handle(batch).await.unwrap();
+    assert!(outcomes.iter().all(|outcome| matted(outcome).alpha == matted(&outcomes[0]).alpha));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pictures_own_alpha_is_kept_or_taken_into_account() {
     let rasters = rasters();
     let stage = stage(&rasters).await;
