@@ -74,14 +74,6 @@ impl<T> BatchFormer<T> {
         Some(batch)
     }
 
-    /// Takes out all that `is_unwanted` names, and returns how many.
-    pub fn remove(&mut self, is_unwanted: impl Fn(&T) -> bool) -> usize {
-        let before = self.waiting.len();
-        self.waiting.retain(|waiting| !is_unwanted(&waiting.item));
-        self.recount();
-        before - self.waiting.len()
-    }
-
     /// Sums saturate, so they cannot be taken back by subtraction; only the next batch's share is looked at.
     fn recount(&mut self) {
         self.pixels = self

@@ -159,12 +159,6 @@ impl Executor {
         }
     }
 
-    /// Settles a record as failed without asking the stage.
-    pub fn refuse(&self, record: &InRecord, ticket: u64, failure: Failure) -> Settled {
-        self.accounting.take();
-        self.give_on(record, ticket, None, failure)
-    }
-
     /// Gives back messages that were not handled, at a rebalance or shutdown.
     pub fn abandon(&self, count: usize) {
         for _ in 0..count {

@@ -26,6 +26,8 @@ use crate::{options::TransactionOptions, readiness::Dependency, record::TopicPar
 
 /// Longest wait after a failed transaction.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
+/// So many failed transactions in a row make the stage not ready.
+const SUSPICIOUS_FAILURES: u32 = 3;
 const FIRST_BACKOFF: Duration = Duration::from_millis(20);
 
 pub(crate) struct Committer {
@@ -40,6 +42,7 @@ impl Committer {
     pub fn run(self) {
         let Some(mut producer) = self.connect() else { return };
         let mut backoff = FIRST_BACKOFF;
+        let mut failures = 0;
         while !self.shared.is_finished() {
             // Before the results are taken: metadata that is older than a rebalance is refused by the broker, while newer
             // metadata would let results of a partition through that is somebody else's by now.
@@ -54,11 +57,16 @@ impl Committer {
                     self.shared.committed(&commits);
                     self.shared.readiness.found(Dependency::Producer);
                     telemetry::transaction(self.stage(), "committed", started.elapsed());
-                    backoff = FIRST_BACKOFF;
+                    (backoff, failures) = (FIRST_BACKOFF, 0);
                     continue;
                 }
                 Err(TransactionError::GivenUp) => return,
                 Err(error) => {
+                    failures += 1;
+                    // One abort belongs to every rebalance; several in a row are worth a person's look.
+                    if failures == SUSPICIOUS_FAILURES {
+                        self.shared.readiness.lost(Dependency::Producer, format!("transactions do not go through: {error}"));
+                    }
                     let Some(usable) = self.recover(producer, &error) else { return };
                     producer = usable;
                     telemetry::transaction(self.stage(), error.result_label(), started.elapsed());
@@ -125,7 +133,7 @@ impl Committer {
         let patience = |error: Option<&KafkaError>| self.goes_on(error);
         let fatal = match error {
             TransactionError::Abort(reason) => {
-                tracing::warn!(stage = self.stage(), reason, "transaction aborted, trying again");
+                tracing::debug!(stage = self.stage(), reason, "transaction aborted, trying again");
                 match producer.abort(&patience) {
                     Ok(()) => return Some(producer),
                     Err(TransactionError::GivenUp) => return None,

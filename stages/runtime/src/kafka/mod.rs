@@ -16,7 +16,7 @@ use std::{sync::Arc, thread};
 use atelier_schemas::{TopicTable, topics::retry_topic};
 use rdkafka::{consumer::BaseConsumer, error::KafkaError};
 use tokio::{sync::mpsc, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use client::group_id;
 
@@ -67,11 +67,13 @@ pub struct Drained {
     pub abandoned: usize,
 }
 
-/// A stage that runs.
+/// A stage that runs. Dropping it asks it to stop, without waiting.
 pub struct RunningStage {
     readiness: Readiness,
     accounting: Arc<Accounting>,
     ended: JoinHandle<Result<Drained, RuntimeError>>,
+    // Without it a stage that somebody forgot would keep the process from ending.
+    stop_when_dropped: DropGuard,
 }
 
 impl RunningStage {
@@ -88,10 +90,12 @@ impl RunningStage {
         shutdown: CancellationToken,
     ) -> Result<Self, RuntimeError> {
         let name = stage.stage_name();
+        let shutdown = shutdown.child_token();
+        let stop_when_dropped = shutdown.clone().drop_guard();
         if table.inputs_of(name).is_empty() {
             return Err(RuntimeError::NoInput(name));
         }
-        let readiness = Readiness::new(name);
+        let readiness = Readiness::joining(name);
         let shared = Shared::new(readiness.clone());
         let events = ConsumerEvents {
             shared: Arc::clone(&shared),
@@ -152,7 +156,7 @@ impl RunningStage {
                 _ => Err(RuntimeError::Panicked(name)),
             }
         });
-        Ok(Self { readiness, accounting, ended })
+        Ok(Self { readiness, accounting, ended, stop_when_dropped })
     }
 
     /// Whether it can work, and what it waits for.
@@ -170,7 +174,9 @@ impl RunningStage {
     /// # Errors
     /// [`RuntimeError::Panicked`] where the runtime has a defect.
     pub async fn ended(self) -> Result<Drained, RuntimeError> {
-        let stage = self.readiness.stage();
-        self.ended.await.unwrap_or(Err(RuntimeError::Panicked(stage)))
+        let Self { readiness, ended, stop_when_dropped, .. } = self;
+        let outcome = ended.await.unwrap_or(Err(RuntimeError::Panicked(readiness.stage())));
+        drop(stop_when_dropped);
+        outcome
     }
 }

@@ -203,3 +203,29 @@ impl StageInput for TaskOrImage {
         }
     }
 }
+
+struct SlowUntil {
+    name: &'static str,
+    hangs: Arc<std::sync::atomic::AtomicBool>,
+}
+
+#[async_trait]
+impl Stage for SlowUntil {
+    type Input = TaskRequest;
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    async fn handle(&self, batch: Batch<TaskRequest>) -> Result<Vec<Outcome>, Failure> {
+        while self.hangs.load(std::sync::atomic::Ordering::SeqCst) {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        Ok(batch.iter().map(ingest_one).collect())
+    }
+}
+
+/// A stage that does not come back while `hangs`.
+pub fn slow_until(name: &'static str, hangs: Arc<std::sync::atomic::AtomicBool>) -> Arc<dyn AnyStage> {
+    Arc::new(SlowUntil { name, hangs })
+}
