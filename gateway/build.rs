@@ -7,7 +7,10 @@ fn main() {
     let folder = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
     let page = Path::new(&folder).join("web/dist/index.html");
     if !page.is_file() {
-        println!("cargo::error=the page is not built: run `make web` first ({} is missing)", page.display());
+        println!(
+            "cargo::error=the page is not built: run `make web` first ({} is missing)",
+            page.display()
+        );
         exit(1);
     }
 }

@@ -39,10 +39,18 @@ pub struct Accepted {
 /// # Errors
 /// 422 where the key is empty, longer than 255 bytes, or not visible ASCII.
 pub fn idempotent_task_id(headers: &HeaderMap) -> Result<Option<Uuid>, ApiError> {
-    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
-    let valid = value.to_str().ok().filter(|key| !key.is_empty() && key.len() <= 255);
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
+        return Ok(None);
+    };
+    let valid = value
+        .to_str()
+        .ok()
+        .filter(|key| !key.is_empty() && key.len() <= 255);
     let key = valid.ok_or_else(|| {
-        ApiError::invalid("InvalidIdempotencyKey", "the header Idempotency-Key must be 1 to 255 visible ASCII characters")
+        ApiError::invalid(
+            "InvalidIdempotencyKey",
+            "the header Idempotency-Key must be 1 to 255 visible ASCII characters",
+        )
     })?;
     Ok(Some(task_id_of_idempotency_key(key)))
 }
@@ -62,7 +70,11 @@ pub async fn accept(
     if let (Some(fixed), Some(own)) = (fixed_id, valid.task_id)
         && fixed != own
     {
-        return Err(ApiError::invalid("TwoTaskIds", "give either the header Idempotency-Key or `taskId`, not both").at("/taskId"));
+        return Err(ApiError::invalid(
+            "TwoTaskIds",
+            "give either the header Idempotency-Key or `taskId`, not both",
+        )
+        .at("/taskId"));
     }
     check_blobs(state, &valid).await?;
     let task_id = fixed_id.or(valid.task_id).unwrap_or_else(Uuid::new_v4);
@@ -72,8 +84,19 @@ pub async fn accept(
     let request = TaskRequest::from(valid);
     check_size(&request)?;
 
-    let task = NewTask { task_id, request, submitted_at: Utc::now(), traceparent: Some(trace.to_string()), fingerprint };
-    let created = state.deps.ledger.create_task(task).await.map_err(|error| ApiError::from(error).of_task(task_id))?;
+    let task = NewTask {
+        task_id,
+        request,
+        submitted_at: Utc::now(),
+        traceparent: Some(trace.to_string()),
+        fingerprint,
+    };
+    let created = state
+        .deps
+        .ledger
+        .create_task(task)
+        .await
+        .map_err(|error| ApiError::from(error).of_task(task_id))?;
     let repeated = match created {
         Created::New => {
             state.line.accepted(task_id);
@@ -85,11 +108,20 @@ pub async fn accept(
         Created::Repeat => true,
         Created::Conflict => {
             let message = format!("the task {task_id} exists already and was a different request");
-            return Err(ApiError::new(ErrorCode::IdempotencyConflict, "IdempotencyConflict", message).of_task(task_id));
+            return Err(ApiError::new(
+                ErrorCode::IdempotencyConflict,
+                "IdempotencyConflict",
+                message,
+            )
+            .of_task(task_id));
         }
     };
     let answer = state.deps.ledger.task(task_id).await?.ok_or_else(|| {
-        ApiError::new(ErrorCode::Internal, "TaskVanished", format!("the task {task_id} was accepted and is not in the ledger"))
+        ApiError::new(
+            ErrorCode::Internal,
+            "TaskVanished",
+            format!("the task {task_id} was accepted and is not in the ledger"),
+        )
     })?;
     Ok(Accepted { answer, repeated })
 }
@@ -104,23 +136,37 @@ fn fingerprint(valid: &ValidRequest) -> Result<String, ApiError> {
 
 /// A request that is too large for one record would stay in the outbox for ever.
 fn check_size(request: &TaskRequest) -> Result<(), ApiError> {
-    let bytes = serde_json::to_vec(request).map_err(|error| unwritable(&error))?.len() as u64;
-    let topic_limit = TopicTable::embedded().get(IMAGE_TASKS).map_or(u64::MAX, |topic| topic.max_message_bytes);
+    let bytes = serde_json::to_vec(request)
+        .map_err(|error| unwritable(&error))?
+        .len() as u64;
+    let topic_limit = TopicTable::embedded()
+        .get(IMAGE_TASKS)
+        .map_or(u64::MAX, |topic| topic.max_message_bytes);
     let limit_bytes = topic_limit.saturating_sub(RECORD_RESERVE_BYTES);
     if bytes > limit_bytes {
-        let message = format!("the task makes an event of {bytes} bytes, at most {limit_bytes} fit the log: shorten the addresses or split the images over several tasks");
+        let message = format!(
+            "the task makes an event of {bytes} bytes, at most {limit_bytes} fit the log: shorten the addresses or split the images over several tasks"
+        );
         return Err(ApiError::invalid("TaskTooLarge", message).at("/images"));
     }
     Ok(())
 }
 
 fn unwritable(error: &serde_json::Error) -> ApiError {
-    ApiError::new(ErrorCode::Internal, "Unserializable", format!("the request cannot be written as JSON: {error}"))
+    ApiError::new(
+        ErrorCode::Internal,
+        "Unserializable",
+        format!("the request cannot be written as JSON: {error}"),
+    )
 }
 
 /// Blobs that a request names must be there: ingest could only fail later.
 async fn check_blobs(state: &State, valid: &ValidRequest) -> Result<(), ApiError> {
-    let of_images = valid.images.iter().enumerate().filter_map(|(index, image)| Some((format!("/images/{index}/blob"), image.blob.as_ref()?)));
+    let of_images = valid
+        .images
+        .iter()
+        .enumerate()
+        .filter_map(|(index, image)| Some((format!("/images/{index}/blob"), image.blob.as_ref()?)));
     let of_background = match &valid.options.output.background {
         Background::Blob(blob) => Some(("/options/output/background/blob".to_owned(), blob)),
         _ => None,
@@ -130,10 +176,18 @@ async fn check_blobs(state: &State, valid: &ValidRequest) -> Result<(), ApiError
             Some(bytes) if bytes == blob.bytes => {}
             found => {
                 let message = match found {
-                    Some(bytes) => format!("the blob {} has {bytes} bytes, not {}", blob.key, blob.bytes),
-                    None => format!("no blob {}: upload the picture as multipart/form-data", blob.key),
+                    Some(bytes) => format!(
+                        "the blob {} has {bytes} bytes, not {}",
+                        blob.key, blob.bytes
+                    ),
+                    None => format!(
+                        "no blob {}: upload the picture as multipart/form-data",
+                        blob.key
+                    ),
                 };
-                let body = ErrorBody::new(ErrorCode::InvalidRequest, GATEWAY, "UnknownBlob", message).at(pointer);
+                let body =
+                    ErrorBody::new(ErrorCode::InvalidRequest, GATEWAY, "UnknownBlob", message)
+                        .at(pointer);
                 return Err(body.into());
             }
         }

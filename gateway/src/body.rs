@@ -15,13 +15,21 @@ use crate::error::ApiError;
 
 /// The media type of a request, without parameters, in lower case.
 pub fn media_type(headers: &HeaderMap) -> String {
-    let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    let text = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    text.split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase()
 }
 
 /// Whether it is JSON.
 pub fn is_json(media_type: &str) -> bool {
-    media_type == "application/json" || (media_type.starts_with("application/") && media_type.ends_with("+json"))
+    media_type == "application/json"
+        || (media_type.starts_with("application/") && media_type.ends_with("+json"))
 }
 
 /// The error of a content type that is not read.
@@ -32,7 +40,11 @@ pub fn unsupported_media_type(found: &str, expected: &str) -> ApiError {
     } else {
         format!("the Content-Type `{shown}` is not read here: send {expected}")
     };
-    ApiError::new(ErrorCode::UnsupportedMediaType, "UnsupportedMediaType", message)
+    ApiError::new(
+        ErrorCode::UnsupportedMediaType,
+        "UnsupportedMediaType",
+        message,
+    )
 }
 
 /// The error of a client that stopped sending.
@@ -42,7 +54,10 @@ pub fn too_slow(idle: Duration) -> ApiError {
 }
 
 /// A body as a stream that ends with an error where its sender falls silent.
-pub fn with_idle_timeout(body: Body, idle: Duration) -> impl Stream<Item = Result<Bytes, BodyFault>> + Send + Unpin {
+pub fn with_idle_timeout(
+    body: Body,
+    idle: Duration,
+) -> impl Stream<Item = Result<Bytes, BodyFault>> + Send + Unpin {
     let next = move |mut stream: BodyDataStream| async move {
         match tokio::time::timeout(idle, stream.next()).await {
             Ok(None) => None,
@@ -71,9 +86,12 @@ pub enum BodyFault {
 impl From<BodyFault> for ApiError {
     fn from(fault: BodyFault) -> Self {
         match fault {
-            BodyFault::Broken(_) => Self::invalid("BodyBroken", fault.to_string()).with_status(StatusCode::BAD_REQUEST),
+            BodyFault::Broken(_) => {
+                Self::invalid("BodyBroken", fault.to_string()).with_status(StatusCode::BAD_REQUEST)
+            }
             BodyFault::Silent(idle) => too_slow(idle),
-            BodyFault::TooLarge(_) => Self::invalid("BodyTooLarge", fault.to_string()).with_status(StatusCode::PAYLOAD_TOO_LARGE),
+            BodyFault::TooLarge(_) => Self::invalid("BodyTooLarge", fault.to_string())
+                .with_status(StatusCode::PAYLOAD_TOO_LARGE),
         }
     }
 }
@@ -99,7 +117,12 @@ pub async fn whole(body: Body, limit_bytes: u64, idle: Duration) -> Result<Bytes
 ///
 /// # Errors
 /// 415 where it is not announced as JSON, 413, 408, 400 where it is not JSON, 422 with the pointer where it does not fit.
-pub async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body, limit_bytes: u64, idle: Duration) -> Result<T, ApiError> {
+pub async fn json<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Body,
+    limit_bytes: u64,
+    idle: Duration,
+) -> Result<T, ApiError> {
     let media_type = media_type(headers);
     if !is_json(&media_type) {
         return Err(unsupported_media_type(&media_type, "application/json"));

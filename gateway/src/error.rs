@@ -43,7 +43,9 @@ pub fn status_of(code: ErrorCode) -> StatusCode {
         ErrorCode::FetchTimedOut | ErrorCode::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
         ErrorCode::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
         ErrorCode::DependencyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
-        ErrorCode::InferenceFailed | ErrorCode::EncodingFailed | ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        ErrorCode::InferenceFailed | ErrorCode::EncodingFailed | ErrorCode::Internal => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
     }
 }
 
@@ -91,10 +93,18 @@ impl IntoResponse for ApiError {
             tracing::warn!(status = self.status.as_u16(), code = self.body.code.as_str(), message = %self.body.message, "request failed");
         }
         let retry = self.status == StatusCode::SERVICE_UNAVAILABLE;
-        let mut response = (self.status, Json(ErrorAnswer::new(self.task_id, *self.body))).into_response();
-        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let mut response = (
+            self.status,
+            Json(ErrorAnswer::new(self.task_id, *self.body)),
+        )
+            .into_response();
+        response
+            .headers_mut()
+            .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if retry {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         }
         response
     }
@@ -102,20 +112,32 @@ impl IntoResponse for ApiError {
 
 impl From<ErrorBody> for ApiError {
     fn from(body: ErrorBody) -> Self {
-        Self { status: status_of(body.code), task_id: None, body: Box::new(body) }
+        Self {
+            status: status_of(body.code),
+            task_id: None,
+            body: Box::new(body),
+        }
     }
 }
 
 impl From<Box<ErrorBody>> for ApiError {
     fn from(body: Box<ErrorBody>) -> Self {
-        Self { status: status_of(body.code), task_id: None, body }
+        Self {
+            status: status_of(body.code),
+            task_id: None,
+            body,
+        }
     }
 }
 
 impl From<DecodeError> for ApiError {
     fn from(error: DecodeError) -> Self {
         let pointer = error.pointer().map(str::to_owned);
-        let status = if pointer.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::BAD_REQUEST };
+        let status = if pointer.is_some() {
+            StatusCode::UNPROCESSABLE_ENTITY
+        } else {
+            StatusCode::BAD_REQUEST
+        };
         let refused = Self::invalid("DecodeError", error.to_string()).with_status(status);
         match pointer {
             Some(pointer) => refused.at(pointer),
@@ -132,7 +154,9 @@ impl From<BlobError> for ApiError {
             BlobError::Corrupt(_) => (ErrorCode::Internal, "BlobError::Corrupt"),
             BlobError::Full { .. } => (ErrorCode::StorageFull, "BlobError::Full"),
             BlobError::Source(_) => (ErrorCode::InvalidRequest, "BlobError::Source"),
-            BlobError::Unavailable { .. } => (ErrorCode::DependencyUnavailable, "BlobError::Unavailable"),
+            BlobError::Unavailable { .. } => {
+                (ErrorCode::DependencyUnavailable, "BlobError::Unavailable")
+            }
         };
         Self::new(code, reason, error.to_string())
     }
@@ -142,10 +166,14 @@ impl From<LedgerError> for ApiError {
     fn from(error: LedgerError) -> Self {
         let (code, reason) = match &error {
             LedgerError::Full { .. } => (ErrorCode::StorageFull, "LedgerError::Full"),
-            LedgerError::InvalidCursor(_) => (ErrorCode::InvalidRequest, "LedgerError::InvalidCursor"),
+            LedgerError::InvalidCursor(_) => {
+                (ErrorCode::InvalidRequest, "LedgerError::InvalidCursor")
+            }
             LedgerError::Corrupt { .. } => (ErrorCode::Internal, "LedgerError::Corrupt"),
             LedgerError::Contradiction(_) => (ErrorCode::Internal, "LedgerError::Contradiction"),
-            LedgerError::Unavailable { .. } => (ErrorCode::DependencyUnavailable, "LedgerError::Unavailable"),
+            LedgerError::Unavailable { .. } => {
+                (ErrorCode::DependencyUnavailable, "LedgerError::Unavailable")
+            }
         };
         Self::new(code, reason, error.to_string())
     }
@@ -155,8 +183,12 @@ impl From<LogError> for ApiError {
     fn from(error: LogError) -> Self {
         let (code, reason) = match &error {
             LogError::NoSuchRecord { .. } => (ErrorCode::NotFound, "LogError::NoSuchRecord"),
-            LogError::NotReplayable { .. } => (ErrorCode::InvalidRequest, "LogError::NotReplayable"),
-            LogError::Unavailable { .. } => (ErrorCode::DependencyUnavailable, "LogError::Unavailable"),
+            LogError::NotReplayable { .. } => {
+                (ErrorCode::InvalidRequest, "LogError::NotReplayable")
+            }
+            LogError::Unavailable { .. } => {
+                (ErrorCode::DependencyUnavailable, "LogError::Unavailable")
+            }
         };
         Self::new(code, reason, error.to_string())
     }

@@ -23,7 +23,10 @@ pub struct RequestTrace(pub TraceContext);
 /// Host and Origin, then the route, inside the request's span.
 pub async fn guard(State(state): State<Shared>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let parent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+    let parent = request
+        .headers()
+        .get("traceparent")
+        .and_then(|value| value.to_str().ok());
     let trace = TraceContext::child_of(parent);
     request.extensions_mut().insert(RequestTrace(trace));
     let route = request
@@ -34,7 +37,12 @@ pub async fn guard(State(state): State<Shared>, mut request: Request, next: Next
     let method = routes::known_method(request.method());
     let span = tracing::info_span!("request", route, method, trace_id = trace.trace_id());
 
-    let mut response = match check(request.headers(), request.uri(), method, &state.options.public_names) {
+    let mut response = match check(
+        request.headers(),
+        request.uri(),
+        method,
+        &state.options.public_names,
+    ) {
         Ok(()) => next.run(request).instrument(span.clone()).await,
         Err(refused) => refused.into_response(),
     };
@@ -42,7 +50,11 @@ pub async fn guard(State(state): State<Shared>, mut request: Request, next: Next
     let status = response.status().as_u16();
     telemetry::answered(route, method, status, started.elapsed());
     let _in_span = span.enter();
-    tracing::debug!(status, elapsed_ms = started.elapsed().as_millis() as u64, "answered");
+    tracing::debug!(
+        status,
+        elapsed_ms = started.elapsed().as_millis() as u64,
+        "answered"
+    );
     response
 }
 
@@ -50,8 +62,14 @@ fn harden(headers: &mut HeaderMap) {
     let always = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ),
+        (
+            HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ),
     ];
     for (name, value) in always {
         headers.insert(name, HeaderValue::from_static(value));
@@ -59,26 +77,44 @@ fn harden(headers: &mut HeaderMap) {
     // Routes that serve something to look at set their own; JSON needs nothing at all.
     headers
         .entry(header::CONTENT_SECURITY_POLICY)
-        .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+        .or_insert(HeaderValue::from_static(
+            "default-src 'none'; frame-ancestors 'none'",
+        ));
 }
 
-fn check(headers: &HeaderMap, uri: &Uri, method: &str, public_names: &[String]) -> Result<(), ApiError> {
-    let refused = |reason, message: String| ApiError::invalid(reason, message).with_status(StatusCode::FORBIDDEN);
+fn check(
+    headers: &HeaderMap,
+    uri: &Uri,
+    method: &str,
+    public_names: &[String],
+) -> Result<(), ApiError> {
+    let refused = |reason, message: String| {
+        ApiError::invalid(reason, message).with_status(StatusCode::FORBIDDEN)
+    };
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next(), uri.authority()) {
         (Some(host), None, _) => host.to_str().unwrap_or_default(),
         (None, _, Some(authority)) => authority.as_str(),
-        _ => return Err(ApiError::invalid("HostMissing", "exactly one Host header is needed").with_status(StatusCode::BAD_REQUEST)),
+        _ => {
+            return Err(
+                ApiError::invalid("HostMissing", "exactly one Host header is needed")
+                    .with_status(StatusCode::BAD_REQUEST),
+            );
+        }
     };
     if !is_ours(host, public_names) {
         let shown: String = host.chars().take(80).collect();
-        let message = format!("the Host header names `{shown}`, which is not this gateway: use 127.0.0.1 or localhost, or add the name to gateway.public_names");
+        let message = format!(
+            "the Host header names `{shown}`, which is not this gateway: use 127.0.0.1 or localhost, or add the name to gateway.public_names"
+        );
         return Err(refused("HostNotAllowed", message));
     }
     if matches!(method, "GET" | "HEAD" | "OPTIONS") {
         return Ok(());
     }
-    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return Ok(());
+    };
     let origin = origin.to_str().unwrap_or_default();
     // Whether TLS ended at a proxy is not known here; name and port are what tells origins apart.
     let same = origin.split_once("://").is_some_and(|(scheme, authority)| {
@@ -88,7 +124,10 @@ fn check(headers: &HeaderMap, uri: &Uri, method: &str, public_names: &[String]) 
         return Ok(());
     }
     let shown: String = origin.chars().take(80).collect();
-    Err(refused("OriginNotAllowed", format!("the Origin `{shown}` is not this gateway's own page")))
+    Err(refused(
+        "OriginNotAllowed",
+        format!("the Origin `{shown}` is not this gateway's own page"),
+    ))
 }
 
 /// Whether a Host header names this machine's loopback or a configured name.
@@ -107,11 +146,15 @@ fn is_ours(host: &str, public_names: &[String]) -> bool {
     if let Ok(address) = name.parse::<IpAddr>() {
         return address.is_loopback();
     }
-    name.eq_ignore_ascii_case("localhost") || public_names.iter().any(|public| public.eq_ignore_ascii_case(name))
+    name.eq_ignore_ascii_case("localhost")
+        || public_names
+            .iter()
+            .any(|public| public.eq_ignore_ascii_case(name))
 }
 
 fn is_port(text: &str) -> bool {
-    text.strip_prefix(':').is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+    text.strip_prefix(':')
+        .is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -121,11 +164,31 @@ mod tests {
     #[test]
     fn only_loopback_and_configured_names_are_ours() {
         let public = ["cutouts.example".to_owned()];
-        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:80", "127.1.2.3", "[::1]", "[::1]:8080", "Cutouts.Example:443"] {
+        for host in [
+            "localhost",
+            "LOCALHOST:8080",
+            "127.0.0.1:80",
+            "127.1.2.3",
+            "[::1]",
+            "[::1]:8080",
+            "Cutouts.Example:443",
+        ] {
             assert!(is_ours(host, &public), "{host}");
         }
-        let strangers =
-            ["", "evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "192.168.0.1", "0.0.0.0", "[::]", "[::1]x", "localhost:80:80", "2130706433", "[::1", "127.0.0.1@evil"];
+        let strangers = [
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.nip.io",
+            "192.168.0.1",
+            "0.0.0.0",
+            "[::]",
+            "[::1]x",
+            "localhost:80:80",
+            "2130706433",
+            "[::1",
+            "127.0.0.1@evil",
+        ];
         for host in strangers {
             assert!(!is_ours(host, &public), "{host}");
         }
@@ -144,7 +207,14 @@ mod tests {
         assert!(asked("POST", None));
         assert!(asked("POST", Some("http://127.0.0.1:8080")));
         assert!(asked("GET", Some("http://evil.example")));
-        for origin in ["http://evil.example", "null", "http://127.0.0.1:9999", "http://localhost:8080", "file://127.0.0.1:8080", "127.0.0.1:8080"] {
+        for origin in [
+            "http://evil.example",
+            "null",
+            "http://127.0.0.1:9999",
+            "http://localhost:8080",
+            "file://127.0.0.1:8080",
+            "127.0.0.1:8080",
+        ] {
             assert!(!asked("POST", Some(origin)), "{origin}");
         }
     }

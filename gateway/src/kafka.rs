@@ -51,7 +51,10 @@ impl KafkaLog {
     /// [`LogError::Unavailable`] where the properties make no client.
     pub fn connect(options: &KafkaOptions) -> Result<Self, LogError> {
         let refused = |error: LetterError| unavailable(options, &error);
-        let reader = || LetterReader::new(options, TopicTable::embedded()).map(|reader| Arc::new(Mutex::new(reader)));
+        let reader = || {
+            LetterReader::new(options, TopicTable::embedded())
+                .map(|reader| Arc::new(Mutex::new(reader)))
+        };
         Ok(Self {
             publisher: Publisher::new(options).map_err(|error| unavailable(options, &error))?,
             replayer: Arc::new(Replayer::new(options).map_err(refused)?),
@@ -62,16 +65,31 @@ impl KafkaLog {
     }
 
     /// Calls that block, away from the async threads.
-    async fn with_reader<T, F>(&self, reader: &Arc<Mutex<LetterReader>>, call: F) -> Result<T, LogError>
+    async fn with_reader<T, F>(
+        &self,
+        reader: &Arc<Mutex<LetterReader>>,
+        call: F,
+    ) -> Result<T, LogError>
     where
         T: Send + 'static,
         F: FnOnce(&mut LetterReader) -> Result<T, LetterError> + Send + 'static,
     {
         let reader = Arc::clone(reader);
-        let outcome = tokio::task::spawn_blocking(move || call(&mut reader.lock().unwrap_or_else(PoisonError::into_inner))).await;
+        let outcome = tokio::task::spawn_blocking(move || {
+            call(&mut reader.lock().unwrap_or_else(PoisonError::into_inner))
+        })
+        .await;
         match outcome {
             Ok(outcome) => outcome.map_err(|error| match error {
-                LetterError::NotFound { topic, partition, offset } => LogError::NoSuchRecord { topic, partition, offset },
+                LetterError::NotFound {
+                    topic,
+                    partition,
+                    offset,
+                } => LogError::NoSuchRecord {
+                    topic,
+                    partition,
+                    offset,
+                },
                 other => unavailable(&self.options, &other),
             }),
             Err(error) => Err(unavailable(&self.options, &error)),
@@ -80,28 +98,64 @@ impl KafkaLog {
 }
 
 fn unavailable(options: &KafkaOptions, error: &dyn std::error::Error) -> LogError {
-    LogError::Unavailable { place: options.bootstrap_servers.clone(), reason: error.to_string() }
+    LogError::Unavailable {
+        place: options.bootstrap_servers.clone(),
+        reason: error.to_string(),
+    }
 }
 
 #[async_trait]
 impl EventLog for KafkaLog {
-    async fn relay(&self, ledger: Arc<dyn Ledger>, poll: Duration, wake: Arc<Notify>, shutdown: CancellationToken) {
-        let options = RelayOptions { interval: poll, ..RelayOptions::default() };
-        outbox::relay(&self.publisher, &LedgerOutbox(ledger), options, &wake, &shutdown).await;
+    async fn relay(
+        &self,
+        ledger: Arc<dyn Ledger>,
+        poll: Duration,
+        wake: Arc<Notify>,
+        shutdown: CancellationToken,
+    ) {
+        let options = RelayOptions {
+            interval: poll,
+            ..RelayOptions::default()
+        };
+        outbox::relay(
+            &self.publisher,
+            &LedgerOutbox(ledger),
+            options,
+            &wake,
+            &shutdown,
+        )
+        .await;
     }
 
     async fn end(&self) -> Result<Position, LogError> {
-        tail::ends(&self.options, TASK_EVENTS).await.map(Position).map_err(|error| unavailable(&self.options, &error))
+        tail::ends(&self.options, TASK_EVENTS)
+            .await
+            .map(Position)
+            .map_err(|error| unavailable(&self.options, &error))
     }
 
     fn tail(&self, from: Position) -> BoxStream<'static, Result<LogRecord, LogError>> {
         let options = self.options.clone();
         let records = tail::tail(&self.options, TASK_EVENTS, from.0);
-        records.map(move |record: Result<InRecord, LogAccessError>| record.map(record_of).map_err(|error| unavailable(&options, &error))).boxed()
+        records
+            .map(move |record: Result<InRecord, LogAccessError>| {
+                record
+                    .map(record_of)
+                    .map_err(|error| unavailable(&options, &error))
+            })
+            .boxed()
     }
 
-    fn read(&self, from: Position, to: Position) -> BoxStream<'static, Result<LogRecord, LogError>> {
-        let windows = Windows { options: self.options.clone(), at: from, to };
+    fn read(
+        &self,
+        from: Position,
+        to: Position,
+    ) -> BoxStream<'static, Result<LogRecord, LogError>> {
+        let windows = Windows {
+            options: self.options.clone(),
+            at: from,
+            to,
+        };
         futures::stream::try_unfold(windows, Windows::next)
             .flat_map(|window: Result<Vec<LogRecord>, LogError>| match window {
                 Ok(records) => futures::stream::iter(records).map(Ok).boxed(),
@@ -125,26 +179,49 @@ impl Line for KafkaLog {
         Ok(rows.collect())
     }
 
-    async fn dead_letters(&self, stage: Option<&str>, limit: usize) -> Result<Vec<DeadLetter>, LogError> {
+    async fn dead_letters(
+        &self,
+        stage: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, LogError> {
         let stage = stage.map(str::to_owned);
-        let letters = self.with_reader(&self.letters, move |reader| reader.list(stage.as_deref(), limit)).await?;
+        let letters = self
+            .with_reader(&self.letters, move |reader| {
+                reader.list(stage.as_deref(), limit)
+            })
+            .await?;
         Ok(letters.into_iter().map(described).collect())
     }
 
     async fn replay(&self, stage: &str, partition: i32, offset: i64) -> Result<Uuid, LogError> {
         let name = stage.to_owned();
-        let letter = self.with_reader(&self.letters, move |reader| reader.get(&name, partition, offset)).await?;
+        let letter = self
+            .with_reader(&self.letters, move |reader| {
+                reader.get(&name, partition, offset)
+            })
+            .await?;
         let refused = |reason: &str| LogError::NotReplayable {
             topic: letter.record.source.topic.to_string(),
             partition,
             offset,
             reason: reason.to_owned(),
         };
-        if letter.record.header_text(error_header::OMITTED_VALUE_BYTES).is_some() {
-            return Err(refused("it was too large to be kept whole; submit the task again"));
+        if letter
+            .record
+            .header_text(error_header::OMITTED_VALUE_BYTES)
+            .is_some()
+        {
+            return Err(refused(
+                "it was too large to be kept whole; submit the task again",
+            ));
         }
-        let event_id = letter.event_id.ok_or_else(|| refused("its headers are no CloudEvent; repair it with `atelier replay`"))?;
-        self.replayer.replay(&letter, Repair::default()).await.map_err(|error| unavailable(&self.options, &error))?;
+        let event_id = letter.event_id.ok_or_else(|| {
+            refused("its headers are no CloudEvent; repair it with `atelier replay`")
+        })?;
+        self.replayer
+            .replay(&letter, Repair::default())
+            .await
+            .map_err(|error| unavailable(&self.options, &error))?;
         Ok(event_id)
     }
 }
@@ -169,7 +246,10 @@ fn described(letter: letters::DeadLetter) -> DeadLetter {
 }
 
 fn record_of(record: InRecord) -> LogRecord {
-    let headers = record.headers.into_iter().map(|header| (header.name, header.value.unwrap_or_default().to_vec()));
+    let headers = record
+        .headers
+        .into_iter()
+        .map(|header| (header.name, header.value.unwrap_or_default().to_vec()));
     LogRecord {
         partition: record.source.partition,
         offset: record.offset,
@@ -191,9 +271,20 @@ impl Windows {
         if self.at.reaches(&self.to) {
             return Ok(None);
         }
-        let until = self.to.0.iter().map(|(partition, end)| (*partition, (*end).min(self.at.next(*partition) + WINDOW_OFFSETS)));
+        let until = self.to.0.iter().map(|(partition, end)| {
+            (
+                *partition,
+                (*end).min(self.at.next(*partition) + WINDOW_OFFSETS),
+            )
+        });
         let until = Position(until.collect());
-        let records = tail::read(&self.options, TASK_EVENTS, self.at.0.clone(), until.0.clone()).await;
+        let records = tail::read(
+            &self.options,
+            TASK_EVENTS,
+            self.at.0.clone(),
+            until.0.clone(),
+        )
+        .await;
         let records = records.map_err(|error| unavailable(&self.options, &error))?;
         for (partition, next) in &until.0 {
             self.at.pass(*partition, next - 1);
@@ -211,23 +302,48 @@ impl OutboxSource for LedgerOutbox {
     type Error = LedgerError;
 
     async fn pending(&self, limit: usize) -> Result<Vec<PendingRecord<Uuid>>, LedgerError> {
-        let rows = self.0.outbox_pending(u32::try_from(limit).unwrap_or(u32::MAX)).await?;
-        Ok(rows.into_iter().map(|row| PendingRecord { id: row.event_id, record: to_record(row) }).collect())
+        let rows = self
+            .0
+            .outbox_pending(u32::try_from(limit).unwrap_or(u32::MAX))
+            .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| PendingRecord {
+                id: row.event_id,
+                record: to_record(row),
+            })
+            .collect())
     }
 
     async fn published(&self, ids: &[Uuid]) -> Result<(), LedgerError> {
-        if ids.is_empty() { Ok(()) } else { self.0.outbox_sent(ids).await }
+        if ids.is_empty() {
+            Ok(())
+        } else {
+            self.0.outbox_sent(ids).await
+        }
     }
 }
 
 fn to_record(row: OutboxRow) -> OutRecord {
-    let mut envelope = Envelope::root(&format!("/atelier/{GATEWAY}"), &row.event_type, row.event_id, row.task_id);
+    let mut envelope = Envelope::root(
+        &format!("/atelier/{GATEWAY}"),
+        &row.event_type,
+        row.event_id,
+        row.task_id,
+    );
     envelope.time = row.created_at;
     envelope.traceparent = row.traceparent;
     OutRecord {
         topic: row.topic,
         key: Some(Bytes::from(row.task_id.to_string())),
-        headers: envelope.to_headers().into_iter().map(|(name, value)| Header { name, value: Some(Bytes::from(value)) }).collect(),
+        headers: envelope
+            .to_headers()
+            .into_iter()
+            .map(|(name, value)| Header {
+                name,
+                value: Some(Bytes::from(value)),
+            })
+            .collect(),
         value: Some(Bytes::from(row.value)),
     }
 }

@@ -86,7 +86,11 @@ impl Window {
     }
 
     fn forget_old(&mut self, now: Instant) {
-        while self.samples.front().is_some_and(|(at, _)| now.duration_since(*at) > WINDOW) {
+        while self
+            .samples
+            .front()
+            .is_some_and(|(at, _)| now.duration_since(*at) > WINDOW)
+        {
             self.samples.pop_front();
         }
     }
@@ -103,7 +107,11 @@ impl Window {
 }
 
 /// The `share` quantile (0 to 1) of `values`, by nearest rank; `None` of nothing.
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss
+)]
 pub fn quantile(values: &mut [f64], share: f64) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let rank = (share * values.len() as f64).ceil() as usize;
@@ -132,8 +140,13 @@ impl LineView {
         let mut seen = self.seen();
         match &event.event {
             // Only stages of the table: a name that a stranger wrote to the topic must not become a row.
-            Event::StageCompleted(done) if TopicTable::embedded().stages().contains(&done.timing.stage) => {
-                seen.windows.entry(done.timing.stage.clone()).or_default().add(Instant::now(), done.timing.processing_time_ms);
+            Event::StageCompleted(done)
+                if TopicTable::embedded().stages().contains(&done.timing.stage) =>
+            {
+                seen.windows
+                    .entry(done.timing.stage.clone())
+                    .or_default()
+                    .add(Instant::now(), done.timing.processing_time_ms);
             }
             Event::TaskAccepted(accepted) => {
                 seen.open.insert(accepted.task_id);
@@ -191,8 +204,21 @@ impl LineView {
         let queues = self.queues(line).await?;
         let now = Instant::now();
         let mut seen = self.seen();
-        let stages = queues.iter().map(|queue| stage_answer(queue, seen.windows.entry(queue.name.clone()).or_default(), now)).collect();
-        Ok(PipelineAnswer { at: Utc::now(), stages, tasks_open: seen.open.len() })
+        let stages = queues
+            .iter()
+            .map(|queue| {
+                stage_answer(
+                    queue,
+                    seen.windows.entry(queue.name.clone()).or_default(),
+                    now,
+                )
+            })
+            .collect();
+        Ok(PipelineAnswer {
+            at: Utc::now(),
+            stages,
+            tasks_open: seen.open.len(),
+        })
     }
 
     /// The work of each stage over the last minute, in milliseconds.
@@ -203,7 +229,10 @@ impl LineView {
             .iter_mut()
             .map(|(stage, window)| {
                 window.forget_old(now);
-                (stage.clone(), window.samples.iter().map(|(_, ms)| *ms).collect())
+                (
+                    stage.clone(),
+                    window.samples.iter().map(|(_, ms)| *ms).collect(),
+                )
             })
             .collect()
     }

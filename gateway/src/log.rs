@@ -25,7 +25,9 @@ pub enum LogError {
         reason: String,
     },
     /// No record at this place.
-    #[error("no record at {topic}, partition {partition}, offset {offset}: take one from /api/v1/dead-letters")]
+    #[error(
+        "no record at {topic}, partition {partition}, offset {offset}: take one from /api/v1/dead-letters"
+    )]
     NoSuchRecord {
         /// The topic.
         topic: String,
@@ -35,7 +37,9 @@ pub enum LogError {
         offset: i64,
     },
     /// A record that cannot go back to where it came from.
-    #[error("the record at {topic}, partition {partition}, offset {offset} cannot be replayed: {reason}")]
+    #[error(
+        "the record at {topic}, partition {partition}, offset {offset} cannot be replayed: {reason}"
+    )]
     NotReplayable {
         /// The topic.
         topic: String,
@@ -89,7 +93,10 @@ impl Position {
 
     /// Whether every partition stands where `other`'s does, or further on.
     pub fn reaches(&self, other: &Self) -> bool {
-        other.0.iter().all(|(partition, next)| self.next(*partition) >= *next)
+        other
+            .0
+            .iter()
+            .all(|(partition, next)| self.next(*partition) >= *next)
     }
 }
 
@@ -107,7 +114,9 @@ impl fmt::Display for Position {
 
 /// A `Last-Event-ID` that is not one of ours.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not an event id of this stream: send the last one that was received, such as 0-12 or 0-12,1-7")]
+#[error(
+    "`{0}` is not an event id of this stream: send the last one that was received, such as 0-12 or 0-12,1-7"
+)]
 pub struct InvalidEventId(String);
 
 impl FromStr for Position {
@@ -136,7 +145,13 @@ pub trait EventLog: Send + Sync {
     /// Publishes what stands in the outbox of `ledger`, until `shutdown`: at once when `wake` rings, else every `poll`. A
     /// row is marked as sent only after the broker has it, so a crash in between publishes it again under the same event
     /// id, which ingest recognises; rows of one task keep their order.
-    async fn relay(&self, ledger: Arc<dyn Ledger>, poll: Duration, wake: Arc<Notify>, shutdown: CancellationToken);
+    async fn relay(
+        &self,
+        ledger: Arc<dyn Ledger>,
+        poll: Duration,
+        wake: Arc<Notify>,
+        shutdown: CancellationToken,
+    );
 
     /// The position behind the last committed record of `task-events`.
     async fn end(&self) -> Result<Position, LogError>;
@@ -145,7 +160,8 @@ pub trait EventLog: Send + Sync {
     fn tail(&self, from: Position) -> BoxStream<'static, Result<LogRecord, LogError>>;
 
     /// The committed records of `task-events` between `from` and `to`, on the partitions that `to` names.
-    fn read(&self, from: Position, to: Position) -> BoxStream<'static, Result<LogRecord, LogError>>;
+    fn read(&self, from: Position, to: Position)
+    -> BoxStream<'static, Result<LogRecord, LogError>>;
 }
 
 /// How the stages stand, and their dead letters.
@@ -155,7 +171,11 @@ pub trait Line: Send + Sync {
     async fn queues(&self) -> Result<Vec<StageQueues>, LogError>;
 
     /// Dead letters of `stage`, or of every stage, newest first, no more than `limit`.
-    async fn dead_letters(&self, stage: Option<&str>, limit: usize) -> Result<Vec<DeadLetter>, LogError>;
+    async fn dead_letters(
+        &self,
+        stage: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, LogError>;
 
     /// Puts a dead letter back to where it failed; answers with the event's id.
     async fn replay(&self, stage: &str, partition: i32, offset: i64) -> Result<Uuid, LogError>;
@@ -232,7 +252,17 @@ mod tests {
 
     #[test]
     fn what_is_no_position_is_refused() {
-        for text in ["x", "1", "1-", "-1", "1-2-3", "1--2", "99999-1", "0-18446744073709551615", "0-1,?"] {
+        for text in [
+            "x",
+            "1",
+            "1-",
+            "-1",
+            "1-2-3",
+            "1--2",
+            "99999-1",
+            "0-18446744073709551615",
+            "0-1,?",
+        ] {
             assert!(text.parse::<Position>().is_err(), "{text}");
         }
     }

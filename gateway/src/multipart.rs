@@ -58,12 +58,30 @@ impl Form {
     ///
     /// # Errors
     /// 400 where the content type names no boundary.
-    pub fn new(headers: &HeaderMap, body: Body, limit_bytes: u64, idle: Duration) -> Result<Self, ApiError> {
-        let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    pub fn new(
+        headers: &HeaderMap,
+        body: Body,
+        limit_bytes: u64,
+        idle: Duration,
+    ) -> Result<Self, ApiError> {
+        let content_type = headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
         let boundary = multer::parse_boundary(content_type).map_err(|error| malformed(&error))?;
-        let gauge = Arc::new(Gauge { head_budget: AtomicU64::new(UNLIMITED), discard: AtomicBool::new(false) });
-        let bytes = limited(with_idle_timeout(body, idle), limit_bytes, Arc::clone(&gauge));
-        Ok(Self { parts: Multipart::new(bytes, boundary), gauge })
+        let gauge = Arc::new(Gauge {
+            head_budget: AtomicU64::new(UNLIMITED),
+            discard: AtomicBool::new(false),
+        });
+        let bytes = limited(
+            with_idle_timeout(body, idle),
+            limit_bytes,
+            Arc::clone(&gauge),
+        );
+        Ok(Self {
+            parts: Multipart::new(bytes, boundary),
+            gauge,
+        })
     }
 
     /// The next part.
@@ -71,8 +89,14 @@ impl Form {
     /// # Errors
     /// 400 where the form is malformed, 413, 408.
     pub async fn next(&mut self) -> Result<Option<Field<'static>>, ApiError> {
-        self.gauge.head_budget.store(HEAD_LIMIT_BYTES, Ordering::Relaxed);
-        let next = self.parts.next_field().await.map_err(|error| failed(&error));
+        self.gauge
+            .head_budget
+            .store(HEAD_LIMIT_BYTES, Ordering::Relaxed);
+        let next = self
+            .parts
+            .next_field()
+            .await
+            .map_err(|error| failed(&error));
         self.gauge.head_budget.store(UNLIMITED, Ordering::Relaxed);
         next
     }
@@ -100,12 +124,20 @@ pub async fn text(mut field: Field<'_>, limit_bytes: u64) -> Result<String, ApiE
     let mut read = Vec::new();
     while let Some(chunk) = field.chunk().await.map_err(|error| failed(&error))? {
         if (read.len() + chunk.len()) as u64 > limit_bytes {
-            return Err(ApiError::invalid("PartTooLarge", format!("the part `{name}` is longer than {limit_bytes} bytes"))
-                .with_status(StatusCode::PAYLOAD_TOO_LARGE));
+            return Err(ApiError::invalid(
+                "PartTooLarge",
+                format!("the part `{name}` is longer than {limit_bytes} bytes"),
+            )
+            .with_status(StatusCode::PAYLOAD_TOO_LARGE));
         }
         read.extend_from_slice(&chunk);
     }
-    String::from_utf8(read).map_err(|_| ApiError::invalid("PartNotText", format!("the part `{name}` is not UTF-8 text")))
+    String::from_utf8(read).map_err(|_| {
+        ApiError::invalid(
+            "PartNotText",
+            format!("the part `{name}` is not UTF-8 text"),
+        )
+    })
 }
 
 /// A stored file.
@@ -136,33 +168,59 @@ pub async fn store_bytes(
     mut bytes: impl Stream<Item = io::Result<Bytes>> + Send + Unpin,
     pointer: &str,
 ) -> Result<(BlobRef, Vec<u8>), ApiError> {
-    let broken = |error: io::Error| match error.get_ref().and_then(|source| source.downcast_ref::<BodyFault>()) {
+    let broken = |error: io::Error| match error
+        .get_ref()
+        .and_then(|source| source.downcast_ref::<BodyFault>())
+    {
         Some(fault) => of_fault(fault),
-        None => ApiError::invalid("MalformedUpload", error.to_string()).with_status(StatusCode::BAD_REQUEST).at(pointer),
+        None => ApiError::invalid("MalformedUpload", error.to_string())
+            .with_status(StatusCode::BAD_REQUEST)
+            .at(pointer),
     };
     let mut first: Vec<Bytes> = Vec::new();
     let mut head: Vec<u8> = Vec::with_capacity(media::SNIFF_BYTES);
     while head.len() < media::SNIFF_BYTES {
-        let Some(chunk) = bytes.next().await else { break };
+        let Some(chunk) = bytes.next().await else {
+            break;
+        };
         let chunk = chunk.map_err(broken)?;
         head.extend_from_slice(&chunk[..chunk.len().min(media::SNIFF_BYTES - head.len())]);
         first.push(chunk);
     }
     if head.is_empty() {
-        return Err(ApiError::new(ErrorCode::UnsupportedFormat, "EmptyFile", "the file is empty").at(pointer));
+        return Err(ApiError::new(
+            ErrorCode::UnsupportedFormat,
+            "EmptyFile",
+            "the file is empty",
+        )
+        .at(pointer));
     }
     let limit_bytes = state.options.max_upload_bytes;
-    let mut reader = StreamReader::new(futures::stream::iter(first.into_iter().map(Ok)).chain(bytes));
-    let (key, length) = state.deps.blobs.put_reader(&mut reader, limit_bytes).await.map_err(|error| match error {
-        atelier_stores::BlobError::TooLarge { limit_bytes } => {
-            let message = format!("the file is larger than {limit_bytes} bytes (gateway.max_upload_bytes)");
-            ApiError::new(ErrorCode::ImageTooLarge, "FileTooLarge", message).at(pointer)
-        }
-        atelier_stores::BlobError::Source(error) => broken(error),
-        other => other.into(),
-    })?;
+    let mut reader =
+        StreamReader::new(futures::stream::iter(first.into_iter().map(Ok)).chain(bytes));
+    let (key, length) = state
+        .deps
+        .blobs
+        .put_reader(&mut reader, limit_bytes)
+        .await
+        .map_err(|error| match error {
+            atelier_stores::BlobError::TooLarge { limit_bytes } => {
+                let message = format!(
+                    "the file is larger than {limit_bytes} bytes (gateway.max_upload_bytes)"
+                );
+                ApiError::new(ErrorCode::ImageTooLarge, "FileTooLarge", message).at(pointer)
+            }
+            atelier_stores::BlobError::Source(error) => broken(error),
+            other => other.into(),
+        })?;
     telemetry::uploaded(length);
-    let blob = BlobRef { key, media_type: media::sniff(&head).to_owned(), bytes: length, width: 0, height: 0 };
+    let blob = BlobRef {
+        key,
+        media_type: media::sniff(&head).to_owned(),
+        bytes: length,
+        width: 0,
+        height: 0,
+    };
     Ok((blob, head))
 }
 
@@ -176,13 +234,17 @@ fn limited(
     bytes.map(move |chunk| {
         let chunk = chunk?;
         let length = chunk.len() as u64;
-        left = left.checked_sub(length).ok_or(BodyFault::TooLarge(limit_bytes))?;
+        left = left
+            .checked_sub(length)
+            .ok_or(BodyFault::TooLarge(limit_bytes))?;
         if gauge.discard.load(Ordering::Relaxed) {
             return Ok(Bytes::new());
         }
         let budget = gauge.head_budget.load(Ordering::Relaxed);
         if budget != UNLIMITED {
-            let rest = budget.checked_sub(length).ok_or_else(|| BodyFault::Broken("the head of a part does not end".to_owned()))?;
+            let rest = budget
+                .checked_sub(length)
+                .ok_or_else(|| BodyFault::Broken("the head of a part does not end".to_owned()))?;
             gauge.head_budget.store(rest, Ordering::Relaxed);
         }
         Ok(chunk)
@@ -211,7 +273,9 @@ fn failed(error: &multer::Error) -> ApiError {
 fn of_fault(fault: &BodyFault) -> ApiError {
     match fault {
         BodyFault::TooLarge(limit_bytes) => {
-            let message = format!("the request is larger than {limit_bytes} bytes (gateway.max_request_bytes)");
+            let message = format!(
+                "the request is larger than {limit_bytes} bytes (gateway.max_request_bytes)"
+            );
             ApiError::new(ErrorCode::ImageTooLarge, "RequestTooLarge", message)
         }
         other => other.clone().into(),
@@ -219,5 +283,9 @@ fn of_fault(fault: &BodyFault) -> ApiError {
 }
 
 fn malformed(error: &multer::Error) -> ApiError {
-    ApiError::invalid("MalformedMultipart", format!("the multipart form cannot be read: {error}")).with_status(StatusCode::BAD_REQUEST)
+    ApiError::invalid(
+        "MalformedMultipart",
+        format!("the multipart form cannot be read: {error}"),
+    )
+    .with_status(StatusCode::BAD_REQUEST)
 }

@@ -19,7 +19,9 @@ pub struct Operation {
 
 /// The document.
 pub fn document() -> Value {
-    let mut generator = SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into()).into_generator();
+    let mut generator = SchemaSettings::draft2020_12()
+        .with(|settings| settings.definitions_path = "/components/schemas".into())
+        .into_generator();
     // Named by upload forms, which refer to it by hand.
     generator.subschema_for::<atelier_schemas::TaskOptions>();
     let mut paths: Map<String, Value> = Map::new();
@@ -57,7 +59,13 @@ pub fn document() -> Value {
 
 impl Operation {
     fn new(generator: SchemaGenerator) -> Self {
-        Self { generator, fields: Map::new(), parameters: Vec::new(), request_contents: Map::new(), responses: Map::new() }
+        Self {
+            generator,
+            fields: Map::new(),
+            parameters: Vec::new(),
+            request_contents: Map::new(),
+            responses: Map::new(),
+        }
     }
 
     /// Its id, tag and one-line summary.
@@ -109,14 +117,16 @@ impl Operation {
     #[must_use]
     pub fn body<T: JsonSchema>(mut self, media_type: &str) -> Self {
         let schema = self.generator.subschema_for::<T>();
-        self.request_contents.insert(media_type.into(), json!({ "schema": schema }));
+        self.request_contents
+            .insert(media_type.into(), json!({ "schema": schema }));
         self
     }
 
     /// A body of a schema written by hand.
     #[must_use]
     pub fn raw_body(mut self, media_type: &str, schema: Value) -> Self {
-        self.request_contents.insert(media_type.into(), json!({ "schema": schema }));
+        self.request_contents
+            .insert(media_type.into(), json!({ "schema": schema }));
         self
     }
 
@@ -129,8 +139,17 @@ impl Operation {
 
     /// An answer of a schema written by hand; a second one under the same status is another representation.
     #[must_use]
-    pub fn raw_answer(mut self, status: u16, description: &str, media_type: &str, schema: Value) -> Self {
-        let answer = self.responses.entry(status.to_string()).or_insert_with(|| json!({ "description": description, "content": {} }));
+    pub fn raw_answer(
+        mut self,
+        status: u16,
+        description: &str,
+        media_type: &str,
+        schema: Value,
+    ) -> Self {
+        let answer = self
+            .responses
+            .entry(status.to_string())
+            .or_insert_with(|| json!({ "description": description, "content": {} }));
         answer["content"][media_type] = json!({ "schema": schema });
         self
     }
@@ -138,7 +157,8 @@ impl Operation {
     /// An answer without a body.
     #[must_use]
     pub fn plain_answer(mut self, status: u16, description: &str) -> Self {
-        self.responses.insert(status.to_string(), json!({ "description": description }));
+        self.responses
+            .insert(status.to_string(), json!({ "description": description }));
         self
     }
 
@@ -157,7 +177,10 @@ impl Operation {
             fields.insert("parameters".into(), self.parameters.into());
         }
         if !self.request_contents.is_empty() {
-            fields.insert("requestBody".into(), json!({ "required": true, "content": self.request_contents }));
+            fields.insert(
+                "requestBody".into(),
+                json!({ "required": true, "content": self.request_contents }),
+            );
         }
         fields.insert("responses".into(), self.responses.into());
         (fields.into(), self.generator)
@@ -193,28 +216,59 @@ mod tests {
         for endpoint in ENDPOINTS {
             let operation = &document["paths"][endpoint.path][endpoint.method];
             let id = operation["operationId"].as_str().unwrap_or_default();
-            assert!(!id.is_empty() && ids.insert(id.to_owned()), "{} {}: operationId `{id}`", endpoint.method, endpoint.path);
-            assert!(operation["responses"].as_object().is_some_and(|responses| !responses.is_empty()), "{id} has no answer");
-            for name in endpoint.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
+            assert!(
+                !id.is_empty() && ids.insert(id.to_owned()),
+                "{} {}: operationId `{id}`",
+                endpoint.method,
+                endpoint.path
+            );
+            assert!(
+                operation["responses"]
+                    .as_object()
+                    .is_some_and(|responses| !responses.is_empty()),
+                "{id} has no answer"
+            );
+            for name in endpoint
+                .path
+                .split('/')
+                .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+            {
                 let parameters = operation["parameters"].as_array().unwrap();
-                assert!(parameters.iter().any(|parameter| parameter["in"] == "path" && parameter["name"] == name), "{id}: {name}");
+                assert!(
+                    parameters
+                        .iter()
+                        .any(|parameter| parameter["in"] == "path" && parameter["name"] == name),
+                    "{id}: {name}"
+                );
             }
         }
         let mut references = Vec::new();
         collect_references(&document, &mut references);
         for reference in references {
             let pointer = reference.trim_start_matches('#');
-            assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+            assert!(
+                document.pointer(pointer).is_some(),
+                "{reference} leads nowhere"
+            );
         }
     }
 
     fn collect_references(value: &Value, found: &mut Vec<String>) {
         match value {
             Value::Object(fields) => {
-                found.extend(fields.get("$ref").and_then(Value::as_str).map(str::to_owned));
-                fields.values().for_each(|field| collect_references(field, found));
+                found.extend(
+                    fields
+                        .get("$ref")
+                        .and_then(Value::as_str)
+                        .map(str::to_owned),
+                );
+                fields
+                    .values()
+                    .for_each(|field| collect_references(field, found));
             }
-            Value::Array(items) => items.iter().for_each(|item| collect_references(item, found)),
+            Value::Array(items) => items
+                .iter()
+                .for_each(|item| collect_references(item, found)),
             _ => {}
         }
     }

@@ -106,17 +106,37 @@ mod tests {
 
     #[test]
     fn only_loopback_is_allowed() {
-        for (address, allowed) in [("127.0.0.1:80", true), ("127.9.9.9:0", true), ("[::1]:8080", true), ("0.0.0.0:8080", false), ("[::]:1", false), ("192.168.1.2:80", false)] {
-            let options = GatewayOptions { listen: address.parse().unwrap(), ..GatewayOptions::default() };
+        for (address, allowed) in [
+            ("127.0.0.1:80", true),
+            ("127.9.9.9:0", true),
+            ("[::1]:8080", true),
+            ("0.0.0.0:8080", false),
+            ("[::]:1", false),
+            ("192.168.1.2:80", false),
+        ] {
+            let options = GatewayOptions {
+                listen: address.parse().unwrap(),
+                ..GatewayOptions::default()
+            };
             assert_eq!(options.validate().is_ok(), allowed, "{address}");
         }
-        let error = GatewayOptions { listen: "0.0.0.0:8080".parse().unwrap(), ..GatewayOptions::default() }.validate();
+        let error = GatewayOptions {
+            listen: "0.0.0.0:8080".parse().unwrap(),
+            ..GatewayOptions::default()
+        }
+        .validate();
         assert!(error.unwrap_err().to_string().contains("gateway.listen"));
     }
 
     #[test]
     fn a_limit_of_nothing_is_named() {
-        let options = GatewayOptions { heartbeat_ms: 0, ..GatewayOptions::default() };
-        assert_eq!(options.validate(), Err(InvalidOptions::Zero("heartbeat_ms")));
+        let options = GatewayOptions {
+            heartbeat_ms: 0,
+            ..GatewayOptions::default()
+        };
+        assert_eq!(
+            options.validate(),
+            Err(InvalidOptions::Zero("heartbeat_ms"))
+        );
     }
 }

@@ -64,7 +64,9 @@ impl Encoding {
 /// # Errors
 /// Where it does not decode within the limits.
 pub fn decode(bytes: &[u8]) -> Result<DynamicImage, PictureError> {
-    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| PictureError(error.to_string()))?;
+    let mut reader = ImageReader::new(Cursor::new(bytes))
+        .with_guessed_format()
+        .map_err(|error| PictureError(error.to_string()))?;
     let mut limits = Limits::default();
     limits.max_alloc = Some(DECODE_LIMIT_BYTES);
     reader.limits(limits.clone());
@@ -89,7 +91,9 @@ pub fn shrunk(picture: DynamicImage, max_pixels: u64) -> DynamicImage {
     let side = |length: u32| ((f64::from(length) * scale).floor() as u32).max(1);
     let (small_width, small_height) = (side(width), side(height));
     let covered = |at: u32, small: u32, large: u32| {
-        let edge = |at: u32| u32::try_from(u64::from(at) * u64::from(large) / u64::from(small)).unwrap_or(large);
+        let edge = |at: u32| {
+            u32::try_from(u64::from(at) * u64::from(large) / u64::from(small)).unwrap_or(large)
+        };
         edge(at)..edge(at + 1).max(edge(at) + 1).min(large)
     };
     let small = RgbaImage::from_fn(small_width, small_height, |x, y| {
@@ -104,7 +108,11 @@ pub fn shrunk(picture: DynamicImage, max_pixels: u64) -> DynamicImage {
         Rgba(mean.pixel())
     });
     let small = DynamicImage::ImageRgba8(small);
-    if gray { DynamicImage::ImageLuma8(small.into_luma8()) } else { small }
+    if gray {
+        DynamicImage::ImageLuma8(small.into_luma8())
+    } else {
+        small
+    }
 }
 
 #[derive(Default)]
@@ -124,7 +132,9 @@ impl WeightedMean {
     }
 
     fn pixel(&self) -> [u8; 4] {
-        let rounded = |sum: u64, divisor: u64| u8::try_from((sum + divisor / 2) / divisor.max(1)).unwrap_or(u8::MAX);
+        let rounded = |sum: u64, divisor: u64| {
+            u8::try_from((sum + divisor / 2) / divisor.max(1)).unwrap_or(u8::MAX)
+        };
         let [red, green, blue] = self.colour.map(|sum| rounded(sum, self.alpha));
         [red, green, blue, rounded(self.alpha, self.count)]
     }
@@ -139,13 +149,16 @@ pub fn encode(picture: &DynamicImage, encoding: Encoding) -> Result<Vec<u8>, Pic
     match encoding {
         Encoding::Png => picture.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)?,
         Encoding::Jpeg => {
-            let encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, LOSSY_QUALITY);
+            let encoder =
+                image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, LOSSY_QUALITY);
             picture.to_rgb8().write_with_encoder(encoder)?;
         }
         Encoding::Webp => {
             let pixels = picture.to_rgba8();
             let encoder = webp::Encoder::from_rgba(&pixels, pixels.width(), pixels.height());
-            let encoded = encoder.encode_simple(false, f32::from(LOSSY_QUALITY)).map_err(|error| PictureError(format!("webp: {error:?}")))?;
+            let encoded = encoder
+                .encode_simple(false, f32::from(LOSSY_QUALITY))
+                .map_err(|error| PictureError(format!("webp: {error:?}")))?;
             bytes.extend_from_slice(&encoded);
         }
     }
@@ -156,7 +169,10 @@ pub fn encode(picture: &DynamicImage, encoding: Encoding) -> Result<Vec<u8>, Pic
 pub fn foreground(alpha: &DynamicImage) -> Foreground {
     let alpha = alpha.to_luma8();
     let (mut left, mut top, mut right, mut bottom) = (u32::MAX, u32::MAX, 0, 0);
-    for (x, y, _) in alpha.enumerate_pixels().filter(|(_, _, pixel)| pixel.0[0] > 0) {
+    for (x, y, _) in alpha
+        .enumerate_pixels()
+        .filter(|(_, _, pixel)| pixel.0[0] > 0)
+    {
         left = left.min(x);
         top = top.min(y);
         right = right.max(x + 1);
@@ -165,7 +181,12 @@ pub fn foreground(alpha: &DynamicImage) -> Foreground {
     if right == 0 {
         return Foreground::default();
     }
-    Foreground { top, left, width: right - left, height: bottom - top }
+    Foreground {
+        top,
+        left,
+        width: right - left,
+        height: bottom - top,
+    }
 }
 
 impl Foreground {
@@ -176,9 +197,20 @@ impl Foreground {
             let scaled = u64::from(value) * u64::from(to) / u64::from(from.max(1));
             u32::try_from(scaled).unwrap_or(to)
         };
-        let (left, top) = (scale(self.left, from.0, to.0), scale(self.top, from.1, to.1));
-        let (right, bottom) = (scale(self.left + self.width, from.0, to.0), scale(self.top + self.height, from.1, to.1));
-        Self { top, left, width: right - left, height: bottom - top }
+        let (left, top) = (
+            scale(self.left, from.0, to.0),
+            scale(self.top, from.1, to.1),
+        );
+        let (right, bottom) = (
+            scale(self.left + self.width, from.0, to.0),
+            scale(self.top + self.height, from.1, to.1),
+        );
+        Self {
+            top,
+            left,
+            width: right - left,
+            height: bottom - top,
+        }
     }
 }
 
@@ -200,20 +232,37 @@ mod tests {
         assert_eq!((small.width(), small.height()), (707, 353));
         let small = small.to_rgba8();
         for pixel in small.pixels().filter(|pixel| pixel.0[3] > 8) {
-            assert!(pixel.0[1] < 12 && pixel.0[0].abs_diff(200) < 12, "white bled in: {pixel:?}");
+            assert!(
+                pixel.0[1] < 12 && pixel.0[0].abs_diff(200) < 12,
+                "white bled in: {pixel:?}"
+            );
         }
-        assert_eq!(shrunk(DynamicImage::new_rgba8(500, 500), 250_000).width(), 500);
-        assert_eq!(shrunk(DynamicImage::new_luma8(900, 900), 250_000).color(), image::ColorType::L8);
+        assert_eq!(
+            shrunk(DynamicImage::new_rgba8(500, 500), 250_000).width(),
+            500
+        );
+        assert_eq!(
+            shrunk(DynamicImage::new_luma8(900, 900), 250_000).color(),
+            image::ColorType::L8
+        );
     }
 
     #[test]
     fn every_encoding_reads_back() {
-        let picture = DynamicImage::ImageRgba8(RgbaImage::from_pixel(40, 30, Rgba([10, 200, 30, 255])));
+        let picture =
+            DynamicImage::ImageRgba8(RgbaImage::from_pixel(40, 30, Rgba([10, 200, 30, 255])));
         for encoding in [Encoding::Png, Encoding::Jpeg, Encoding::Webp] {
-            let read = decode(&encode(&picture, encoding).unwrap()).unwrap().to_rgba8();
+            let read = decode(&encode(&picture, encoding).unwrap())
+                .unwrap()
+                .to_rgba8();
             assert_eq!((read.width(), read.height()), (40, 30));
             let pixel = read.get_pixel(20, 15).0;
-            assert!(pixel[0].abs_diff(10) < 12 && pixel[1].abs_diff(200) < 12 && pixel[2].abs_diff(30) < 12, "{encoding:?}: {pixel:?}");
+            assert!(
+                pixel[0].abs_diff(10) < 12
+                    && pixel[1].abs_diff(200) < 12
+                    && pixel[2].abs_diff(30) < 12,
+                "{encoding:?}: {pixel:?}"
+            );
         }
     }
 
@@ -223,8 +272,27 @@ mod tests {
         alpha.put_pixel(10, 5, Luma([1]));
         alpha.put_pixel(29, 44, Luma([255]));
         let found = foreground(&DynamicImage::ImageLuma8(alpha));
-        assert_eq!(found, Foreground { top: 5, left: 10, width: 20, height: 40 });
-        assert_eq!(found.scaled((100, 50), (50, 25)), Foreground { top: 2, left: 5, width: 10, height: 20 });
-        assert_eq!(foreground(&DynamicImage::ImageLuma8(GrayImage::new(3, 3))), Foreground::default());
+        assert_eq!(
+            found,
+            Foreground {
+                top: 5,
+                left: 10,
+                width: 20,
+                height: 40
+            }
+        );
+        assert_eq!(
+            found.scaled((100, 50), (50, 25)),
+            Foreground {
+                top: 2,
+                left: 5,
+                width: 10,
+                height: 20
+            }
+        );
+        assert_eq!(
+            foreground(&DynamicImage::ImageLuma8(GrayImage::new(3, 3))),
+            Foreground::default()
+        );
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     options::{GatewayOptions, InvalidOptions},
     routes,
     state::{Dependencies, Shared, State},
+    telemetry,
 };
 
 /// Why the gateway does not start or stopped.
@@ -58,7 +59,12 @@ impl Gateway {
         };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address, options, deps })
+        Ok(Self {
+            listener,
+            address,
+            options,
+            deps,
+        })
     }
 
     /// Where it listens; the port is the real one where 0 was asked for.
@@ -70,7 +76,11 @@ impl Gateway {
     ///
     /// # Errors
     /// As [`Gateway::bind`] and [`Gateway::run`].
-    pub async fn serve(options: GatewayOptions, deps: Dependencies, shutdown: CancellationToken) -> Result<(), GatewayError> {
+    pub async fn serve(
+        options: GatewayOptions,
+        deps: Dependencies,
+        shutdown: CancellationToken,
+    ) -> Result<(), GatewayError> {
         Self::bind(options, deps).await?.run(shutdown).await
     }
 
@@ -79,6 +89,7 @@ impl Gateway {
     /// # Errors
     /// [`GatewayError::Serve`] where the listener breaks.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), GatewayError> {
+        telemetry::describe_metrics();
         let drain = Duration::from_millis(self.options.drain_timeout_ms);
         let state = State::new(self.options, self.deps, shutdown.clone());
         // The relay outlives the last request, so that what was accepted while draining still goes out at once.
@@ -90,7 +101,8 @@ impl Gateway {
         tracing::info!(address = %self.address, "the gateway listens");
 
         let app = routes::router(&state);
-        let server = axum::serve(self.listener, app).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+        let server = axum::serve(self.listener, app)
+            .with_graceful_shutdown(shutdown.clone().cancelled_owned());
         let deadline = async {
             shutdown.cancelled().await;
             tokio::time::sleep(drain).await;
@@ -105,10 +117,16 @@ impl Gateway {
         // Where the listener broke, the background work stops with it.
         shutdown.cancel();
         relay_stop.cancel();
-        while let Some(ended) = background.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "background work of the gateway broke off");
+        let ended = async {
+            while let Some(ended) = background.join_next().await {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "background work of the gateway broke off");
+                }
             }
+        };
+        // A relay that waits for a broker that is away may be left: its rows are not marked and go out after the next start.
+        if tokio::time::timeout(drain, ended).await.is_err() {
+            tracing::info!("what stands in the outbox goes out after the next start");
         }
         outcome
     }
@@ -123,9 +141,14 @@ fn relay(state: &Shared, stop: CancellationToken) -> impl Future<Output = ()> + 
 }
 
 async fn follow(state: Shared, shutdown: CancellationToken) {
-    state.tail.run(|event| state.line.observe(event), shutdown).await;
+    state
+        .tail
+        .run(|event| state.line.observe(event), shutdown)
+        .await;
 }
 
 async fn count_open_tasks(state: Shared, shutdown: CancellationToken) {
-    let _ = shutdown.run_until_cancelled(state.line.load_open_tasks(state.deps.ledger.as_ref())).await;
+    let _ = shutdown
+        .run_until_cancelled(state.line.load_open_tasks(state.deps.ledger.as_ref()))
+        .await;
 }

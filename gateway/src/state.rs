@@ -64,7 +64,10 @@ impl HealthCheck {
         F: Fn() -> A + Send + Sync + 'static,
         A: Future<Output = Result<(), String>> + Send + 'static,
     {
-        Self { name: name.into(), check: Arc::new(move || Box::pin(check())) }
+        Self {
+            name: name.into(),
+            check: Arc::new(move || Box::pin(check())),
+        }
     }
 
     /// Asks, no longer than `limit`.
@@ -77,7 +80,10 @@ impl HealthCheck {
 
 impl fmt::Debug for HealthCheck {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_tuple("HealthCheck").field(&self.name).finish()
+        formatter
+            .debug_tuple("HealthCheck")
+            .field(&self.name)
+            .finish()
     }
 }
 
@@ -129,6 +135,10 @@ impl State {
 
     /// The error of a dependency that is closing down with the gateway.
     pub fn stopping() -> ApiError {
-        LogError::Unavailable { place: "gateway".to_owned(), reason: "it is stopping".to_owned() }.into()
+        LogError::Unavailable {
+            place: "gateway".to_owned(),
+            reason: "it is stopping".to_owned(),
+        }
+        .into()
     }
 }

@@ -42,7 +42,10 @@ impl TaskEvent {
     /// Reads a record; `None` is garbage, which is logged.
     pub fn read(record: &LogRecord) -> Option<Self> {
         let place = || format!("{}-{}", record.partition, record.offset);
-        let headers = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+        let headers = record
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_slice()));
         let envelope = Envelope::from_headers(headers, record.received)
             .inspect_err(|error| tracing::warn!(at = place(), %error, "skipped a record on task-events that is no CloudEvent"))
             .ok()?;
@@ -53,7 +56,14 @@ impl TaskEvent {
         let payload: Value = serde_json::from_slice(&record.value).ok()?;
         let event_type = event.event_type();
         let data = json!({ "eventId": envelope.id, "type": event_type, "time": envelope.time, "data": payload }).to_string();
-        Some(Self { partition: record.partition, offset: record.offset, task_id, event_type, data, event })
+        Some(Self {
+            partition: record.partition,
+            offset: record.offset,
+            task_id,
+            event_type,
+            data,
+            event,
+        })
     }
 
     /// The id of the event in a stream of one task.
@@ -86,7 +96,12 @@ pub struct Subscription {
 impl Tail {
     /// A tail of `log` with a ring of `capacity` events; [`Tail::run`] fills it.
     pub fn new(log: Arc<dyn EventLog>, capacity: usize) -> Self {
-        Self { log, sender: broadcast::channel(capacity).0, position: Mutex::default(), ready: watch::channel(false).0 }
+        Self {
+            log,
+            sender: broadcast::channel(capacity).0,
+            position: Mutex::default(),
+            ready: watch::channel(false).0,
+        }
     }
 
     /// Follows the topic until `shutdown`; calls `observe` with each event before the streams get it.
@@ -146,7 +161,8 @@ impl Tail {
     /// [`LogError::Unavailable`] where the log could not be reached since the start.
     pub async fn subscribe(&self) -> Result<Subscription, LogError> {
         let mut ready = self.ready.subscribe();
-        let waited = tokio::time::timeout(Duration::from_secs(5), ready.wait_for(|ready| *ready)).await;
+        let waited =
+            tokio::time::timeout(Duration::from_secs(5), ready.wait_for(|ready| *ready)).await;
         if !matches!(waited, Ok(Ok(_))) {
             return Err(LogError::Unavailable {
                 place: "task-events".to_owned(),
@@ -154,13 +170,22 @@ impl Tail {
             });
         }
         let position = self.position();
-        Ok(Subscription { from: position.clone(), events: self.sender.subscribe() })
+        Ok(Subscription {
+            from: position.clone(),
+            events: self.sender.subscribe(),
+        })
     }
 
     /// The committed events between `from` and `to`, garbage left out.
-    pub fn history(&self, from: Position, to: Position) -> impl futures::Stream<Item = Result<Arc<TaskEvent>, LogError>> + Send + use<> {
+    pub fn history(
+        &self,
+        from: Position,
+        to: Position,
+    ) -> impl futures::Stream<Item = Result<Arc<TaskEvent>, LogError>> + Send + use<> {
         self.log.read(from, to).filter_map(|record| async move {
-            record.map(|record| TaskEvent::read(&record).map(Arc::new)).transpose()
+            record
+                .map(|record| TaskEvent::read(&record).map(Arc::new))
+                .transpose()
         })
     }
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use atelier_runtime::telemetry::{MetricDescription, MetricKind};
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{
+    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 
 const REQUESTS_TOTAL: &str = "atelier_http_requests_total";
 const REQUEST_SECONDS: &str = "atelier_http_request_seconds";
@@ -13,20 +15,69 @@ const TASKS_ACCEPTED_TOTAL: &str = "atelier_http_tasks_accepted_total";
 
 /// Every metric of the gateway.
 pub const METRICS: &[MetricDescription] = &[
-    row(REQUESTS_TOTAL, MetricKind::Counter, Unit::Count, &["route", "method", "status"], "Requests answered, by route of the table."),
-    row(REQUEST_SECONDS, MetricKind::Histogram, Unit::Seconds, &["route"], "From the request's head to the answer's head."),
-    row(EVENT_STREAMS, MetricKind::Gauge, Unit::Count, &[], "Event streams that are open."),
-    row(UPLOADED_BYTES_TOTAL, MetricKind::Counter, Unit::Bytes, &[], "Bytes of uploaded pictures that were stored."),
-    row(TASKS_ACCEPTED_TOTAL, MetricKind::Counter, Unit::Count, &["way"], "Tasks accepted, by way: api, removebg."),
+    row(
+        REQUESTS_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["route", "method", "status"],
+        "Requests answered, by route of the table.",
+    ),
+    row(
+        REQUEST_SECONDS,
+        MetricKind::Histogram,
+        Unit::Seconds,
+        &["route"],
+        "From the request's head to the answer's head.",
+    ),
+    row(
+        EVENT_STREAMS,
+        MetricKind::Gauge,
+        Unit::Count,
+        &[],
+        "Event streams that are open.",
+    ),
+    row(
+        UPLOADED_BYTES_TOTAL,
+        MetricKind::Counter,
+        Unit::Bytes,
+        &[],
+        "Bytes of uploaded pictures that were stored.",
+    ),
+    row(
+        TASKS_ACCEPTED_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["way"],
+        "Tasks accepted, by way: api, removebg.",
+    ),
 ];
 
-const fn row(name: &'static str, kind: MetricKind, unit: Unit, labels: &'static [&'static str], help: &'static str) -> MetricDescription {
-    MetricDescription { name, kind, unit, labels, help }
+const fn row(
+    name: &'static str,
+    kind: MetricKind,
+    unit: Unit,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> MetricDescription {
+    MetricDescription {
+        name,
+        kind,
+        unit,
+        labels,
+        help,
+    }
 }
 
 /// Gives every metric of the list its help text and unit.
 pub fn describe_metrics() {
-    for MetricDescription { name, kind, unit, help, .. } in METRICS {
+    for MetricDescription {
+        name,
+        kind,
+        unit,
+        help,
+        ..
+    } in METRICS
+    {
         match kind {
             MetricKind::Counter => describe_counter!(*name, *unit, *help),
             MetricKind::Gauge => describe_gauge!(*name, *unit, *help),
@@ -37,7 +88,8 @@ pub fn describe_metrics() {
 
 /// `route` and `method` must come from the route table, never from the request.
 pub(crate) fn answered(route: &'static str, method: &'static str, status: u16, duration: Duration) {
-    counter!(REQUESTS_TOTAL, "route" => route, "method" => method, "status" => status.to_string()).increment(1);
+    counter!(REQUESTS_TOTAL, "route" => route, "method" => method, "status" => status.to_string())
+        .increment(1);
     histogram!(REQUEST_SECONDS, "route" => route).record(duration.as_secs_f64());
 }
 

@@ -41,9 +41,22 @@ pub const DOWNLOAD: Endpoint = Endpoint {
     handler: || get(download),
     document: |operation| {
         operation
-            .named("downloadArchive", "images", "All results of some tasks as one ZIP")
-            .query("tasks", "Ids of tasks, separated by commas; at most 500.", true)
-            .raw_answer(200, "The archive, streamed.", "application/zip", serde_json::json!({ "type": "string", "format": "binary" }))
+            .named(
+                "downloadArchive",
+                "images",
+                "All results of some tasks as one ZIP",
+            )
+            .query(
+                "tasks",
+                "Ids of tasks, separated by commas; at most 500.",
+                true,
+            )
+            .raw_answer(
+                200,
+                "The archive, streamed.",
+                "application/zip",
+                serde_json::json!({ "type": "string", "format": "binary" }),
+            )
             .errors(&[404, 422, 503])
     },
 };
@@ -65,11 +78,19 @@ async fn download(
     query: Result<Query<ArchiveQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(tasks::bad_query)?;
-    let mut ids: Vec<&str> = query.tasks.split(',').map(str::trim).filter(|id| !id.is_empty()).collect();
+    let mut ids: Vec<&str> = query
+        .tasks
+        .split(',')
+        .map(str::trim)
+        .filter(|id| !id.is_empty())
+        .collect();
     let mut seen = HashSet::new();
     ids.retain(|id| seen.insert(*id));
     if ids.is_empty() || ids.len() > MAX_TASKS {
-        return Err(ApiError::invalid("InvalidTasks", format!("{} tasks were named, give 1 to {MAX_TASKS}", ids.len())));
+        return Err(ApiError::invalid(
+            "InvalidTasks",
+            format!("{} tasks were named, give 1 to {MAX_TASKS}", ids.len()),
+        ));
     }
     let mut entries = Vec::new();
     let mut names = Names::default();
@@ -81,26 +102,46 @@ async fn download(
     }
     let slot = events::stream_slot(&state)?;
     let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(2);
-    let archivist = Archivist { blobs: Arc::clone(&state.deps.blobs), ledger: Arc::clone(&state.deps.ledger), runtime: Handle::current() };
+    let archivist = Archivist {
+        blobs: Arc::clone(&state.deps.blobs),
+        ledger: Arc::clone(&state.deps.ledger),
+        runtime: Handle::current(),
+    };
     tokio::task::spawn_blocking(move || {
         let _slot = slot;
         archivist.write(&entries, sender);
     });
     let headers = [
         (header::CONTENT_TYPE, "application/zip".to_owned()),
-        (header::CONTENT_DISPOSITION, media::attachment("atelier.zip")),
+        (
+            header::CONTENT_DISPOSITION,
+            media::attachment("atelier.zip"),
+        ),
         (header::CACHE_CONTROL, "no-store".to_owned()),
     ];
     Ok((headers, Body::from_stream(ReceiverStream::new(receiver))).into_response())
 }
 
 fn list_entries(task: &TaskAnswer, names: &mut Names, entries: &mut Vec<Entry>) {
-    let done = task.results.iter().filter(|image| image.status == TaskStatus::Completed).take(MAX_IMAGES_PER_TASK);
+    let done = task
+        .results
+        .iter()
+        .filter(|image| image.status == TaskStatus::Completed)
+        .take(MAX_IMAGES_PER_TASK);
     for image in done {
-        let Some(metadata) = &image.metadata else { continue };
+        let Some(metadata) = &image.metadata else {
+            continue;
+        };
         let stem = media::file_stem(image.name.as_deref(), image.index);
-        let name = names.unique(&stem, media::extension(media::harmless(&metadata.media_type)));
-        entries.push(Entry { task_id: task.task_id, index: image.index, name });
+        let name = names.unique(
+            &stem,
+            media::extension(media::harmless(&metadata.media_type)),
+        );
+        entries.push(Entry {
+            task_id: task.task_id,
+            index: image.index,
+            name,
+        });
     }
 }
 
@@ -128,11 +169,17 @@ struct Archivist {
 
 impl Archivist {
     fn write(&self, entries: &[Entry], sender: mpsc::Sender<io::Result<Bytes>>) {
-        let mut archive = ZipWriter::new_stream(Pipe { sender: Some(sender.clone()), buffer: Vec::new() });
-        let outcome = entries.iter().try_for_each(|entry| self.add(&mut archive, entry)).and_then(|()| {
-            let mut pipe = archive.finish().map_err(io::Error::other)?.into_inner();
-            pipe.flush()
+        let mut archive = ZipWriter::new_stream(Pipe {
+            sender: Some(sender.clone()),
+            buffer: Vec::new(),
         });
+        let outcome = entries
+            .iter()
+            .try_for_each(|entry| self.add(&mut archive, entry))
+            .and_then(|()| {
+                let mut pipe = archive.finish().map_err(io::Error::other)?.into_inner();
+                pipe.flush()
+            });
         if let Err(error) = outcome
             && error.kind() != io::ErrorKind::BrokenPipe
         {
@@ -142,15 +189,33 @@ impl Archivist {
         }
     }
 
-    fn add<W: Write + io::Seek>(&self, archive: &mut ZipWriter<W>, entry: &Entry) -> io::Result<()> {
-        let record = self.runtime.block_on(self.ledger.image(entry.task_id, entry.index)).map_err(io::Error::other)?;
+    fn add<W: Write + io::Seek>(
+        &self,
+        archive: &mut ZipWriter<W>,
+        entry: &Entry,
+    ) -> io::Result<()> {
+        let record = self
+            .runtime
+            .block_on(self.ledger.image(entry.task_id, entry.index))
+            .map_err(io::Error::other)?;
         let result = record.and_then(|record| record.result);
-        let result = result.ok_or_else(|| io::Error::other(format!("image {} of the task {} has lost its result", entry.index, entry.task_id)))?;
+        let result = result.ok_or_else(|| {
+            io::Error::other(format!(
+                "image {} of the task {} has lost its result",
+                entry.index, entry.task_id
+            ))
+        })?;
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Stored)
             .large_file(result.result.bytes >= LONG_ENTRY_BYTES);
-        archive.start_file(entry.name.as_str(), options).map_err(io::Error::other)?;
-        let mut pieces = Box::pin(blob::pieces(Arc::clone(&self.blobs), result.result.key, 0..result.result.bytes));
+        archive
+            .start_file(entry.name.as_str(), options)
+            .map_err(io::Error::other)?;
+        let mut pieces = Box::pin(blob::pieces(
+            Arc::clone(&self.blobs),
+            result.result.key,
+            0..result.result.bytes,
+        ));
         while let Some(piece) = self.runtime.block_on(pieces.next()) {
             archive.write_all(&piece.map_err(io::Error::other)?)?;
         }

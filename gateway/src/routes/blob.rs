@@ -41,17 +41,27 @@ enum Asked {
 ///
 /// # Errors
 /// 404 where the blob is gone, 503.
-pub async fn serve(blobs: &Arc<dyn Blobs>, served: Served, request: &HeaderMap) -> Result<Response, ApiError> {
+pub async fn serve(
+    blobs: &Arc<dyn Blobs>,
+    served: Served,
+    request: &HeaderMap,
+) -> Result<Response, ApiError> {
     let Some(size) = blobs.size(&served.key).await? else {
         return Err(BlobError::NotFound(served.key).into());
     };
     let etag = format!("\"{}\"", served.key);
-    if request.get_all(header::IF_NONE_MATCH).iter().any(|value| matches_etag(value, &etag)) {
+    if request
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .any(|value| matches_etag(value, &etag))
+    {
         let mut response = StatusCode::NOT_MODIFIED.into_response();
         common_headers(response.headers_mut(), &etag);
         return Ok(response);
     }
-    let range_applies = request.get(header::IF_RANGE).is_none_or(|value| value.as_bytes() == etag.as_bytes());
+    let range_applies = request
+        .get(header::IF_RANGE)
+        .is_none_or(|value| value.as_bytes() == etag.as_bytes());
     let asked = match request.get(header::RANGE) {
         Some(range) if range_applies => asked_range(range.to_str().unwrap_or_default(), size),
         _ => Asked::Whole,
@@ -61,7 +71,11 @@ pub async fn serve(blobs: &Arc<dyn Blobs>, served: Served, request: &HeaderMap) 
         Asked::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
         Asked::Nothing => {
             let mut response = StatusCode::RANGE_NOT_SATISFIABLE.into_response();
-            insert(response.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{size}"));
+            insert(
+                response.headers_mut(),
+                header::CONTENT_RANGE,
+                &format!("bytes */{size}"),
+            );
             return Ok(response);
         }
     };
@@ -69,21 +83,42 @@ pub async fn serve(blobs: &Arc<dyn Blobs>, served: Served, request: &HeaderMap) 
     let mut response = (status, body).into_response();
     let headers = response.headers_mut();
     common_headers(headers, &etag);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(served.media_type));
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(served.media_type),
+    );
+    headers.insert(
+        header::CONTENT_LENGTH,
+        HeaderValue::from(range.end - range.start),
+    );
     // Whatever a browser may take the bytes for, they can run nothing and load nothing.
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; sandbox"),
+    );
     if status == StatusCode::PARTIAL_CONTENT {
-        insert(headers, header::CONTENT_RANGE, &format!("bytes {}-{}/{size}", range.start, range.end - 1));
+        insert(
+            headers,
+            header::CONTENT_RANGE,
+            &format!("bytes {}-{}/{size}", range.start, range.end - 1),
+        );
     }
     if let Some(name) = served.download_as {
-        insert(headers, header::CONTENT_DISPOSITION, &crate::media::attachment(&name));
+        insert(
+            headers,
+            header::CONTENT_DISPOSITION,
+            &crate::media::attachment(&name),
+        );
     }
     Ok(response)
 }
 
 /// The bytes `range` of a blob, piece by piece.
-pub fn pieces(blobs: Arc<dyn Blobs>, key: BlobKey, range: Range<u64>) -> impl Stream<Item = Result<Bytes, BlobError>> + Send {
+pub fn pieces(
+    blobs: Arc<dyn Blobs>,
+    key: BlobKey,
+    range: Range<u64>,
+) -> impl Stream<Item = Result<Bytes, BlobError>> + Send {
     futures::stream::try_unfold((blobs, key, range), |(blobs, key, range)| async move {
         if range.is_empty() {
             return Ok(None);
@@ -102,7 +137,10 @@ fn common_headers(headers: &mut HeaderMap, etag: &str) {
     insert(headers, header::ETAG, etag);
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     // What is under an address never changes once it is there; private, because it is somebody's photograph.
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=31536000, immutable"));
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("private, max-age=31536000, immutable"),
+    );
 }
 
 fn insert(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
@@ -115,15 +153,26 @@ fn insert(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
 /// Weak comparison, as RFC 9110 asks for `If-None-Match`.
 fn matches_etag(value: &HeaderValue, etag: &str) -> bool {
     let text = value.to_str().unwrap_or_default();
-    text.trim() == "*" || text.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag)
+    text.trim() == "*"
+        || text
+            .split(',')
+            .any(|tag| tag.trim().trim_start_matches("W/") == etag)
 }
 
 /// One range of bytes. What does not parse, and a list of ranges, is answered with the whole, as RFC 9110 allows.
 fn asked_range(header: &str, size: u64) -> Asked {
-    let Some((first, last)) = header.trim().strip_prefix("bytes=").and_then(|spec| spec.split_once('-')) else {
+    let Some((first, last)) = header
+        .trim()
+        .strip_prefix("bytes=")
+        .and_then(|spec| spec.split_once('-'))
+    else {
         return Asked::Whole;
     };
-    let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u64>().unwrap_or(u64::MAX));
+    let number = |text: &str| {
+        text.bytes()
+            .all(|byte| byte.is_ascii_digit())
+            .then(|| text.parse::<u64>().unwrap_or(u64::MAX))
+    };
     let (first, last) = (first.trim(), last.trim());
     let range = match (first.is_empty(), last.is_empty()) {
         (true, true) => return Asked::Whole,
@@ -132,7 +181,14 @@ fn asked_range(header: &str, size: u64) -> Asked {
             None => return Asked::Whole,
         },
         (false, open_ended) => {
-            let (Some(start), Some(end)) = (number(first), if open_ended { Some(u64::MAX) } else { number(last) }) else {
+            let (Some(start), Some(end)) = (
+                number(first),
+                if open_ended {
+                    Some(u64::MAX)
+                } else {
+                    number(last)
+                },
+            ) else {
                 return Asked::Whole;
             };
             if end < start {
@@ -141,7 +197,11 @@ fn asked_range(header: &str, size: u64) -> Asked {
             start..end.saturating_add(1).min(size)
         }
     };
-    if range.start >= range.end { Asked::Nothing } else { Asked::Part(range) }
+    if range.start >= range.end {
+        Asked::Nothing
+    } else {
+        Asked::Part(range)
+    }
 }
 
 #[cfg(test)]
@@ -177,7 +237,10 @@ mod tests {
     fn etags_match_weakly() {
         let etag = "\"abc\"";
         for value in ["\"abc\"", "W/\"abc\"", "\"x\", \"abc\"", "*"] {
-            assert!(matches_etag(&HeaderValue::from_static(value), etag), "{value}");
+            assert!(
+                matches_etag(&HeaderValue::from_static(value), etag),
+                "{value}"
+            );
         }
         assert!(!matches_etag(&HeaderValue::from_static("\"abcd\""), etag));
     }

@@ -21,7 +21,11 @@ pub const LIST: Endpoint = Endpoint {
     handler: || get(list),
     document: |operation| {
         operation
-            .named("listDeadLetters", "dead letters", "What the stages gave up, newest first")
+            .named(
+                "listDeadLetters",
+                "dead letters",
+                "What the stages gave up, newest first",
+            )
             .query("stage", "Only of this stage.", false)
             .query("limit", "1 to 500; 50 where it is absent.", false)
             .answer::<DeadLetters>(200, "Dead letters.")
@@ -84,12 +88,19 @@ async fn list(
     let Query(ListQuery { stage, limit }) = query.map_err(tasks::bad_query)?;
     let limit = limit.unwrap_or(50);
     if !(1..=500).contains(&limit) {
-        return Err(ApiError::invalid("InvalidLimit", format!("limit is {limit}, give 1 to 500")));
+        return Err(ApiError::invalid(
+            "InvalidLimit",
+            format!("limit is {limit}, give 1 to 500"),
+        ));
     }
     if let Some(stage) = &stage {
         known_stage(stage)?;
     }
-    let dead_letters = state.deps.line.dead_letters(stage.as_deref(), limit).await?;
+    let dead_letters = state
+        .deps
+        .line
+        .dead_letters(stage.as_deref(), limit)
+        .await?;
     Ok(Json(DeadLetters { dead_letters }))
 }
 
@@ -98,14 +109,29 @@ async fn replay(
     headers: HeaderMap,
     content: Body,
 ) -> Result<(StatusCode, Json<ReplayAnswer>), ApiError> {
-    let request: ReplayRequest = body::json(&headers, content, state.options.max_json_bytes, state.body_idle_timeout()).await?;
+    let request: ReplayRequest = body::json(
+        &headers,
+        content,
+        state.options.max_json_bytes,
+        state.body_idle_timeout(),
+    )
+    .await?;
     known_stage(&request.stage).map_err(|error| error.at("/stage"))?;
-    for (value, pointer) in [(i64::from(request.partition), "/partition"), (request.offset, "/offset")] {
+    for (value, pointer) in [
+        (i64::from(request.partition), "/partition"),
+        (request.offset, "/offset"),
+    ] {
         if value < 0 {
-            return Err(ApiError::invalid("NegativePlace", format!("{value} is less than 0")).at(pointer));
+            return Err(
+                ApiError::invalid("NegativePlace", format!("{value} is less than 0")).at(pointer),
+            );
         }
     }
-    let event_id = state.deps.line.replay(&request.stage, request.partition, request.offset).await?;
+    let event_id = state
+        .deps
+        .line
+        .replay(&request.stage, request.partition, request.offset)
+        .await?;
     tracing::info!(stage = request.stage, partition = request.partition, offset = request.offset, %event_id, "replayed");
     Ok((StatusCode::ACCEPTED, Json(ReplayAnswer { event_id })))
 }
@@ -116,5 +142,8 @@ fn known_stage(stage: &str) -> Result<(), ApiError> {
         return Ok(());
     }
     let shown: String = stage.chars().take(80).collect();
-    Err(ApiError::invalid("UnknownStage", format!("`{shown}` is no stage: give one of {}", stages.join(", "))))
+    Err(ApiError::invalid(
+        "UnknownStage",
+        format!("`{shown}` is no stage: give one of {}", stages.join(", ")),
+    ))
 }

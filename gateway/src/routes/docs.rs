@@ -19,7 +19,12 @@ pub const OPENAPI: Endpoint = Endpoint {
     document: |operation| {
         operation
             .named("getOpenApi", "documents", "This document")
-            .raw_answer(200, "OpenAPI 3.1.", "application/json", serde_json::json!({ "type": "object" }))
+            .raw_answer(
+                200,
+                "OpenAPI 3.1.",
+                "application/json",
+                serde_json::json!({ "type": "object" }),
+            )
     },
 };
 
@@ -30,7 +35,12 @@ pub const PAGE: Endpoint = Endpoint {
     document: |operation| {
         operation
             .named("readDocs", "documents", "This document, for people")
-            .raw_answer(200, "A page.", "text/html", serde_json::json!({ "type": "string" }))
+            .raw_answer(
+                200,
+                "A page.",
+                "text/html",
+                serde_json::json!({ "type": "string" }),
+            )
     },
 };
 
@@ -38,13 +48,28 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(openapi::document);
 static PAGE_TEXT: LazyLock<String> = LazyLock::new(|| render(&DOCUMENT));
 
 async fn document() -> Response {
-    ([(header::CACHE_CONTROL, "no-cache")], axum::Json(&*DOCUMENT)).into_response()
+    (
+        [(header::CACHE_CONTROL, "no-cache")],
+        axum::Json(&*DOCUMENT),
+    )
+        .into_response()
 }
 
 async fn page() -> Response {
-    let mut response = ([(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], PAGE_TEXT.as_str()).into_response();
-    let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'");
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    let mut response = (
+        [
+            (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+            (header::CACHE_CONTROL, "no-cache"),
+        ],
+        PAGE_TEXT.as_str(),
+    )
+        .into_response();
+    let policy = HeaderValue::from_static(
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
+    );
+    response
+        .headers_mut()
+        .insert(header::CONTENT_SECURITY_POLICY, policy);
     response
 }
 
@@ -77,13 +102,27 @@ fn render(document: &Value) -> String {
     page.push_str("<nav aria-label=\"Operations\"><ul>");
     for (method, path, operation) in &operations {
         let id = escape(text(&operation["operationId"]));
-        let _ = write!(page, "<li><a href=\"#{id}\">{}</a> <span class=\"quiet\"><code>{} {}</code></span></li>", escape(text(&operation["summary"])), method.to_uppercase(), escape(path));
+        let _ = write!(
+            page,
+            "<li><a href=\"#{id}\">{}</a> <span class=\"quiet\"><code>{} {}</code></span></li>",
+            escape(text(&operation["summary"])),
+            method.to_uppercase(),
+            escape(path)
+        );
     }
     page.push_str("</ul></nav>");
     for tag in items(&document["tags"]) {
         let name = text(&tag["name"]);
-        let _ = write!(page, "<h2>{}</h2><p>{}</p>", escape(name), prose(text(&tag["description"])));
-        for (method, path, operation) in operations.iter().filter(|(_, _, operation)| operation["tags"][0] == name) {
+        let _ = write!(
+            page,
+            "<h2>{}</h2><p>{}</p>",
+            escape(name),
+            prose(text(&tag["description"]))
+        );
+        for (method, path, operation) in operations
+            .iter()
+            .filter(|(_, _, operation)| operation["tags"][0] == name)
+        {
             render_operation(&mut page, method, path, operation);
         }
     }
@@ -97,7 +136,10 @@ fn render(document: &Value) -> String {
 
 fn operations(document: &Value) -> Vec<(&str, &str, &Value)> {
     fields(&document["paths"])
-        .flat_map(|(path, methods)| fields(methods).map(move |(method, operation)| (method.as_str(), path.as_str(), operation)))
+        .flat_map(|(path, methods)| {
+            fields(methods)
+                .map(move |(method, operation)| (method.as_str(), path.as_str(), operation))
+        })
         .collect()
 }
 
@@ -115,7 +157,11 @@ fn render_operation(page: &mut String, method: &str, path: &str, operation: &Val
     if !parameters.is_empty() {
         page.push_str("<table><thead><tr><th scope=\"col\">Parameter</th><th scope=\"col\">In</th><th scope=\"col\">Meaning</th></tr></thead><tbody>");
         for parameter in parameters {
-            let needed = if parameter["required"] == true { "" } else { " (optional)" };
+            let needed = if parameter["required"] == true {
+                ""
+            } else {
+                " (optional)"
+            };
             let _ = write!(
                 page,
                 "<tr><td><code>{}</code></td><td>{}{needed}</td><td>{}</td></tr>",
@@ -127,26 +173,51 @@ fn render_operation(page: &mut String, method: &str, path: &str, operation: &Val
         page.push_str("</tbody></table>");
     }
     for (media_type, content) in fields(&operation["requestBody"]["content"]) {
-        let _ = write!(page, "<p>Body <code>{}</code>: {}</p>", escape(media_type), type_name(&content["schema"]));
+        let _ = write!(
+            page,
+            "<p>Body <code>{}</code>: {}</p>",
+            escape(media_type),
+            type_name(&content["schema"])
+        );
     }
     page.push_str("<table><thead><tr><th scope=\"col\">Answer</th><th scope=\"col\">Body</th><th scope=\"col\">Meaning</th></tr></thead><tbody>");
     for (status, answer) in fields(&operation["responses"]) {
         let bodies: Vec<String> = fields(&answer["content"])
-            .map(|(media_type, content)| format!("<code>{}</code> {}", escape(media_type), type_name(&content["schema"])))
+            .map(|(media_type, content)| {
+                format!(
+                    "<code>{}</code> {}",
+                    escape(media_type),
+                    type_name(&content["schema"])
+                )
+            })
             .collect();
-        let _ = write!(page, "<tr><td>{}</td><td>{}</td><td>{}</td></tr>", escape(status), bodies.join("<br>"), prose(text(&answer["description"])));
+        let _ = write!(
+            page,
+            "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
+            escape(status),
+            bodies.join("<br>"),
+            prose(text(&answer["description"]))
+        );
     }
     page.push_str("</tbody></table></section>");
 }
 
 fn render_type(page: &mut String, name: &str, schema: &Value) {
     let name = escape(name);
-    let _ = write!(page, "<section id=\"type-{name}\"><h3><code>{name}</code></h3><p>{}</p>", prose(text(&schema["description"])));
+    let _ = write!(
+        page,
+        "<section id=\"type-{name}\"><h3><code>{name}</code></h3><p>{}</p>",
+        prose(text(&schema["description"]))
+    );
     let required = items(&schema["required"]);
     if schema["properties"].is_object() {
         page.push_str("<table><thead><tr><th scope=\"col\">Field</th><th scope=\"col\">Type</th><th scope=\"col\">Meaning</th></tr></thead><tbody>");
         for (field, of_field) in fields(&schema["properties"]) {
-            let optional = if required.iter().any(|name| *name == field.as_str()) { "" } else { " (optional)" };
+            let optional = if required.iter().any(|name| *name == field.as_str()) {
+                ""
+            } else {
+                " (optional)"
+            };
             let _ = write!(
                 page,
                 "<tr><td><code>{}</code>{optional}</td><td>{}</td><td>{}</td></tr>",
@@ -164,7 +235,10 @@ fn render_type(page: &mut String, name: &str, schema: &Value) {
 
 /// A schema in a few words, with links to named types.
 fn type_name(schema: &Value) -> String {
-    if let Some(name) = schema["$ref"].as_str().and_then(|reference| reference.rsplit('/').next()) {
+    if let Some(name) = schema["$ref"]
+        .as_str()
+        .and_then(|reference| reference.rsplit('/').next())
+    {
         let name = escape(name);
         return format!("<a href=\"#type-{name}\"><code>{name}</code></a>");
     }
@@ -180,11 +254,18 @@ fn type_name(schema: &Value) -> String {
     }
     let values = items(&schema["enum"]);
     if !values.is_empty() {
-        let named: Vec<String> = values.iter().map(|value| format!("<code>{}</code>", escape(&value.to_string()))).collect();
+        let named: Vec<String> = values
+            .iter()
+            .map(|value| format!("<code>{}</code>", escape(&value.to_string())))
+            .collect();
         return named.join(", ");
     }
     let kinds: Vec<&str> = match &schema["type"] {
-        Value::Array(kinds) => kinds.iter().map(text).filter(|kind| *kind != "null").collect(),
+        Value::Array(kinds) => kinds
+            .iter()
+            .map(text)
+            .filter(|kind| *kind != "null")
+            .collect(),
         kind => vec![text(kind)],
     };
     match (kinds.join(" or ").as_str(), text(&schema["format"])) {
@@ -208,12 +289,25 @@ fn fields(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 /// Text with `code` between back-ticks.
 fn prose(text: &str) -> String {
-    escape(text).split('`').enumerate().map(|(index, part)| if index % 2 == 1 { format!("<code>{part}</code>") } else { part.to_owned() }).collect()
+    escape(text)
+        .split('`')
+        .enumerate()
+        .map(|(index, part)| {
+            if index % 2 == 1 {
+                format!("<code>{part}</code>")
+            } else {
+                part.to_owned()
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -225,12 +319,18 @@ mod tests {
         let document = openapi::document();
         let page = render(&document);
         for (_, _, operation) in operations(&document) {
-            assert!(page.contains(&format!("<section id=\"{}\">", text(&operation["operationId"]))));
+            assert!(page.contains(&format!(
+                "<section id=\"{}\">",
+                text(&operation["operationId"])
+            )));
         }
         for (name, _) in fields(&document["components"]["schemas"]) {
             assert!(page.contains(&format!("id=\"type-{name}\"")), "{name}");
         }
-        assert!(!page.contains("http://") && !page.contains("src="), "the page must not load anything");
+        assert!(
+            !page.contains("http://") && !page.contains("src="),
+            "the page must not load anything"
+        );
     }
 
     #[test]

@@ -67,7 +67,11 @@ pub const OF_ALL: Endpoint = Endpoint {
     },
 };
 
-async fn of_task(Shares(state): Shares<Shared>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, ApiError> {
+async fn of_task(
+    Shares(state): Shares<Shared>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let resume = resume_from(&headers)?;
     let task_id = tasks::find(&state, &id).await?.task_id;
     let slot = stream_slot(&state)?;
@@ -77,7 +81,14 @@ async fn of_task(Shares(state): Shares<Shared>, Path(id): Path<String>, headers:
     let missed = match resume {
         None => Vec::new(),
         Some(from) if snapshot.status.is_terminal() => {
-            let first = Box::pin(missed_events(&state, from.clone(), &subscription.from, Some(task_id))).next().await;
+            let first = Box::pin(missed_events(
+                &state,
+                from.clone(),
+                &subscription.from,
+                Some(task_id),
+            ))
+            .next()
+            .await;
             if first.is_none() {
                 return Ok(StatusCode::NO_CONTENT.into_response());
             }
@@ -85,11 +96,17 @@ async fn of_task(Shares(state): Shares<Shared>, Path(id): Path<String>, headers:
         }
         Some(from) => vec![from],
     };
-    let follower = Follower { task_id: Some(task_id), joined_ids: false, state: Arc::clone(&state) };
+    let follower = Follower {
+        task_id: Some(task_id),
+        joined_ids: false,
+        state: Arc::clone(&state),
+    };
     Ok(stream(&state, slot, move |sender| async move {
         let ended = snapshot.status.is_terminal();
         sender.send(snapshot_event(&snapshot)?).await.ok()?;
-        follower.follow(missed.into_iter().next(), subscription, ended, &sender).await
+        follower
+            .follow(missed.into_iter().next(), subscription, ended, &sender)
+            .await
     }))
 }
 
@@ -97,10 +114,17 @@ async fn of_all(Shares(state): Shares<Shared>, headers: HeaderMap) -> Result<Res
     let resume = resume_from(&headers)?;
     let slot = stream_slot(&state)?;
     let subscription = state.tail.subscribe().await?;
-    let follower = Follower { task_id: None, joined_ids: true, state: Arc::clone(&state) };
+    let follower = Follower {
+        task_id: None,
+        joined_ids: true,
+        state: Arc::clone(&state),
+    };
     Ok(stream(&state, slot, move |sender| async move {
         if resume.is_none() {
-            let position = sse::Event::default().event("position").id(subscription.from.to_string()).data("{}");
+            let position = sse::Event::default()
+                .event("position")
+                .id(subscription.from.to_string())
+                .data("{}");
             sender.send(position).await.ok()?;
         }
         follower.follow(resume, subscription, false, &sender).await
@@ -108,9 +132,18 @@ async fn of_all(Shares(state): Shares<Shared>, headers: HeaderMap) -> Result<Res
 }
 
 fn resume_from(headers: &HeaderMap) -> Result<Option<Position>, ApiError> {
-    let Some(value) = headers.get("last-event-id").filter(|value| !value.is_empty()) else { return Ok(None) };
+    let Some(value) = headers
+        .get("last-event-id")
+        .filter(|value| !value.is_empty())
+    else {
+        return Ok(None);
+    };
     let text = value.to_str().unwrap_or("?");
-    text.parse().map(Some).map_err(|error: crate::log::InvalidEventId| ApiError::invalid("InvalidEventId", error.to_string()))
+    text.parse()
+        .map(Some)
+        .map_err(|error: crate::log::InvalidEventId| {
+            ApiError::invalid("InvalidEventId", error.to_string())
+        })
 }
 
 /// The right to hold a stream open.
@@ -118,10 +151,19 @@ fn resume_from(headers: &HeaderMap) -> Result<Option<Position>, ApiError> {
 /// # Errors
 /// 503 where too many are open.
 pub fn stream_slot(state: &State) -> Result<OwnedSemaphorePermit, ApiError> {
-    Arc::clone(&state.stream_slots).try_acquire_owned().map_err(|_| {
-        let reason = format!("{} event streams are open (gateway.max_event_streams)", state.options.max_event_streams);
-        LogError::Unavailable { place: "event streams".to_owned(), reason }.into()
-    })
+    Arc::clone(&state.stream_slots)
+        .try_acquire_owned()
+        .map_err(|_| {
+            let reason = format!(
+                "{} event streams are open (gateway.max_event_streams)",
+                state.options.max_event_streams
+            );
+            LogError::Unavailable {
+                place: "event streams".to_owned(),
+                reason,
+            }
+            .into()
+        })
 }
 
 /// An answer of the events that `fill` sends; `fill` is dropped when the client goes or the gateway stops.
@@ -143,12 +185,18 @@ where
             () = shutdown.cancelled() => {}
         }
     });
-    let keep_alive = sse::KeepAlive::new().interval(Duration::from_millis(state.options.heartbeat_ms)).text("ping");
+    let keep_alive = sse::KeepAlive::new()
+        .interval(Duration::from_millis(state.options.heartbeat_ms))
+        .text("ping");
     let events = ReceiverStream::new(receiver).map(Ok::<_, Infallible>);
     let mut response = Sse::new(events).keep_alive(keep_alive).into_response();
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // Proxies that buffer would hold events back.
-    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+        .headers_mut()
+        .insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
 }
 
@@ -175,7 +223,10 @@ fn missed_events(
         (Ok(event), Some(task_id)) => event.task_id == task_id,
         _ => true,
     };
-    state.tail.history(from, to).filter(move |event| std::future::ready(of_task(event)))
+    state
+        .tail
+        .history(from, to)
+        .filter(move |event| std::future::ready(of_task(event)))
 }
 
 /// Sends one client what it missed and what comes.
@@ -203,9 +254,16 @@ impl Follower {
                 None => from.clone(),
                 Some(_) => subscription.from.clone(),
             };
-            let mut missed = pin!(missed_events(&self.state, from, &subscription.from, self.task_id));
+            let mut missed = pin!(missed_events(
+                &self.state,
+                from,
+                &subscription.from,
+                self.task_id
+            ));
             while let Some(event) = missed.next().await {
-                let event = event.inspect_err(|error| tracing::warn!(%error, "an event stream cannot catch up")).ok()?;
+                let event = event
+                    .inspect_err(|error| tracing::warn!(%error, "an event stream cannot catch up"))
+                    .ok()?;
                 self.send(&event, &mut position, sender).await?;
             }
             position = subscription.from.clone();
@@ -219,7 +277,10 @@ impl Follower {
                 Ok(event) if self.task_id.is_some_and(|task_id| task_id != event.task_id) => {}
                 Ok(event) => self.send(&event, &mut position, sender).await?,
                 Err(RecvError::Lagged(events)) => {
-                    tracing::info!(events, "a slow event stream is let go; it resumes from the log");
+                    tracing::info!(
+                        events,
+                        "a slow event stream is let go; it resumes from the log"
+                    );
                     return None;
                 }
                 Err(RecvError::Closed) => return None,
@@ -227,12 +288,27 @@ impl Follower {
         }
     }
 
-    async fn send(&self, event: &TaskEvent, position: &mut Position, sender: &mpsc::Sender<sse::Event>) -> Option<()> {
+    async fn send(
+        &self,
+        event: &TaskEvent,
+        position: &mut Position,
+        sender: &mpsc::Sender<sse::Event>,
+    ) -> Option<()> {
         position.pass(event.partition, event.offset);
-        let id = if self.joined_ids { position.to_string() } else { event.id() };
-        let message = sse::Event::default().event(event.event_type).id(id).data(&event.data);
+        let id = if self.joined_ids {
+            position.to_string()
+        } else {
+            event.id()
+        };
+        let message = sse::Event::default()
+            .event(event.event_type)
+            .id(id)
+            .data(&event.data);
         // A client that takes nothing for so long gives its place to another; it resumes when it comes back.
-        tokio::time::timeout(STALLED_LIMIT, sender.send(message)).await.ok()?.ok()?;
+        tokio::time::timeout(STALLED_LIMIT, sender.send(message))
+            .await
+            .ok()?
+            .ok()?;
         let over = self.task_id.is_some() && event.ends_task();
         (!over).then_some(())
     }

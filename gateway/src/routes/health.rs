@@ -47,12 +47,14 @@ pub const METRICS: Endpoint = Endpoint {
     path: "/metrics",
     handler: || get(metrics),
     document: |operation| {
-        operation.named("getMetrics", "health", "Metrics in Prometheus' text format").raw_answer(
-            200,
-            "The metrics of the process.",
-            "text/plain",
-            serde_json::json!({ "type": "string" }),
-        )
+        operation
+            .named("getMetrics", "health", "Metrics in Prometheus' text format")
+            .raw_answer(
+                200,
+                "The metrics of the process.",
+                "text/plain",
+                serde_json::json!({ "type": "string" }),
+            )
     },
 };
 
@@ -77,20 +79,43 @@ struct DependencyState {
 }
 
 async fn live() -> Response {
-    ([(header::CACHE_CONTROL, "no-store")], Json(serde_json::json!({ "live": true }))).into_response()
+    (
+        [(header::CACHE_CONTROL, "no-store")],
+        Json(serde_json::json!({ "live": true })),
+    )
+        .into_response()
 }
 
 async fn ready(Shares(state): Shares<Shared>) -> Response {
-    let checks: Vec<HealthCheck> = own_checks(&state).into_iter().chain(state.deps.checks.clone()).collect();
+    let checks: Vec<HealthCheck> = own_checks(&state)
+        .into_iter()
+        .chain(state.deps.checks.clone())
+        .collect();
     let asked = checks.iter().map(|check| async {
         let outcome = check.ask(LIMIT).await;
         let ok = outcome.is_ok();
-        DependencyState { name: check.name.clone(), ok, message: outcome.err().unwrap_or_else(|| "ok".to_owned()) }
+        DependencyState {
+            name: check.name.clone(),
+            ok,
+            message: outcome.err().unwrap_or_else(|| "ok".to_owned()),
+        }
     });
     let dependencies = join_all(asked).await;
     let ready = dependencies.iter().all(|dependency| dependency.ok);
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, [(header::CACHE_CONTROL, "no-store")], Json(Readiness { ready, dependencies })).into_response()
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (
+        status,
+        [(header::CACHE_CONTROL, "no-store")],
+        Json(Readiness {
+            ready,
+            dependencies,
+        }),
+    )
+        .into_response()
 }
 
 fn own_checks(state: &State) -> [HealthCheck; 3] {
@@ -114,5 +139,12 @@ fn own_checks(state: &State) -> [HealthCheck; 3] {
 }
 
 async fn metrics(Shares(state): Shares<Shared>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (state.deps.metrics)()).into_response()
+    (
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        (state.deps.metrics)(),
+    )
+        .into_response()
 }

@@ -64,7 +64,9 @@ impl Variant {
     fn of(self, record: &ImageRecord) -> Option<&BlobRef> {
         let result = record.result.as_ref();
         match self {
-            Self::Original => result.map(|result| &result.original).or(record.uploaded.as_ref()),
+            Self::Original => result
+                .map(|result| &result.original)
+                .or(record.uploaded.as_ref()),
             Self::Result => result.map(|result| &result.result),
             Self::Thumbnail => result.map(|result| &result.thumbnail),
             Self::Alpha => result.map(|result| &result.alpha),
@@ -96,13 +98,24 @@ async fn show(
     let Query(query) = query.map_err(tasks::bad_query)?;
     let task_id = tasks::parse_id(&id)?;
     let (Ok(index), Some(kind)) = (index.parse::<u32>(), Variant::parse(&variant)) else {
-        return Err(ApiError::not_found("a picture is at images/<index>/original, result, thumbnail or alpha"));
+        return Err(ApiError::not_found(
+            "a picture is at images/<index>/original, result, thumbnail or alpha",
+        ));
     };
     let record = state.deps.ledger.image(task_id, index).await?;
-    let record = record.ok_or_else(|| ApiError::not_found(format!("the task {task_id} has no image {index}")))?;
-    let blob = kind.of(&record).ok_or_else(|| ApiError::not_found(format!("image {index} of the task {task_id} has no {variant} (yet)")))?;
+    let record = record
+        .ok_or_else(|| ApiError::not_found(format!("the task {task_id} has no image {index}")))?;
+    let blob = kind.of(&record).ok_or_else(|| {
+        ApiError::not_found(format!(
+            "image {index} of the task {task_id} has no {variant} (yet)"
+        ))
+    })?;
     let media_type = if kind == Variant::Original {
-        let head = state.deps.blobs.get_range(&blob.key, 0..media::SNIFF_BYTES as u64).await?;
+        let head = state
+            .deps
+            .blobs
+            .get_range(&blob.key, 0..media::SNIFF_BYTES as u64)
+            .await?;
         media::sniff(&head)
     } else {
         media::harmless(&blob.media_type)
@@ -111,5 +124,14 @@ async fn show(
         let stem = media::file_stem(record.name.as_deref(), index);
         format!("{stem}{}.{}", kind.suffix(), media::extension(media_type))
     });
-    blob::serve(&state.deps.blobs, Served { key: blob.key.clone(), media_type, download_as }, &headers).await
+    blob::serve(
+        &state.deps.blobs,
+        Served {
+            key: blob.key.clone(),
+            media_type,
+            download_as,
+        },
+        &headers,
+    )
+    .await
 }

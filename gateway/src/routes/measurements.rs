@@ -26,7 +26,11 @@ pub const SHOW: Endpoint = Endpoint {
     handler: || get(show),
     document: |operation| {
         operation
-            .named("getMeasurements", "pipeline", "Times measured on this machine")
+            .named(
+                "getMeasurements",
+                "pipeline",
+                "Times measured on this machine",
+            )
             .describe("From the last 200 results in the ledger and the events of the last 60 s.")
             .answer::<Measurements>(200, "Times, in milliseconds.")
             .errors(&[503])
@@ -116,15 +120,27 @@ async fn capabilities(Shares(state): Shares<Shared>) -> Json<Capabilities> {
         formats: ["png", "webp", "jpeg", "avif"],
         qualities: state.deps.qualities.clone(),
         kinds: ["auto", "portrait", "product", "graphic"],
-        kafka: KafkaAddress { bootstrap_servers: state.deps.bootstrap_servers.clone() },
+        kafka: KafkaAddress {
+            bootstrap_servers: state.deps.bootstrap_servers.clone(),
+        },
     })
 }
 
 async fn show(Shares(state): Shares<Shared>) -> Result<Json<Measurements>, ApiError> {
-    let mut times = Times { stages: state.line.recent_work_ms(), models: BTreeMap::new() };
+    let mut times = Times {
+        stages: state.line.recent_work_ms(),
+        models: BTreeMap::new(),
+    };
     // A stage that worked in the last minute is measured by that; the ledger speaks for the others.
-    let recent: Vec<String> = times.stages.iter().filter(|(_, work)| !work.is_empty()).map(|(stage, _)| stage.clone()).collect();
-    times.add_results(state.deps.ledger.as_ref(), &recent).await?;
+    let recent: Vec<String> = times
+        .stages
+        .iter()
+        .filter(|(_, work)| !work.is_empty())
+        .map(|(stage, _)| stage.clone())
+        .collect();
+    times
+        .add_results(state.deps.ledger.as_ref(), &recent)
+        .await?;
     Ok(Json(times.answer()))
 }
 
@@ -134,19 +150,37 @@ struct Times {
 }
 
 impl Times {
-    async fn add_results(&mut self, ledger: &dyn Ledger, recent_stages: &[String]) -> Result<(), LedgerError> {
+    async fn add_results(
+        &mut self,
+        ledger: &dyn Ledger,
+        recent_stages: &[String],
+    ) -> Result<(), LedgerError> {
         let mut cursor: Option<String> = None;
         let mut results = 0;
         for _ in 0..PAGES {
             let (tasks, next) = ledger.tasks(cursor.as_deref(), 100).await?;
-            for metadata in tasks.iter().flat_map(|task| &task.results).filter_map(|image| image.metadata.as_ref()) {
+            for metadata in tasks
+                .iter()
+                .flat_map(|task| &task.results)
+                .filter_map(|image| image.metadata.as_ref())
+            {
                 if results == RESULTS {
                     return Ok(());
                 }
                 results += 1;
-                self.models.entry(metadata.model.name.clone()).or_default().push(metadata.model.inference_ms);
-                for timing in metadata.stages.iter().filter(|timing| !recent_stages.contains(&timing.stage)) {
-                    self.stages.entry(timing.stage.clone()).or_default().push(timing.processing_time_ms);
+                self.models
+                    .entry(metadata.model.name.clone())
+                    .or_default()
+                    .push(metadata.model.inference_ms);
+                for timing in metadata
+                    .stages
+                    .iter()
+                    .filter(|timing| !recent_stages.contains(&timing.stage))
+                {
+                    self.stages
+                        .entry(timing.stage.clone())
+                        .or_default()
+                        .push(timing.processing_time_ms);
                 }
             }
             match next {
@@ -159,12 +193,24 @@ impl Times {
 
     fn answer(mut self) -> Measurements {
         let models = self.models.into_iter().filter_map(|(name, mut times)| {
-            Some(ModelTimes { name, count: times.len(), median_ms: quantile(&mut times, 0.5)?, p95_ms: quantile(&mut times, 0.95)? })
+            Some(ModelTimes {
+                name,
+                count: times.len(),
+                median_ms: quantile(&mut times, 0.5)?,
+                p95_ms: quantile(&mut times, 0.95)?,
+            })
         });
         let stages = TopicTable::embedded().stages().iter().filter_map(|name| {
             let times = self.stages.get_mut(name)?;
-            Some(StageTimes { name: name.clone(), median_ms: quantile(times, 0.5)?, p95_ms: quantile(times, 0.95)? })
+            Some(StageTimes {
+                name: name.clone(),
+                median_ms: quantile(times, 0.5)?,
+                p95_ms: quantile(times, 0.95)?,
+            })
         });
-        Measurements { models: models.collect(), stages: stages.collect() }
+        Measurements {
+            models: models.collect(),
+            stages: stages.collect(),
+        }
     }
 }

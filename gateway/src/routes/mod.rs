@@ -66,30 +66,47 @@ pub const ENDPOINTS: &[Endpoint] = &[
 
 /// The path of the table that equals `path`: a label that no request can choose.
 pub fn known_path(path: &str) -> Option<&'static str> {
-    ENDPOINTS.iter().map(|endpoint| endpoint.path).find(|known| *known == path)
+    ENDPOINTS
+        .iter()
+        .map(|endpoint| endpoint.path)
+        .find(|known| *known == path)
 }
 
 /// The method as a label from a closed list.
 pub fn known_method(method: &Method) -> &'static str {
     const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
-    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("OTHER")
+    KNOWN
+        .into_iter()
+        .find(|known| *known == method.as_str())
+        .unwrap_or("OTHER")
 }
 
 /// The whole application.
 pub fn router(state: &Shared) -> Router {
     ENDPOINTS
         .iter()
-        .fold(Router::new(), |router, endpoint| router.route(endpoint.path, (endpoint.handler)()))
+        .fold(Router::new(), |router, endpoint| {
+            router.route(endpoint.path, (endpoint.handler)())
+        })
         .fallback(page::serve)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(CompressionLayer::new().gzip(true).compress_when(CompressText))
-        .layer(middleware::from_fn_with_state(Arc::clone(state), guard::guard))
+        .layer(
+            CompressionLayer::new()
+                .gzip(true)
+                .compress_when(CompressText),
+        )
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(state),
+            guard::guard,
+        ))
         .with_state(Arc::clone(state))
 }
 
 async fn method_not_allowed(method: Method) -> Response {
     let message = format!("{} is not answered here", known_method(&method));
-    ApiError::invalid("MethodNotAllowed", message).with_status(StatusCode::METHOD_NOT_ALLOWED).into_response()
+    ApiError::invalid("MethodNotAllowed", message)
+        .with_status(StatusCode::METHOD_NOT_ALLOWED)
+        .into_response()
 }
 
 /// Only what is text for the page and small: pictures and archives keep their bytes (ETag, Range), streams their pace.
@@ -98,10 +115,21 @@ struct CompressText;
 
 impl Predicate for CompressText {
     fn should_compress<B: axum::body::HttpBody>(&self, response: &axum::http::Response<B>) -> bool {
-        let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let text = ["text/html", "text/css", "text/javascript", "application/javascript", "application/json", "image/svg+xml"]
-            .iter()
-            .any(|known| content_type.starts_with(known));
+        let content_type = response
+            .headers()
+            .get("content-type")
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
+        let text = [
+            "text/html",
+            "text/css",
+            "text/javascript",
+            "application/javascript",
+            "application/json",
+            "image/svg+xml",
+        ]
+        .iter()
+        .any(|known| content_type.starts_with(known));
         text && response.body().size_hint().lower() >= 1_024
     }
 }

@@ -26,12 +26,18 @@ const NOT_THE_PAGE: [&str; 4] = ["/api", "/v1.0", "/health", "/metrics"];
 
 pub async fn serve(method: Method, uri: Uri, request: HeaderMap) -> Response {
     let path = uri.path();
-    let of_table = NOT_THE_PAGE.iter().any(|prefix| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+    let of_table = NOT_THE_PAGE.iter().any(|prefix| {
+        path.strip_prefix(prefix)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    });
     if of_table {
-        return ApiError::not_found("there is nothing here; /api/docs lists what there is").into_response();
+        return ApiError::not_found("there is nothing here; /api/docs lists what there is")
+            .into_response();
     }
     if !matches!(method, Method::GET | Method::HEAD) {
-        return ApiError::invalid("MethodNotAllowed", "only GET and HEAD are answered here").with_status(StatusCode::METHOD_NOT_ALLOWED).into_response();
+        return ApiError::invalid("MethodNotAllowed", "only GET and HEAD are answered here")
+            .with_status(StatusCode::METHOD_NOT_ALLOWED)
+            .into_response();
     }
     let file = path.trim_start_matches('/');
     match Page::get(file).filter(|_| !file.is_empty()) {
@@ -46,19 +52,33 @@ pub async fn serve(method: Method, uri: Uri, request: HeaderMap) -> Response {
 }
 
 fn answer(file: &str, found: rust_embed::EmbeddedFile, request: &HeaderMap) -> Response {
-    let hash: String = found.metadata.sha256_hash().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = found
+        .metadata
+        .sha256_hash()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     // Weak: the body may go out compressed.
     let etag = format!("W/\"{hash}\"");
-    let known = request.get(header::IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == etag.as_bytes());
+    let known = request
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|value| value.as_bytes() == etag.as_bytes());
     let mut response = if known {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         Body::from(found.data).into_response()
     };
     let headers = response.headers_mut();
-    let caching = if file.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let caching = if file.starts_with("assets/") {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
+    };
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(POLICY),
+    );
     let media_type = match found.metadata.mimetype() {
         text if text.starts_with("text/") => format!("{text}; charset=utf-8"),
         other => other.to_owned(),

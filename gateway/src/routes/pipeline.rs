@@ -1,6 +1,9 @@
 //! The line of stages: queues, speed, open tasks.
 
-use std::{sync::Arc, time::{Duration, Instant}};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Json,
@@ -29,7 +32,10 @@ pub const SHOW: Endpoint = Endpoint {
     document: |operation| {
         operation
             .named("getPipeline", "pipeline", "How the line stands")
-            .answer::<PipelineAnswer>(200, "Queues from the log's offsets, speed from the events of the last 60 s.")
+            .answer::<PipelineAnswer>(
+                200,
+                "Queues from the log's offsets, speed from the events of the last 60 s.",
+            )
             .errors(&[503])
     },
 };
@@ -54,7 +60,9 @@ async fn show(Shares(state): Shares<Shared>) -> Result<Json<PipelineAnswer>, Api
 async fn follow(Shares(state): Shares<Shared>) -> Result<Response, ApiError> {
     let slot = events::stream_slot(&state)?;
     let measured = Arc::clone(&state);
-    Ok(events::stream(&state, slot, move |sender| async move { send_changes(&measured, &sender).await }))
+    Ok(events::stream(&state, slot, move |sender| async move {
+        send_changes(&measured, &sender).await
+    }))
 }
 
 async fn send_changes(state: &State, sender: &mpsc::Sender<sse::Event>) -> Option<()> {
@@ -72,11 +80,16 @@ async fn send_changes(state: &State, sender: &mpsc::Sender<sse::Event>) -> Optio
             }
         };
         let stale = last.as_ref().is_none_or(|(at, before)| {
-            at.elapsed() >= AT_LEAST_EVERY || before.stages != answer.stages || before.tasks_open != answer.tasks_open
+            at.elapsed() >= AT_LEAST_EVERY
+                || before.stages != answer.stages
+                || before.tasks_open != answer.tasks_open
         });
         if stale {
             let data = serde_json::to_string(&answer).ok()?;
-            sender.send(sse::Event::default().event("pipeline").data(data)).await.ok()?;
+            sender
+                .send(sse::Event::default().event("pipeline").data(data))
+                .await
+                .ok()?;
             last = Some((Instant::now(), answer));
         }
     }

@@ -1,10 +1,8 @@
 //! Submitting tasks and looking at them.
 
 use atelier_schemas::{
-    ErrorBody, ErrorCode, ImageSource, TaskAnswer, TaskOptions, TaskRequest,
-    answer::TaskPage,
-    from_json,
-    request::MAX_IMAGES_PER_TASK,
+    ErrorBody, ErrorCode, ImageSource, TaskAnswer, TaskOptions, TaskRequest, answer::TaskPage,
+    from_json, request::MAX_IMAGES_PER_TASK,
 };
 use axum::{
     Extension, Json,
@@ -58,7 +56,11 @@ pub const LIST: Endpoint = Endpoint {
         operation
             .named("listTasks", "tasks", "Tasks, newest first")
             .query("cursor", "`nextCursor` of the page before.", false)
-            .query("limit", "Tasks on a page, 1 to 100; 20 where it is absent.", false)
+            .query(
+                "limit",
+                "Tasks on a page, 1 to 100; 20 where it is absent.",
+                false,
+            )
             .answer::<TaskPage>(200, "A page of tasks.")
             .errors(&[422, 503])
     },
@@ -100,19 +102,55 @@ async fn create(
     let request = if media_type == "multipart/form-data" {
         from_form(&state, &headers, content).await?
     } else if body::is_json(&media_type) {
-        body::json(&headers, content, state.options.max_json_bytes, state.body_idle_timeout()).await?
+        body::json(
+            &headers,
+            content,
+            state.options.max_json_bytes,
+            state.body_idle_timeout(),
+        )
+        .await?
     } else {
-        return Err(body::unsupported_media_type(&media_type, "application/json or multipart/form-data"));
+        return Err(body::unsupported_media_type(
+            &media_type,
+            "application/json or multipart/form-data",
+        ));
     };
-    let Accepted { answer, repeated } = accept::accept(&state, request, fixed_id, trace, "api").await?;
-    let status = if repeated { StatusCode::OK } else { StatusCode::ACCEPTED };
-    let location = HeaderValue::from_str(&format!("/api/v1/tasks/{}", answer.task_id)).map_err(|_| State::stopping())?;
-    Ok((status, [(header::LOCATION, location), (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(answer)).into_response())
+    let Accepted { answer, repeated } =
+        accept::accept(&state, request, fixed_id, trace, "api").await?;
+    let status = if repeated {
+        StatusCode::OK
+    } else {
+        StatusCode::ACCEPTED
+    };
+    let location = HeaderValue::from_str(&format!("/api/v1/tasks/{}", answer.task_id))
+        .map_err(|_| State::stopping())?;
+    Ok((
+        status,
+        [
+            (header::LOCATION, location),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        ],
+        Json(answer),
+    )
+        .into_response())
 }
 
-async fn from_form(state: &State, headers: &HeaderMap, content: Body) -> Result<TaskRequest, ApiError> {
-    let _slot = state.upload_slots.acquire().await.map_err(|_| State::stopping())?;
-    let mut form = Form::new(headers, content, state.options.max_request_bytes, state.body_idle_timeout())?;
+async fn from_form(
+    state: &State,
+    headers: &HeaderMap,
+    content: Body,
+) -> Result<TaskRequest, ApiError> {
+    let _slot = state
+        .upload_slots
+        .acquire()
+        .await
+        .map_err(|_| State::stopping())?;
+    let mut form = Form::new(
+        headers,
+        content,
+        state.options.max_request_bytes,
+        state.body_idle_timeout(),
+    )?;
     match read_form(state, &mut form).await {
         Ok(request) => Ok(request),
         Err(refused) => {
@@ -131,31 +169,55 @@ async fn read_form(state: &State, form: &mut Form) -> Result<TaskRequest, ApiErr
                 let pointer = format!("/images/{}", images.len());
                 room_for_one_more(&images)?;
                 let upload = multipart::store(state, part, &pointer).await?;
-                images.push(ImageSource { url: None, name: upload.name, size: Some(upload.blob.bytes), blob: Some(upload.blob) });
+                images.push(ImageSource {
+                    url: None,
+                    name: upload.name,
+                    size: Some(upload.blob.bytes),
+                    blob: Some(upload.blob),
+                });
             }
             Some("urls") => {
                 let text = multipart::text(part, multipart::TEXT_LIMIT_BYTES).await?;
                 for url in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
                     room_for_one_more(&images)?;
-                    images.push(ImageSource { url: Some(url.to_owned()), ..ImageSource::default() });
+                    images.push(ImageSource {
+                        url: Some(url.to_owned()),
+                        ..ImageSource::default()
+                    });
                 }
             }
             Some("options") if options.is_none() => {
                 let text = multipart::text(part, multipart::TEXT_LIMIT_BYTES).await?;
                 options = Some(from_json(text.as_bytes()).map_err(|error| {
                     let pointer = format!("/options{}", error.pointer().unwrap_or_default());
-                    ApiError::from(error).with_status(StatusCode::UNPROCESSABLE_ENTITY).at(pointer)
+                    ApiError::from(error)
+                        .with_status(StatusCode::UNPROCESSABLE_ENTITY)
+                        .at(pointer)
                 })?);
             }
-            Some("options") => return Err(ApiError::invalid("PartRepeated", "the part `options` is there twice").at("/options")),
+            Some("options") => {
+                return Err(
+                    ApiError::invalid("PartRepeated", "the part `options` is there twice")
+                        .at("/options"),
+                );
+            }
             _ => {
                 let name = multipart::name_of(&part);
-                let message = format!("the part `{name}` is not known: send `images`, `urls` and `options`");
+                let message =
+                    format!("the part `{name}` is not known: send `images`, `urls` and `options`");
                 return Err(ApiError::invalid("UnknownPart", message));
             }
         }
     }
-    Ok(TaskRequest { task_id: None, images, kind: None, quality: None, watermark: None, options, callback: None })
+    Ok(TaskRequest {
+        task_id: None,
+        images,
+        kind: None,
+        quality: None,
+        watermark: None,
+        options,
+        callback: None,
+    })
 }
 
 /// Refused as soon as it is certain, not after the last upload.
@@ -164,7 +226,11 @@ fn room_for_one_more(images: &[ImageSource]) -> Result<(), ApiError> {
         return Ok(());
     }
     let message = format!("more than {MAX_IMAGES_PER_TASK} images in one task");
-    Err(ErrorBody::new(ErrorCode::TooManyImages, GATEWAY, "TooManyImages", message).at("/images").into())
+    Err(
+        ErrorBody::new(ErrorCode::TooManyImages, GATEWAY, "TooManyImages", message)
+            .at("/images")
+            .into(),
+    )
 }
 
 #[derive(Deserialize)]
@@ -180,7 +246,10 @@ async fn list(
     let Query(ListQuery { cursor, limit }) = query.map_err(bad_query)?;
     let limit = limit.unwrap_or(20);
     if !(1..=100).contains(&limit) {
-        return Err(ApiError::invalid("InvalidLimit", format!("limit is {limit}, give 1 to 100")));
+        return Err(ApiError::invalid(
+            "InvalidLimit",
+            format!("limit is {limit}, give 1 to 100"),
+        ));
     }
     let (tasks, next_cursor) = state.deps.ledger.tasks(cursor.as_deref(), limit).await?;
     Ok(Json(TaskPage { tasks, next_cursor }))

@@ -16,10 +16,14 @@ use atelier_gateway::{
     log::{DeadLetter, EventLog, Line, LogError, LogRecord, Position, StageQueues},
 };
 use atelier_schemas::{
-    BlobRef, Envelope, ErrorBody, ErrorCode, Event, ImageSource, Kind, StageTiming, TaskAnswer, event_id,
+    BlobRef, Envelope, ErrorBody, ErrorCode, Event, ImageSource, Kind, StageTiming, TaskAnswer,
     answer::{Dimensions, ImageMetadata},
     envelope::image_id,
-    events::{Classification, Evidence, ImageContext, ImageResult, ModelUse, StageCompleted, Strategy, TaskAccepted},
+    event_id,
+    events::{
+        Classification, Evidence, ImageContext, ImageResult, ModelUse, StageCompleted, Strategy,
+        TaskAccepted,
+    },
 };
 use atelier_stores::{
     Blobs, BlobsOptions, Durability, Ledger, LedgerOptions,
@@ -30,7 +34,10 @@ use bytes::Bytes;
 use chrono::Utc;
 use futures::{StreamExt as _, stream::BoxStream};
 use serde_json::Value;
-use tokio::{sync::{Notify, watch}, task::JoinHandle};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -48,7 +55,9 @@ pub struct MemoryLog {
 
 impl Default for MemoryLog {
     fn default() -> Self {
-        let empty = (0..PARTITIONS).map(|partition| (partition, Vec::new())).collect();
+        let empty = (0..PARTITIONS)
+            .map(|partition| (partition, Vec::new()))
+            .collect();
         Self {
             records: Arc::new(watch::channel(empty).0),
             published: Arc::default(),
@@ -62,23 +71,46 @@ impl Default for MemoryLog {
 impl MemoryLog {
     pub fn append(&self, event: &Event, parent: Uuid) -> (i32, i64) {
         let task_id = event.task_id().unwrap();
-        let envelope = Envelope::root("/atelier/test", event.event_type(), event_id(parent, "test", event.event_type()), task_id);
-        self.append_raw(partition_of(task_id), envelope.to_headers(), event.to_json().unwrap())
+        let envelope = Envelope::root(
+            "/atelier/test",
+            event.event_type(),
+            event_id(parent, "test", event.event_type()),
+            task_id,
+        );
+        self.append_raw(
+            partition_of(task_id),
+            envelope.to_headers(),
+            event.to_json().unwrap(),
+        )
     }
 
-    pub fn append_raw(&self, partition: i32, headers: Vec<(String, Vec<u8>)>, value: Vec<u8>) -> (i32, i64) {
+    pub fn append_raw(
+        &self,
+        partition: i32,
+        headers: Vec<(String, Vec<u8>)>,
+        value: Vec<u8>,
+    ) -> (i32, i64) {
         let mut place = (partition, 0);
         self.records.send_modify(|records| {
             let records = records.get_mut(&partition).unwrap();
             place.1 = records.len() as i64;
-            records.push(LogRecord { partition, offset: place.1, headers, value, received: Utc::now() });
+            records.push(LogRecord {
+                partition,
+                offset: place.1,
+                headers,
+                value,
+                received: Utc::now(),
+            });
         });
         place
     }
 
     fn check(&self) -> Result<(), LogError> {
         if self.down.load(Ordering::SeqCst) {
-            return Err(LogError::Unavailable { place: "memory".into(), reason: "switched off by the test".into() });
+            return Err(LogError::Unavailable {
+                place: "memory".into(),
+                reason: "switched off by the test".into(),
+            });
         }
         Ok(())
     }
@@ -90,9 +122,19 @@ pub fn partition_of(task_id: Uuid) -> i32 {
 
 #[async_trait]
 impl EventLog for MemoryLog {
-    async fn relay(&self, ledger: Arc<dyn Ledger>, poll: Duration, wake: Arc<Notify>, shutdown: CancellationToken) {
+    async fn relay(
+        &self,
+        ledger: Arc<dyn Ledger>,
+        poll: Duration,
+        wake: Arc<Notify>,
+        shutdown: CancellationToken,
+    ) {
         while !shutdown.is_cancelled() {
-            let rows = if self.check().is_ok() { ledger.outbox_pending(100).await.unwrap() } else { Vec::new() };
+            let rows = if self.check().is_ok() {
+                ledger.outbox_pending(100).await.unwrap()
+            } else {
+                Vec::new()
+            };
             let ids: Vec<Uuid> = rows.iter().map(|row| row.event_id).collect();
             self.published.lock().unwrap().extend(rows);
             if !ids.is_empty() {
@@ -108,38 +150,56 @@ impl EventLog for MemoryLog {
 
     async fn end(&self) -> Result<Position, LogError> {
         self.check()?;
-        Ok(Position(self.records.borrow().iter().map(|(partition, records)| (*partition, records.len() as i64)).collect()))
+        Ok(Position(
+            self.records
+                .borrow()
+                .iter()
+                .map(|(partition, records)| (*partition, records.len() as i64))
+                .collect(),
+        ))
     }
 
     fn tail(&self, from: Position) -> BoxStream<'static, Result<LogRecord, LogError>> {
         let receiver = self.records.subscribe();
-        futures::stream::unfold((receiver, from), |(mut receiver, mut position)| async move {
-            loop {
-                let next = {
-                    let records = receiver.borrow_and_update();
-                    records.iter().find_map(|(partition, records)| records.get(position.next(*partition) as usize).cloned())
-                };
-                match next {
-                    Some(record) => {
-                        position.pass(record.partition, record.offset);
-                        return Some((Ok(record), (receiver, position)));
+        futures::stream::unfold(
+            (receiver, from),
+            |(mut receiver, mut position)| async move {
+                loop {
+                    let next = {
+                        let records = receiver.borrow_and_update();
+                        records.iter().find_map(|(partition, records)| {
+                            records.get(position.next(*partition) as usize).cloned()
+                        })
+                    };
+                    match next {
+                        Some(record) => {
+                            position.pass(record.partition, record.offset);
+                            return Some((Ok(record), (receiver, position)));
+                        }
+                        None => receiver.changed().await.ok()?,
                     }
-                    None => receiver.changed().await.ok()?,
                 }
-            }
-        })
+            },
+        )
         .boxed()
     }
 
-    fn read(&self, from: Position, to: Position) -> BoxStream<'static, Result<LogRecord, LogError>> {
+    fn read(
+        &self,
+        from: Position,
+        to: Position,
+    ) -> BoxStream<'static, Result<LogRecord, LogError>> {
         let records = self.records.borrow();
-        let found: Vec<_> = to
-            .0
-            .iter()
-            .flat_map(|(partition, end)| records[partition].iter().filter(|record| record.offset >= from.next(*partition) && record.offset < *end))
-            .cloned()
-            .map(Ok)
-            .collect();
+        let found: Vec<_> =
+            to.0.iter()
+                .flat_map(|(partition, end)| {
+                    records[partition].iter().filter(|record| {
+                        record.offset >= from.next(*partition) && record.offset < *end
+                    })
+                })
+                .cloned()
+                .map(Ok)
+                .collect();
         futures::stream::iter(found).boxed()
     }
 }
@@ -151,15 +211,32 @@ impl Line for MemoryLog {
         Ok(self.queues.lock().unwrap().clone())
     }
 
-    async fn dead_letters(&self, stage: Option<&str>, limit: usize) -> Result<Vec<DeadLetter>, LogError> {
+    async fn dead_letters(
+        &self,
+        stage: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, LogError> {
         let letters = self.letters.lock().unwrap();
-        Ok(letters.iter().filter(|letter| stage.is_none_or(|stage| stage == letter.stage)).take(limit).cloned().collect())
+        Ok(letters
+            .iter()
+            .filter(|letter| stage.is_none_or(|stage| stage == letter.stage))
+            .take(limit)
+            .cloned()
+            .collect())
     }
 
     async fn replay(&self, stage: &str, partition: i32, offset: i64) -> Result<Uuid, LogError> {
         let letters = self.letters.lock().unwrap();
-        let found = letters.iter().find(|letter| letter.stage == stage && letter.partition == partition && letter.offset == offset);
-        found.and_then(|letter| letter.event_id).ok_or(LogError::NoSuchRecord { topic: format!("{stage}-dead-letters"), partition, offset })
+        let found = letters.iter().find(|letter| {
+            letter.stage == stage && letter.partition == partition && letter.offset == offset
+        });
+        found
+            .and_then(|letter| letter.event_id)
+            .ok_or(LogError::NoSuchRecord {
+                topic: format!("{stage}-dead-letters"),
+                partition,
+                offset,
+            })
     }
 }
 
@@ -179,11 +256,34 @@ impl Place {
     /// A place whose stores call the disk full below `min_free_bytes`.
     pub async fn with_free(min_free_bytes: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let blobs_options = BlobsOptions { min_free_bytes, durability: Durability::Os, ..BlobsOptions::default() };
-        let ledger_options = LedgerOptions { min_free_bytes, durability: Durability::Os, ..LedgerOptions::default() };
-        let blobs = open_blobs(&format!("file://{}/blobs", folder.path().display()), &blobs_options).await.unwrap();
-        let ledger = open_ledger(&format!("sqlite://{}/ledger.sqlite", folder.path().display()), &ledger_options).await.unwrap();
-        Self { folder, blobs, ledger, log: MemoryLog::default() }
+        let blobs_options = BlobsOptions {
+            min_free_bytes,
+            durability: Durability::Os,
+            ..BlobsOptions::default()
+        };
+        let ledger_options = LedgerOptions {
+            min_free_bytes,
+            durability: Durability::Os,
+            ..LedgerOptions::default()
+        };
+        let blobs = open_blobs(
+            &format!("file://{}/blobs", folder.path().display()),
+            &blobs_options,
+        )
+        .await
+        .unwrap();
+        let ledger = open_ledger(
+            &format!("sqlite://{}/ledger.sqlite", folder.path().display()),
+            &ledger_options,
+        )
+        .await
+        .unwrap();
+        Self {
+            folder,
+            blobs,
+            ledger,
+            log: MemoryLog::default(),
+        }
     }
 
     pub fn dependencies(&self) -> Dependencies {
@@ -194,7 +294,10 @@ impl Place {
             line: Arc::new(self.log.clone()),
             checks: vec![HealthCheck::new("matte", || async { Ok(()) })],
             metrics: Arc::new(|| "# metrics\n".to_owned()),
-            qualities: vec![QualityModel { name: "high".into(), model: "isnet-general-use".into() }],
+            qualities: vec![QualityModel {
+                name: "high".into(),
+                model: "isnet-general-use".into(),
+            }],
             bootstrap_servers: "127.0.0.1:9092".into(),
         }
     }
@@ -210,14 +313,34 @@ impl Place {
     /// Plays ingest and persist: the task is accepted, passes a stage, and every image ends, with a result or a reason.
     pub async fn finish(&self, task_id: Uuid, ends: &[End]) {
         let task = self.ledger.task(task_id).await.unwrap().unwrap();
-        self.apply(task_id, Effect::Accepted(accepted_of(&task))).await;
+        self.apply(task_id, Effect::Accepted(accepted_of(&task)))
+            .await;
         for (index, end) in ends.iter().enumerate() {
             let image = image_context(&task, index as u32);
-            let timing = StageTiming { stage: "matte".into(), queue_ms: 1.0, processing_time_ms: 40.0 };
-            self.log.append(&StageCompleted { task_id, image_id: Some(image.image_id), timing }.into(), image.image_id);
+            let timing = StageTiming {
+                stage: "matte".into(),
+                queue_ms: 1.0,
+                processing_time_ms: 40.0,
+            };
+            self.log.append(
+                &StageCompleted {
+                    task_id,
+                    image_id: Some(image.image_id),
+                    timing,
+                }
+                .into(),
+                image.image_id,
+            );
             let effect = match end {
-                End::Result(result) => Effect::ImageCompleted { image, result: result.clone() },
-                End::Failure(error) => Effect::Failed { task_id, image_id: Some(image.image_id), error: error.clone() },
+                End::Result(result) => Effect::ImageCompleted {
+                    image,
+                    result: result.clone(),
+                },
+                End::Failure(error) => Effect::Failed {
+                    task_id,
+                    image_id: Some(image.image_id),
+                    error: error.clone(),
+                },
             };
             self.apply(image_id(task_id, index as u32), effect).await;
         }
@@ -230,7 +353,13 @@ impl Place {
                 self.log.append(&event, cause);
             }
         }
-        if let Some(Ok(task)) = self.ledger.task(cause).await.transpose().map(|task| Ok::<_, ()>(task.unwrap())) {
+        if let Some(Ok(task)) = self
+            .ledger
+            .task(cause)
+            .await
+            .transpose()
+            .map(|task| Ok::<_, ()>(task.unwrap()))
+        {
             self.log.append(&accepted_of(&task).into(), cause);
         }
     }
@@ -262,7 +391,12 @@ pub enum End {
 
 impl End {
     pub fn failure(code: ErrorCode) -> Self {
-        Self::Failure(ErrorBody::new(code, "ingest", "Test", "it was made to fail"))
+        Self::Failure(ErrorBody::new(
+            code,
+            "ingest",
+            "Test",
+            "it was made to fail",
+        ))
     }
 }
 
@@ -274,11 +408,20 @@ pub fn png(width: u32, height: u32, pixel: [u8; 4]) -> Vec<u8> {
 }
 
 fn accepted_of(task: &TaskAnswer) -> TaskAccepted {
-    TaskAccepted { task_id: task.task_id, options: task.options.clone(), images: task.results.iter().map(source_of).collect(), submitted_at: task.submitted_at }
+    TaskAccepted {
+        task_id: task.task_id,
+        options: task.options.clone(),
+        images: task.results.iter().map(source_of).collect(),
+        submitted_at: task.submitted_at,
+    }
 }
 
 fn source_of(image: &atelier_schemas::answer::ImageAnswer) -> ImageSource {
-    ImageSource { url: Some("https://a.example/1.jpg".into()), name: image.name.clone(), ..ImageSource::default() }
+    ImageSource {
+        url: Some("https://a.example/1.jpg".into()),
+        name: image.name.clone(),
+        ..ImageSource::default()
+    }
 }
 
 fn image_context(task: &TaskAnswer, index: u32) -> ImageContext {
@@ -293,16 +436,33 @@ fn image_context(task: &TaskAnswer, index: u32) -> ImageContext {
     }
 }
 
-fn result_of(original: BlobRef, result: BlobRef, thumbnail: BlobRef, alpha: BlobRef) -> ImageResult {
+fn result_of(
+    original: BlobRef,
+    result: BlobRef,
+    thumbnail: BlobRef,
+    alpha: BlobRef,
+) -> ImageResult {
     let metadata = ImageMetadata {
         kind: Kind::Product,
         confidence: 0.9,
         processing_time: 40.0,
-        dimensions: Dimensions { width: result.width, height: result.height },
+        dimensions: Dimensions {
+            width: result.width,
+            height: result.height,
+        },
         bytes: result.bytes,
         media_type: result.media_type.clone(),
-        model: ModelUse { name: "u2netp".into(), provider: "cpu".into(), inference_ms: 30.0, processor: "general".into() },
-        stages: vec![StageTiming { stage: "matte".into(), queue_ms: 1.0, processing_time_ms: 40.0 }],
+        model: ModelUse {
+            name: "u2netp".into(),
+            provider: "cpu".into(),
+            inference_ms: 30.0,
+            processor: "general".into(),
+        },
+        stages: vec![StageTiming {
+            stage: "matte".into(),
+            queue_ms: 1.0,
+            processing_time_ms: 40.0,
+        }],
     };
     let classification = Classification {
         kind: Kind::Product,
@@ -312,11 +472,22 @@ fn result_of(original: BlobRef, result: BlobRef, thumbnail: BlobRef, alpha: Blob
         strategy: Strategy::Segmentation,
         evidence: Evidence::default(),
     };
-    ImageResult { original, result, thumbnail, alpha, metadata, classification }
+    ImageResult {
+        original,
+        result,
+        thumbnail,
+        alpha,
+        metadata,
+        classification,
+    }
 }
 
 pub fn options() -> GatewayOptions {
-    GatewayOptions { listen: "127.0.0.1:0".parse().unwrap(), drain_timeout_ms: 3_000, ..GatewayOptions::default() }
+    GatewayOptions {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        drain_timeout_ms: 3_000,
+        ..GatewayOptions::default()
+    }
 }
 
 /// A gateway that runs.
@@ -333,8 +504,17 @@ impl Server {
         let address = gateway.address();
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(gateway.run(shutdown.clone()));
-        let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
-        Self { address, client, shutdown, running }
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .pool_max_idle_per_host(0)
+            .build()
+            .unwrap();
+        Self {
+            address,
+            client,
+            shutdown,
+            running,
+        }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -347,28 +527,50 @@ impl Server {
 
     pub async fn json(&self, path: &str) -> Value {
         let response = self.get(path).await;
-        assert!(response.status().is_success(), "{path}: {}", response.status());
+        assert!(
+            response.status().is_success(),
+            "{path}: {}",
+            response.status()
+        );
         response.json().await.unwrap()
     }
 
     pub async fn post_json(&self, path: &str, body: impl Into<reqwest::Body>) -> reqwest::Response {
-        self.client.post(self.url(path)).header("content-type", "application/json").body(body).send().await.unwrap()
+        self.client
+            .post(self.url(path))
+            .header("content-type", "application/json")
+            .body(body)
+            .send()
+            .await
+            .unwrap()
     }
 
     pub async fn post_form(&self, path: &str, form: Form) -> reqwest::Response {
-        self.client.post(self.url(path)).header("content-type", form.content_type()).body(form.end()).send().await.unwrap()
+        self.client
+            .post(self.url(path))
+            .header("content-type", form.content_type())
+            .body(form.end())
+            .send()
+            .await
+            .unwrap()
     }
 
     /// Submits one address and answers with the task.
     pub async fn submit(&self) -> Uuid {
-        let response = self.post_json("/api/v1/tasks", r#"{"images":["https://a.example/1.jpg"]}"#).await;
+        let response = self
+            .post_json("/api/v1/tasks", r#"{"images":["https://a.example/1.jpg"]}"#)
+            .await;
         assert_eq!(response.status(), 202);
         task_id(&response.json().await.unwrap())
     }
 
     pub async fn stop(self) {
         self.shutdown.cancel();
-        tokio::time::timeout(Duration::from_secs(20), self.running).await.expect("the gateway does not stop").unwrap().unwrap();
+        tokio::time::timeout(Duration::from_secs(20), self.running)
+            .await
+            .expect("the gateway does not stop")
+            .unwrap()
+            .unwrap();
     }
 
     /// As `kill -9` does: nothing is finished.
@@ -379,7 +581,11 @@ impl Server {
 }
 
 pub fn task_id(answer: &Value) -> Uuid {
-    answer["taskId"].as_str().unwrap_or_else(|| panic!("no taskId in {answer}")).parse().unwrap()
+    answer["taskId"]
+        .as_str()
+        .unwrap_or_else(|| panic!("no taskId in {answer}"))
+        .parse()
+        .unwrap()
 }
 
 /// A multipart form, written by hand so that it can be wrong.
@@ -390,7 +596,10 @@ pub struct Form {
 
 impl Form {
     pub fn new() -> Self {
-        Self { boundary: "XatelierX", body: Vec::new() }
+        Self {
+            boundary: "XatelierX",
+            body: Vec::new(),
+        }
     }
 
     pub fn content_type(&self) -> String {
@@ -406,14 +615,21 @@ impl Form {
     }
 
     pub fn part(mut self, disposition: &str, bytes: &[u8]) -> Self {
-        self.body.extend_from_slice(format!("--{}\r\nContent-Disposition: form-data; {disposition}\r\n\r\n", self.boundary).as_bytes());
+        self.body.extend_from_slice(
+            format!(
+                "--{}\r\nContent-Disposition: form-data; {disposition}\r\n\r\n",
+                self.boundary
+            )
+            .as_bytes(),
+        );
         self.body.extend_from_slice(bytes);
         self.body.extend_from_slice(b"\r\n");
         self
     }
 
     pub fn end(mut self) -> Vec<u8> {
-        self.body.extend_from_slice(format!("--{}--\r\n", self.boundary).as_bytes());
+        self.body
+            .extend_from_slice(format!("--{}--\r\n", self.boundary).as_bytes());
         self.body
     }
 }

@@ -3,13 +3,12 @@
 //! The published clients run where they are installed: `pip install removebg` (PyPI) and, in the folder that
 //! `ATELIER_NODE_CLIENTS` names, `npm install remove.bg` (npm). Only the address that they call is changed.
 
-
 use std::{path::Path, process::Stdio, sync::Arc};
 
+use crate::common::{End, Form, Place, Server, options, png};
 use atelier_gateway::GatewayOptions;
 use atelier_schemas::ErrorCode;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use crate::common::{End, Form, Place, Server, options, png};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +32,13 @@ impl Rig {
             let picture = png(1_000, 800, [200, 30, 30, 255]);
             let mut done = 0;
             loop {
-                let next = pipeline.log.published.lock().unwrap().get(done).map(|row| row.task_id);
+                let next = pipeline
+                    .log
+                    .published
+                    .lock()
+                    .unwrap()
+                    .get(done)
+                    .map(|row| row.task_id);
                 let Some(task_id) = next else {
                     tokio::time::sleep(std::time::Duration::from_millis(5)).await;
                     continue;
@@ -41,7 +46,11 @@ impl Rig {
                 done += 1;
                 let task = pipeline.ledger.task(task_id).await.unwrap().unwrap();
                 let broken = task.results[0].name.as_deref() == Some("broken.jpg");
-                let end = if broken { End::failure(ErrorCode::UndecodableImage) } else { pipeline.result(&picture, "image/png", (1_000, 800)).await };
+                let end = if broken {
+                    End::failure(ErrorCode::UndecodableImage)
+                } else {
+                    pipeline.result(&picture, "image/png", (1_000, 800)).await
+                };
                 pipeline.finish(task_id, &[end]).await;
             }
         }));
@@ -70,12 +79,20 @@ fn sides(bytes: &[u8]) -> (u32, u32) {
 #[tokio::test]
 async fn a_file_comes_back_as_a_picture() {
     let rig = Rig::new().await;
-    let request = Form::new().file("image_file", "a.jpg", b"\xff\xd8\xff some jpeg").text("size", "auto");
+    let request = Form::new()
+        .file("image_file", "a.jpg", b"\xff\xd8\xff some jpeg")
+        .text("size", "auto");
     let response = rig.form(request).await;
     assert_eq!(response.status(), 200);
     let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
     assert_eq!(
-        [header("content-type"), header("x-width"), header("x-height"), header("x-type"), header("x-credits-charged")],
+        [
+            header("content-type"),
+            header("x-width"),
+            header("x-height"),
+            header("x-type"),
+            header("x-credits-charged")
+        ],
         ["image/png", "1000", "800", "product", "0"]
     );
     assert_eq!(sides(&response.bytes().await.unwrap()), (1_000, 800));
@@ -85,7 +102,9 @@ async fn a_file_comes_back_as_a_picture() {
 #[tokio::test]
 async fn a_preview_is_really_smaller() {
     let rig = Rig::new().await;
-    let response = rig.form(Form::new().file("image_file", "a.jpg", b"x")).await;
+    let response = rig
+        .form(Form::new().file("image_file", "a.jpg", b"x"))
+        .await;
     assert_eq!(response.headers()["x-width"], "559");
     let (width, height) = sides(&response.bytes().await.unwrap());
     assert_eq!((width, height), (559, 447));
@@ -98,22 +117,55 @@ async fn every_body_and_both_answers_work() {
     let rig = Rig::new().await;
     let url = rig.server.url("/v1.0/removebg");
     let base64 = STANDARD.encode(b"\xff\xd8\xff some jpeg");
-    let form = format!("image_file_b64={}&size=full&bg_color=%2381d4fa&crop=true&crop_margin=30px", base64.replace('+', "%2B"));
-    let request = rig.server.client.post(&url).header("content-type", "application/x-www-form-urlencoded").header("x-api-key", "whatever");
+    let form = format!(
+        "image_file_b64={}&size=full&bg_color=%2381d4fa&crop=true&crop_margin=30px",
+        base64.replace('+', "%2B")
+    );
+    let request = rig
+        .server
+        .client
+        .post(&url)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("x-api-key", "whatever");
     let response = request.body(form).send().await.unwrap();
     assert_eq!(response.status(), 200);
     let asked = rig.last_options().await;
     assert_eq!(asked["output"]["background"], "#81d4fa");
-    assert_eq!((asked["output"]["crop"].as_str(), asked["output"]["cropMarginPx"].as_u64(), asked["output"]["format"].as_str()), (Some("subject"), Some(30), Some("jpeg")));
+    assert_eq!(
+        (
+            asked["output"]["crop"].as_str(),
+            asked["output"]["cropMarginPx"].as_u64(),
+            asked["output"]["format"].as_str()
+        ),
+        (Some("subject"), Some(30), Some("jpeg"))
+    );
 
     let json = serde_json::json!({ "image_url": "https://a.example/1.jpg", "size": "auto", "type": "person", "crop": false, "scale": null });
-    let request = rig.server.client.post(&url).header("accept", "application/json").json(&json);
+    let request = rig
+        .server
+        .client
+        .post(&url)
+        .header("accept", "application/json")
+        .json(&json);
     let response = request.send().await.unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["content-type"], "application/json");
     let answer: Value = response.json().await.unwrap();
-    assert_eq!(sides(&STANDARD.decode(answer["data"]["result_b64"].as_str().unwrap()).unwrap()), (1_000, 800));
-    assert_eq!((answer["data"]["foreground_width"].clone(), answer["data"]["foreground_top"].clone()), (1_000.into(), 0.into()));
+    assert_eq!(
+        sides(
+            &STANDARD
+                .decode(answer["data"]["result_b64"].as_str().unwrap())
+                .unwrap()
+        ),
+        (1_000, 800)
+    );
+    assert_eq!(
+        (
+            answer["data"]["foreground_width"].clone(),
+            answer["data"]["foreground_top"].clone()
+        ),
+        (1_000.into(), 0.into())
+    );
     assert_eq!(rig.last_options().await["type"], "portrait");
     rig.end().await;
 }
@@ -125,43 +177,127 @@ async fn errors_are_in_its_form() {
         let response = rig.form(form).await;
         let found = response.status().as_u16();
         let body: Value = response.json().await.unwrap();
-        assert_eq!((found, body["errors"][0]["code"].as_str()), (status, Some(code)), "{body}");
+        assert_eq!(
+            (found, body["errors"][0]["code"].as_str()),
+            (status, Some(code)),
+            "{body}"
+        );
         assert!(!body["errors"][0]["title"].as_str().unwrap().is_empty());
     };
     refused(Form::new().text("size", "auto"), 400, "missing_source").await;
-    refused(Form::new().file("image_file", "a.jpg", b"x").text("image_url", "https://a.example/1.jpg"), 400, "multiple_sources").await;
-    refused(Form::new().file("image_file", "a.jpg", b""), 400, "invalid_file_type").await;
-    refused(Form::new().text("image_file_b64", "!!!"), 400, "invalid_image_file_b64").await;
-    refused(Form::new().file("image_file", "a.jpg", b"x").text("add_shadow", "true"), 400, "unsupported_parameter").await;
-    refused(Form::new().file("image_file", "a.jpg", b"x").text("bg_color", "nocolour"), 400, "invalid_bg_color").await;
-    refused(Form::new().file("image_file", "a.jpg", b"x").text("unheard", "of"), 400, "unknown_parameter").await;
-    refused(Form::new().file("image_file", "broken.jpg", b"x"), 400, "failed_to_read_image").await;
-    let wrong_type = rig.server.client.post(rig.server.url("/v1.0/removebg")).header("content-type", "text/plain").body("x").send().await.unwrap();
+    refused(
+        Form::new()
+            .file("image_file", "a.jpg", b"x")
+            .text("image_url", "https://a.example/1.jpg"),
+        400,
+        "multiple_sources",
+    )
+    .await;
+    refused(
+        Form::new().file("image_file", "a.jpg", b""),
+        400,
+        "invalid_file_type",
+    )
+    .await;
+    refused(
+        Form::new().text("image_file_b64", "!!!"),
+        400,
+        "invalid_image_file_b64",
+    )
+    .await;
+    refused(
+        Form::new()
+            .file("image_file", "a.jpg", b"x")
+            .text("add_shadow", "true"),
+        400,
+        "unsupported_parameter",
+    )
+    .await;
+    refused(
+        Form::new()
+            .file("image_file", "a.jpg", b"x")
+            .text("bg_color", "nocolour"),
+        400,
+        "invalid_bg_color",
+    )
+    .await;
+    refused(
+        Form::new()
+            .file("image_file", "a.jpg", b"x")
+            .text("unheard", "of"),
+        400,
+        "unknown_parameter",
+    )
+    .await;
+    refused(
+        Form::new().file("image_file", "broken.jpg", b"x"),
+        400,
+        "failed_to_read_image",
+    )
+    .await;
+    let wrong_type = rig
+        .server
+        .client
+        .post(rig.server.url("/v1.0/removebg"))
+        .header("content-type", "text/plain")
+        .body("x")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(wrong_type.status(), 400);
-    assert_eq!(wrong_type.json::<Value>().await.unwrap()["errors"][0]["code"], "unsupported_media_type");
+    assert_eq!(
+        wrong_type.json::<Value>().await.unwrap()["errors"][0]["code"],
+        "unsupported_media_type"
+    );
     rig.end().await;
 }
 
 #[tokio::test]
 async fn the_wait_is_bounded_and_the_task_goes_on() {
     let place = Place::new().await;
-    let server = place.start_with(GatewayOptions { sync_timeout_ms: 200, ..options() }).await;
-    let response = server.post_form("/v1.0/removebg", Form::new().file("image_file", "a.jpg", b"x")).await;
+    let server = place
+        .start_with(GatewayOptions {
+            sync_timeout_ms: 200,
+            ..options()
+        })
+        .await;
+    let response = server
+        .post_form(
+            "/v1.0/removebg",
+            Form::new().file("image_file", "a.jpg", b"x"),
+        )
+        .await;
     assert_eq!(response.status(), 504);
     let location = response.headers()["location"].to_str().unwrap().to_owned();
-    assert_eq!(response.json::<Value>().await.unwrap()["errors"][0]["code"], "timeout");
+    assert_eq!(
+        response.json::<Value>().await.unwrap()["errors"][0]["code"],
+        "timeout"
+    );
     assert_eq!(server.json(&location).await["status"], "pending");
     server.stop().await;
 }
 
 async fn runs(program: &str, arguments: &[&str]) -> bool {
-    let outcome = tokio::process::Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status().await;
+    let outcome = tokio::process::Command::new(program)
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .await;
     outcome.is_ok_and(|status| status.success())
 }
 
 async fn run_client(program: &str, script: &str, arguments: &[&str], folder: &Path) -> String {
     let flag = if program == "node" { "-e" } else { "-c" };
-    let output = tokio::process::Command::new(program).arg(flag).arg(script).args(arguments).current_dir(folder).env("NO_PROXY", "127.0.0.1").output().await.unwrap();
+    let output = tokio::process::Command::new(program)
+        .arg(flag)
+        .arg(script)
+        .args(arguments)
+        .current_dir(folder)
+        .env("NO_PROXY", "127.0.0.1")
+        .output()
+        .await
+        .unwrap();
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{program}: {errors}");
     String::from_utf8(output.stdout).unwrap()
@@ -185,9 +321,23 @@ rmbg.remove_background_from_img_file("in.jpg")
 rmbg.remove_background_from_img_url("https://a.example/1.jpg", size="4k", new_file_name="url.png")
 rmbg.remove_background_from_base64_img(base64.b64encode(open("in.jpg", "rb").read()), new_file_name="b64.png", bg_color="white")
 "#;
-    run_client("python3", script, &[&rig.server.url("/v1.0/removebg")], folder.path()).await;
-    for (file, expected) in [("in.jpg_no_bg.png", (559, 447)), ("url.png", (1_000, 800)), ("b64.png", (559, 447))] {
-        assert_eq!(sides(&std::fs::read(folder.path().join(file)).unwrap()), expected, "{file}");
+    run_client(
+        "python3",
+        script,
+        &[&rig.server.url("/v1.0/removebg")],
+        folder.path(),
+    )
+    .await;
+    for (file, expected) in [
+        ("in.jpg_no_bg.png", (559, 447)),
+        ("url.png", (1_000, 800)),
+        ("b64.png", (559, 447)),
+    ] {
+        assert_eq!(
+            sides(&std::fs::read(folder.path().join(file)).unwrap()),
+            expected,
+            "{file}"
+        );
     }
     rig.end().await;
 }
@@ -197,7 +347,9 @@ async fn the_node_client_works_with_only_the_address_changed() {
     let modules = std::env::var("ATELIER_NODE_CLIENTS").unwrap_or_default();
     let client = Path::new(&modules).join("node_modules/remove.bg/dist/index.js");
     if modules.is_empty() || !client.is_file() || !runs("node", &["--version"]).await {
-        println!("skipped: no Node client; `npm install remove.bg` in a folder and name it in ATELIER_NODE_CLIENTS to run this");
+        println!(
+            "skipped: no Node client; `npm install remove.bg` in a folder and name it in ATELIER_NODE_CLIENTS to run this"
+        );
         return;
     }
     let rig = Rig::new().await;
@@ -218,10 +370,27 @@ const client = loaded.exports;
   console.log(JSON.stringify([one.resultWidth, two.detectedType, three.creditsCharged, refused]));
 })().catch(error => { console.error(error); process.exit(1); });
 "#;
-    let printed = run_client("node", script, &[client.to_str().unwrap(), &rig.server.url("/v1.0/removebg")], folder.path()).await;
-    assert_eq!(printed.trim(), r#"["559","product","0","unsupported_parameter"]"#);
-    for (file, expected) in [("file.png", (559, 447)), ("url.png", (1_000, 800)), ("b64.png", (559, 447))] {
-        assert_eq!(sides(&std::fs::read(folder.path().join(file)).unwrap()), expected, "{file}");
+    let printed = run_client(
+        "node",
+        script,
+        &[client.to_str().unwrap(), &rig.server.url("/v1.0/removebg")],
+        folder.path(),
+    )
+    .await;
+    assert_eq!(
+        printed.trim(),
+        r#"["559","product","0","unsupported_parameter"]"#
+    );
+    for (file, expected) in [
+        ("file.png", (559, 447)),
+        ("url.png", (1_000, 800)),
+        ("b64.png", (559, 447)),
+    ] {
+        assert_eq!(
+            sides(&std::fs::read(folder.path().join(file)).unwrap()),
+            expected,
+            "{file}"
+        );
     }
     rig.end().await;
 }

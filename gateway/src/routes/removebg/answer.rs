@@ -15,12 +15,7 @@ use image::DynamicImage;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{
-    super::blob,
-    error::Refused,
-    error_of,
-    parameters::Wanted,
-};
+use super::{super::blob, error::Refused, error_of, parameters::Wanted};
 use crate::{
     error::ApiError,
     media,
@@ -52,7 +47,10 @@ struct JsonData {
 
 /// Whether JSON is preferred: it is named, and a picture is not.
 pub fn wants_json(headers: &HeaderMap) -> bool {
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     accept.contains("application/json") && !accept.contains("image/")
 }
 
@@ -60,8 +58,18 @@ pub fn wants_json(headers: &HeaderMap) -> bool {
 ///
 /// # Errors
 /// What failed in the pipeline; 503 where the stores are away.
-pub async fn render(state: &Shared, task: &TaskAnswer, wanted: &Wanted, as_json: bool) -> Result<Response, Refused> {
-    let record = state.deps.ledger.image(task.task_id, 0).await.map_err(ApiError::from)?;
+pub async fn render(
+    state: &Shared,
+    task: &TaskAnswer,
+    wanted: &Wanted,
+    as_json: bool,
+) -> Result<Response, Refused> {
+    let record = state
+        .deps
+        .ledger
+        .image(task.task_id, 0)
+        .await
+        .map_err(ApiError::from)?;
     let Some(result) = record.and_then(|record| record.result) else {
         return Err(Refused::failed(&error_of(task), task.task_id));
     };
@@ -74,7 +82,10 @@ pub async fn render(state: &Shared, task: &TaskAnswer, wanted: &Wanted, as_json:
     };
     let headers = response.headers_mut();
     insert(headers, "x-credits-charged", "0");
-    if let Some(name) = wanted.type_level.map(|level| type_name(result.metadata.kind, level)) {
+    if let Some(name) = wanted
+        .type_level
+        .map(|level| type_name(result.metadata.kind, level))
+    {
         insert(headers, "x-type", name);
     }
     insert(headers, "x-task-id", &task.task_id.to_string());
@@ -93,10 +104,17 @@ fn type_name(kind: Kind, level: u8) -> &'static str {
 
 /// The file as it is, piece by piece.
 fn whole(state: &State, file: &BlobRef) -> Response {
-    let body = Body::from_stream(blob::pieces(Arc::clone(&state.deps.blobs), file.key.clone(), 0..file.bytes));
+    let body = Body::from_stream(blob::pieces(
+        Arc::clone(&state.deps.blobs),
+        file.key.clone(),
+        0..file.bytes,
+    ));
     let mut response = body.into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media::harmless(&file.media_type)));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(media::harmless(&file.media_type)),
+    );
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(file.bytes));
     size_headers(headers, file.width, file.height);
     response
@@ -110,18 +128,50 @@ async fn prepared(
     shrink_to: Option<u64>,
     as_json: bool,
 ) -> Result<Response, Refused> {
-    let _slot = state.picture_slots.acquire().await.map_err(|_| State::stopping())?;
-    let file = state.deps.blobs.get(&result.result.key).await.map_err(ApiError::from)?;
-    let alpha = if as_json { Some(state.deps.blobs.get(&result.alpha.key).await.map_err(ApiError::from)?) } else { None };
+    let _slot = state
+        .picture_slots
+        .acquire()
+        .await
+        .map_err(|_| State::stopping())?;
+    let file = state
+        .deps
+        .blobs
+        .get(&result.result.key)
+        .await
+        .map_err(ApiError::from)?;
+    let alpha = if as_json {
+        Some(
+            state
+                .deps
+                .blobs
+                .get(&result.alpha.key)
+                .await
+                .map_err(ApiError::from)?,
+        )
+    } else {
+        None
+    };
     let encoding = encoding_of(wanted.options.output.format);
     let cropped = wanted.options.output.crop == Crop::Subject;
     let media_type = media::harmless(&result.result.media_type);
     let size = (result.result.width, result.result.height);
-    let work = move || prepare(&file, alpha.as_ref(), size, cropped, shrink_to, encoding).map(|prepared| (prepared, media_type));
-    let (prepared, media_type) = tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| ApiError::new(atelier_schemas::ErrorCode::Internal, "Panicked", format!("preparing the picture panicked: {error}")))??;
-    let Prepared { bytes, width, height, foreground } = prepared;
+    let work = move || {
+        prepare(&file, alpha.as_ref(), size, cropped, shrink_to, encoding)
+            .map(|prepared| (prepared, media_type))
+    };
+    let (prepared, media_type) = tokio::task::spawn_blocking(work).await.map_err(|error| {
+        ApiError::new(
+            atelier_schemas::ErrorCode::Internal,
+            "Panicked",
+            format!("preparing the picture panicked: {error}"),
+        )
+    })??;
+    let Prepared {
+        bytes,
+        width,
+        height,
+        foreground,
+    } = prepared;
     let mut response = if as_json {
         let data = JsonData {
             result_b64: STANDARD.encode(&bytes),
@@ -132,7 +182,11 @@ async fn prepared(
         };
         Json(JsonAnswer { data }).into_response()
     } else {
-        let media_type = if shrink_to.is_some() { encoding.media_type() } else { media_type };
+        let media_type = if shrink_to.is_some() {
+            encoding.media_type()
+        } else {
+            media_type
+        };
         ([(header::CONTENT_TYPE, media_type)], bytes).into_response()
     };
     size_headers(response.headers_mut(), width, height);
@@ -168,12 +222,22 @@ fn prepare(
         None => Foreground::default(),
     };
     let Some(max_pixels) = shrink_to else {
-        return Ok(Prepared { bytes: file.clone(), width: size.0, height: size.1, foreground: found });
+        return Ok(Prepared {
+            bytes: file.clone(),
+            width: size.0,
+            height: size.1,
+            foreground: found,
+        });
     };
     let small = picture::shrunk(picture::decode(file)?, max_pixels);
     let (width, height) = (small.width(), small.height());
     let bytes = Bytes::from(picture::encode(&small, encoding)?);
-    Ok(Prepared { bytes, width, height, foreground: found.scaled(size, (width, height)) })
+    Ok(Prepared {
+        bytes,
+        width,
+        height,
+        foreground: found.scaled(size, (width, height)),
+    })
 }
 
 /// The matte has the size of the uncropped picture or that of the finished one; in a cropped one the subject lies in the
@@ -184,7 +248,12 @@ fn foreground_of(alpha: &DynamicImage, size: (u32, u32), cropped: bool) -> Foreg
         return found;
     }
     let (width, height) = (found.width.min(size.0), found.height.min(size.1));
-    Foreground { top: (size.1 - height) / 2, left: (size.0 - width) / 2, width, height }
+    Foreground {
+        top: (size.1 - height) / 2,
+        left: (size.0 - width) / 2,
+        width,
+        height,
+    }
 }
 
 fn size_headers(headers: &mut HeaderMap, width: u32, height: u32) {

@@ -7,12 +7,17 @@ pub fn parse(text: &str) -> Option<[u8; 4]> {
         return Some([*red, *green, *blue, 255]);
     }
     let hex = lower.strip_prefix('#').unwrap_or(&lower);
-    let digits: Vec<u8> = hex.chars().map(|sign| sign.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect::<Option<_>>()?;
+    let digits: Vec<u8> = hex
+        .chars()
+        .map(|sign| sign.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+        .collect::<Option<_>>()?;
     match digits.as_slice() {
         [red, green, blue] => Some([red * 17, green * 17, blue * 17, 255]),
         [red, green, blue, alpha] => Some([red * 17, green * 17, blue * 17, alpha * 17]),
         [r1, r0, g1, g0, b1, b0] => Some([r1 * 16 + r0, g1 * 16 + g0, b1 * 16 + b0, 255]),
-        [r1, r0, g1, g0, b1, b0, a1, a0] => Some([r1 * 16 + r0, g1 * 16 + g0, b1 * 16 + b0, a1 * 16 + a0]),
+        [r1, r0, g1, g0, b1, b0, a1, a0] => {
+            Some([r1 * 16 + r0, g1 * 16 + g0, b1 * 16 + b0, a1 * 16 + a0])
+        }
         _ => None,
     }
 }

@@ -44,19 +44,33 @@ pub struct Refused {
 impl Refused {
     /// A request that is wrong: 400.
     pub fn request(code: &str, title: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, code: code.to_owned(), title: title.into(), detail: Some(detail.into()), task_id: None }
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            code: code.to_owned(),
+            title: title.into(),
+            detail: Some(detail.into()),
+            task_id: None,
+        }
     }
 
     /// A parameter that this server does not do yet: refused, because ignoring it would give another picture than asked for.
     pub fn not_built(parameter: &str, value: &str) -> Self {
         let shown: String = value.chars().take(80).collect();
-        Self::request("unsupported_parameter", format!("{parameter}={shown} is not supported by this server"), "leave the parameter out")
+        Self::request(
+            "unsupported_parameter",
+            format!("{parameter}={shown} is not supported by this server"),
+            "leave the parameter out",
+        )
     }
 
     /// A parameter with a value that means nothing.
     pub fn invalid(parameter: &str, value: &str, expected: &str) -> Self {
         let shown: String = value.chars().take(80).collect();
-        Self::request(&format!("invalid_{parameter}"), format!("Invalid value for {parameter}: `{shown}`"), format!("give {expected}"))
+        Self::request(
+            &format!("invalid_{parameter}"),
+            format!("Invalid value for {parameter}: `{shown}`"),
+            format!("give {expected}"),
+        )
     }
 
     /// The task did not end in time; it goes on.
@@ -73,12 +87,18 @@ impl Refused {
     /// An image that failed in the pipeline.
     pub fn failed(error: &ErrorBody, task_id: Uuid) -> Self {
         let status = match error.code {
-            ErrorCode::InferenceFailed | ErrorCode::EncodingFailed | ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            ErrorCode::InferenceFailed | ErrorCode::EncodingFailed | ErrorCode::Internal => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
             ErrorCode::DependencyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             ErrorCode::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
             _ => StatusCode::BAD_REQUEST,
         };
-        Self { status, task_id: Some(task_id), ..Self::of_body(error) }
+        Self {
+            status,
+            task_id: Some(task_id),
+            ..Self::of_body(error)
+        }
     }
 
     fn of_body(error: &ErrorBody) -> Self {
@@ -113,24 +133,54 @@ fn snake_case(camel: &str) -> String {
 impl From<ApiError> for Refused {
     fn from(error: ApiError) -> Self {
         // remove.bg knows 400 for everything that is wrong with a request.
-        let wrong_request = matches!(error.status, StatusCode::UNPROCESSABLE_ENTITY | StatusCode::UNSUPPORTED_MEDIA_TYPE | StatusCode::PAYLOAD_TOO_LARGE);
-        let status = if wrong_request { StatusCode::BAD_REQUEST } else { error.status };
-        Self { status, task_id: error.task_id, ..Self::of_body(&error.body) }
+        let wrong_request = matches!(
+            error.status,
+            StatusCode::UNPROCESSABLE_ENTITY
+                | StatusCode::UNSUPPORTED_MEDIA_TYPE
+                | StatusCode::PAYLOAD_TOO_LARGE
+        );
+        let status = if wrong_request {
+            StatusCode::BAD_REQUEST
+        } else {
+            error.status
+        };
+        Self {
+            status,
+            task_id: error.task_id,
+            ..Self::of_body(&error.body)
+        }
     }
 }
 
 impl From<PictureError> for Refused {
     fn from(error: PictureError) -> Self {
-        Self { status: StatusCode::INTERNAL_SERVER_ERROR, code: "internal".to_owned(), title: error.to_string(), detail: None, task_id: None }
+        Self {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            code: "internal".to_owned(),
+            title: error.to_string(),
+            detail: None,
+            task_id: None,
+        }
     }
 }
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         if self.status.is_server_error() {
-            tracing::warn!(status = self.status.as_u16(), code = self.code, message = self.title, "request failed");
+            tracing::warn!(
+                status = self.status.as_u16(),
+                code = self.code,
+                message = self.title,
+                "request failed"
+            );
         }
-        let body = DialectErrors { errors: [DialectError { title: self.title, code: self.code, detail: self.detail }] };
+        let body = DialectErrors {
+            errors: [DialectError {
+                title: self.title,
+                code: self.code,
+                detail: self.detail,
+            }],
+        };
         let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -10,13 +10,11 @@ mod parameters;
 
 use std::{sync::Arc, time::Duration};
 
-use atelier_schemas::{BlobRef, ErrorBody, ErrorCode, ImageSource, TaskAnswer, TaskRequest, from_json};
+use atelier_schemas::{
+    BlobRef, ErrorBody, ErrorCode, ImageSource, TaskAnswer, TaskRequest, from_json,
+};
 use axum::{
-    Extension,
-    body::Body,
-    extract::State as Shares,
-    http::HeaderMap,
-    response::Response,
+    Extension, body::Body, extract::State as Shares, http::HeaderMap, response::Response,
     routing::post,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -72,7 +70,8 @@ pub const REMOVE: Endpoint = Endpoint {
 };
 
 fn form_schema() -> Value {
-    let text = |description: &str| serde_json::json!({ "type": "string", "description": description });
+    let text =
+        |description: &str| serde_json::json!({ "type": "string", "description": description });
     serde_json::json!({
         "type": "object",
         "properties": {
@@ -107,7 +106,11 @@ async fn remove(
     headers: HeaderMap,
     content: Body,
 ) -> Result<Response, Refused> {
-    let Brought { mut fields, picture, background } = read(&state, &headers, content).await?;
+    let Brought {
+        mut fields,
+        picture,
+        background,
+    } = read(&state, &headers, content).await?;
     let source = one_source(&state, &mut fields, picture).await?;
     let wanted = Wanted::read(&fields, background)?;
     let request = TaskRequest {
@@ -120,7 +123,11 @@ async fn remove(
         callback: None,
     };
     // Subscribed before the task exists, so that its end cannot be missed.
-    let subscription = state.tail.subscribe().await.map_err(crate::error::ApiError::from)?;
+    let subscription = state
+        .tail
+        .subscribe()
+        .await
+        .map_err(crate::error::ApiError::from)?;
     let accepted = accept::accept(&state, request, None, trace, "removebg").await?;
     let task = wait_for_end(&state, accepted.answer, subscription).await?;
     answer::render(&state, &task, &wanted, answer::wants_json(&headers)).await
@@ -129,10 +136,19 @@ async fn remove(
 async fn read(state: &State, headers: &HeaderMap, content: Body) -> Result<Brought, Refused> {
     let media_type = body::media_type(headers);
     let base64_limit = state.options.max_upload_bytes / 3 * 4 + FIELDS_RESERVE_BYTES;
-    let _slot = state.upload_slots.acquire().await.map_err(|_| State::stopping())?;
+    let _slot = state
+        .upload_slots
+        .acquire()
+        .await
+        .map_err(|_| State::stopping())?;
     match media_type.as_str() {
         "multipart/form-data" => {
-            let mut form = Form::new(headers, content, state.options.max_request_bytes, state.body_idle_timeout())?;
+            let mut form = Form::new(
+                headers,
+                content,
+                state.options.max_request_bytes,
+                state.body_idle_timeout(),
+            )?;
             match read_form(state, &mut form, base64_limit).await {
                 Ok(brought) => Ok(brought),
                 Err(refused) => {
@@ -144,15 +160,28 @@ async fn read(state: &State, headers: &HeaderMap, content: Body) -> Result<Broug
         "application/x-www-form-urlencoded" => {
             let bytes = body::whole(content, base64_limit, state.body_idle_timeout()).await?;
             let pairs = url::form_urlencoded::parse(&bytes);
-            let fields = pairs.filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name.into_owned(), value.into_owned()));
-            Ok(Brought { fields: fields.collect(), ..Brought::default() })
+            let fields = pairs
+                .filter(|(_, value)| !value.is_empty())
+                .map(|(name, value)| (name.into_owned(), value.into_owned()));
+            Ok(Brought {
+                fields: fields.collect(),
+                ..Brought::default()
+            })
         }
         json if body::is_json(json) => {
             let bytes = body::whole(content, base64_limit, state.body_idle_timeout()).await?;
-            let object: serde_json::Map<String, Value> = from_json(&bytes).map_err(crate::error::ApiError::from)?;
-            Ok(Brought { fields: texts(object)?, ..Brought::default() })
+            let object: serde_json::Map<String, Value> =
+                from_json(&bytes).map_err(crate::error::ApiError::from)?;
+            Ok(Brought {
+                fields: texts(object)?,
+                ..Brought::default()
+            })
         }
-        other => Err(body::unsupported_media_type(other, "multipart/form-data, application/x-www-form-urlencoded or application/json").into()),
+        other => Err(body::unsupported_media_type(
+            other,
+            "multipart/form-data, application/x-www-form-urlencoded or application/json",
+        )
+        .into()),
     }
 }
 
@@ -166,9 +195,16 @@ async fn read_form(state: &State, form: &mut Form, base64_limit: u64) -> Result<
                 let upload = multipart::store(state, part, "/image_file").await?;
                 brought.picture = Some((upload.name, upload.blob));
             }
-            "bg_image_file" => brought.background = Some(multipart::store(state, part, "/bg_image_file").await?.blob),
+            "bg_image_file" => {
+                brought.background =
+                    Some(multipart::store(state, part, "/bg_image_file").await?.blob)
+            }
             _ => {
-                let limit = if name == "image_file_b64" { base64_limit } else { FIELDS_RESERVE_BYTES };
+                let limit = if name == "image_file_b64" {
+                    base64_limit
+                } else {
+                    FIELDS_RESERVE_BYTES
+                };
                 let text = multipart::text(part, limit).await?;
                 if !text.is_empty() {
                     brought.fields.insert(name, text);
@@ -187,7 +223,9 @@ fn texts(object: serde_json::Map<String, Value>) -> Result<Fields, Refused> {
             Value::String(text) => text,
             Value::Bool(flag) => flag.to_string(),
             Value::Number(number) => number.to_string(),
-            other @ (Value::Array(_) | Value::Object(_)) => return Err(Refused::invalid(&name, &other.to_string(), "a text")),
+            other @ (Value::Array(_) | Value::Object(_)) => {
+                return Err(Refused::invalid(&name, &other.to_string(), "a text"));
+            }
         };
         if !text.is_empty() {
             fields.insert(name, text);
@@ -197,38 +235,73 @@ fn texts(object: serde_json::Map<String, Value>) -> Result<Fields, Refused> {
 }
 
 fn multiple_sources() -> Refused {
-    Refused::request("multiple_sources", "Multiple image sources given", "give one of image_url, image_file and image_file_b64")
+    Refused::request(
+        "multiple_sources",
+        "Multiple image sources given",
+        "give one of image_url, image_file and image_file_b64",
+    )
 }
 
-async fn one_source(state: &State, fields: &mut Fields, picture: Option<(Option<String>, BlobRef)>) -> Result<ImageSource, Refused> {
+async fn one_source(
+    state: &State,
+    fields: &mut Fields,
+    picture: Option<(Option<String>, BlobRef)>,
+) -> Result<ImageSource, Refused> {
     let url = fields.remove("image_url");
     let base64 = fields.remove("image_file_b64");
     match (picture, url, base64) {
         (Some((name, blob)), None, None) => Ok(uploaded(name, blob)),
-        (None, Some(url), None) => Ok(ImageSource { url: Some(url), ..ImageSource::default() }),
+        (None, Some(url), None) => Ok(ImageSource {
+            url: Some(url),
+            ..ImageSource::default()
+        }),
         (None, None, Some(text)) => Ok(uploaded(None, store_base64(state, text).await?)),
-        (None, None, None) => Err(Refused::request("missing_source", "No image given", "give the picture as image_url, image_file or image_file_b64")),
+        (None, None, None) => Err(Refused::request(
+            "missing_source",
+            "No image given",
+            "give the picture as image_url, image_file or image_file_b64",
+        )),
         _ => Err(multiple_sources()),
     }
 }
 
 fn uploaded(name: Option<String>, blob: BlobRef) -> ImageSource {
-    ImageSource { url: None, name, size: Some(blob.bytes), blob: Some(blob) }
+    ImageSource {
+        url: None,
+        name,
+        size: Some(blob.bytes),
+        blob: Some(blob),
+    }
 }
 
 async fn store_base64(state: &State, text: String) -> Result<BlobRef, Refused> {
     // Some clients send a data URL, some break lines.
-    let digits = text.split_once("base64,").map_or(text.as_str(), |(_, digits)| digits);
-    let compact: String = digits.chars().filter(|sign| !sign.is_ascii_whitespace()).collect();
+    let digits = text
+        .split_once("base64,")
+        .map_or(text.as_str(), |(_, digits)| digits);
+    let compact: String = digits
+        .chars()
+        .filter(|sign| !sign.is_ascii_whitespace())
+        .collect();
     drop(text);
-    let bytes = STANDARD.decode(compact).map_err(|error| Refused::request("invalid_image_file_b64", format!("image_file_b64 is not base64: {error}"), "encode the file's bytes in standard base64"))?;
+    let bytes = STANDARD.decode(compact).map_err(|error| {
+        Refused::request(
+            "invalid_image_file_b64",
+            format!("image_file_b64 is not base64: {error}"),
+            "encode the file's bytes in standard base64",
+        )
+    })?;
     let stream = futures::stream::iter([Ok(Bytes::from(bytes))]);
     let (blob, _) = multipart::store_bytes(state, stream, "/image_file_b64").await?;
     Ok(blob)
 }
 
 /// Waits for the task's end: an event says so, and the ledger is asked besides, for the case that the log is away.
-async fn wait_for_end(state: &Arc<State>, accepted: TaskAnswer, mut subscription: Subscription) -> Result<TaskAnswer, Refused> {
+async fn wait_for_end(
+    state: &Arc<State>,
+    accepted: TaskAnswer,
+    mut subscription: Subscription,
+) -> Result<TaskAnswer, Refused> {
     let task_id = accepted.task_id;
     let deadline = Instant::now() + Duration::from_millis(state.options.sync_timeout_ms);
     let mut task = accepted;
@@ -245,7 +318,13 @@ async fn wait_for_end(state: &Arc<State>, accepted: TaskAnswer, mut subscription
             () = its_end(&mut subscription, task_id) => {}
             () = state.shutdown.cancelled() => return Err(State::stopping().into()),
         }
-        if let Some(found) = state.deps.ledger.task(task_id).await.map_err(crate::error::ApiError::from)? {
+        if let Some(found) = state
+            .deps
+            .ledger
+            .task(task_id)
+            .await
+            .map_err(crate::error::ApiError::from)?
+        {
             task = found;
         }
     }
@@ -266,6 +345,15 @@ async fn its_end(subscription: &mut Subscription, task_id: uuid::Uuid) {
 fn error_of(task: &TaskAnswer) -> ErrorBody {
     let of_image = task.results.first().and_then(|image| image.error.clone());
     of_image.or_else(|| task.error.clone()).unwrap_or_else(|| {
-        ErrorBody::new(ErrorCode::Internal, GATEWAY, "NoResult", format!("the task {} ended as {} without a result", task.task_id, task.status.as_str()))
+        ErrorBody::new(
+            ErrorCode::Internal,
+            GATEWAY,
+            "NoResult",
+            format!(
+                "the task {} ended as {} without a result",
+                task.task_id,
+                task.status.as_str()
+            ),
+        )
     })
 }

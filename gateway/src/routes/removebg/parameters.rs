@@ -15,8 +15,26 @@ pub type Fields = BTreeMap<String, String>;
 
 /// Every text parameter of the published API.
 const KNOWN: [&str; 20] = [
-    "image_url", "image_file_b64", "size", "type", "type_level", "format", "roi", "crop", "crop_margin", "scale", "position",
-    "channels", "add_shadow", "shadow_type", "shadow_opacity", "semitransparency", "bg_color", "bg_image_url", "preset", "test",
+    "image_url",
+    "image_file_b64",
+    "size",
+    "type",
+    "type_level",
+    "format",
+    "roi",
+    "crop",
+    "crop_margin",
+    "scale",
+    "position",
+    "channels",
+    "add_shadow",
+    "shadow_type",
+    "shadow_opacity",
+    "semitransparency",
+    "bg_color",
+    "bg_image_url",
+    "preset",
+    "test",
 ];
 
 /// What is to be done with the picture.
@@ -38,16 +56,36 @@ impl Wanted {
     pub fn read(fields: &Fields, background: Option<BlobRef>) -> Result<Self, Refused> {
         if let Some(unknown) = fields.keys().find(|name| !KNOWN.contains(&name.as_str())) {
             let shown: String = unknown.chars().take(80).collect();
-            return Err(Refused::request("unknown_parameter", format!("Unknown parameter {shown}"), format!("known are {}", KNOWN.join(", "))));
+            return Err(Refused::request(
+                "unknown_parameter",
+                format!("Unknown parameter {shown}"),
+                format!("known are {}", KNOWN.join(", ")),
+            ));
         }
         refuse_what_is_not_built(fields)?;
         let channels = channels(fields)?;
         let background = read_background(fields, background)?;
         let (crop, crop_margin_px) = crop(fields)?;
         let format = format(fields, channels, &background)?;
-        let output = OutputOptions { format, background, crop, crop_margin_px, channels, ..OutputOptions::default() };
-        let options = TaskOptions { kind: kind(fields)?, quality: Quality::High, output, ..TaskOptions::default() };
-        Ok(Self { options, max_pixels: max_pixels(fields)?, type_level: type_level(fields)? })
+        let output = OutputOptions {
+            format,
+            background,
+            crop,
+            crop_margin_px,
+            channels,
+            ..OutputOptions::default()
+        };
+        let options = TaskOptions {
+            kind: kind(fields)?,
+            quality: Quality::High,
+            output,
+            ..TaskOptions::default()
+        };
+        Ok(Self {
+            options,
+            max_pixels: max_pixels(fields)?,
+            type_level: type_level(fields)?,
+        })
     }
 }
 
@@ -87,7 +125,11 @@ fn max_pixels(fields: &Fields) -> Result<Option<u64>, Refused> {
         "medium" => Ok(Some(1_500_000)),
         "hd" => Ok(Some(4_000_000)),
         "auto" | "full" | "4k" | "50MP" => Ok(None),
-        other => Err(Refused::invalid("size", other, "preview, medium, hd, full, 50MP or auto")),
+        other => Err(Refused::invalid(
+            "size",
+            other,
+            "preview, medium, hd, full, 50MP or auto",
+        )),
     }
 }
 
@@ -97,7 +139,11 @@ fn kind(fields: &Fields) -> Result<KindChoice, Refused> {
         "person" => Ok(KindChoice::Portrait),
         "product" | "car" | "animal" | "transportation" => Ok(KindChoice::Product),
         "graphic" | "graphics" => Ok(KindChoice::Graphic),
-        other => Err(Refused::invalid("type", other, "auto, person, product, car, animal, graphic, transportation or other")),
+        other => Err(Refused::invalid(
+            "type",
+            other,
+            "auto, person, product, car, animal, graphic, transportation or other",
+        )),
     }
 }
 
@@ -106,7 +152,11 @@ fn type_level(fields: &Fields) -> Result<Option<u8>, Refused> {
         "none" => Ok(None),
         "1" => Ok(Some(1)),
         "2" | "latest" => Ok(Some(2)),
-        other => Err(Refused::invalid("type_level", other, "none, 1, 2 or latest")),
+        other => Err(Refused::invalid(
+            "type_level",
+            other,
+            "none, 1, 2 or latest",
+        )),
     }
 }
 
@@ -121,23 +171,47 @@ fn channels(fields: &Fields) -> Result<Channels, Refused> {
 fn read_background(fields: &Fields, uploaded: Option<BlobRef>) -> Result<Background, Refused> {
     let color = value(fields, "bg_color");
     let url = value(fields, "bg_image_url");
-    if usize::from(color.is_some()) + usize::from(url.is_some()) + usize::from(uploaded.is_some()) > 1 {
-        return Err(Refused::request("multiple_backgrounds", "Multiple backgrounds given", "give one of bg_color, bg_image_url and bg_image_file"));
+    if usize::from(color.is_some()) + usize::from(url.is_some()) + usize::from(uploaded.is_some())
+        > 1
+    {
+        return Err(Refused::request(
+            "multiple_backgrounds",
+            "Multiple backgrounds given",
+            "give one of bg_color, bg_image_url and bg_image_file",
+        ));
     }
     if let Some(color) = color {
-        let parsed = colors::parse(color).ok_or_else(|| Refused::invalid("bg_color", color, "a hex code such as 81d4fa, fff or 81d4fa77, or a name such as green"))?;
-        return Ok(if parsed[3] == 0 { Background::Transparent } else { Background::Color(parsed) });
+        let parsed = colors::parse(color).ok_or_else(|| {
+            Refused::invalid(
+                "bg_color",
+                color,
+                "a hex code such as 81d4fa, fff or 81d4fa77, or a name such as green",
+            )
+        })?;
+        return Ok(if parsed[3] == 0 {
+            Background::Transparent
+        } else {
+            Background::Color(parsed)
+        });
     }
     if let Some(url) = url {
         if !(url.starts_with("https://") || url.starts_with("http://")) {
-            return Err(Refused::invalid("bg_image_url", url, "an http or https address"));
+            return Err(Refused::invalid(
+                "bg_image_url",
+                url,
+                "an http or https address",
+            ));
         }
         return Ok(Background::Url(url.to_owned()));
     }
     Ok(uploaded.map_or(Background::Transparent, Background::Blob))
 }
 
-fn format(fields: &Fields, channels: Channels, background: &Background) -> Result<ImageFormat, Refused> {
+fn format(
+    fields: &Fields,
+    channels: Channels,
+    background: &Background,
+) -> Result<ImageFormat, Refused> {
     let see_through = match background {
         Background::Transparent => true,
         Background::Color([_, _, _, alpha]) => *alpha < 255,
@@ -161,14 +235,25 @@ fn crop(fields: &Fields) -> Result<(Crop, u32), Refused> {
     };
     let margin = match value(fields, "crop_margin") {
         None => 0,
-        Some(relative) if relative.contains('%') || relative.trim().contains(' ') => return Err(Refused::not_built("crop_margin", relative)),
+        Some(relative) if relative.contains('%') || relative.trim().contains(' ') => {
+            return Err(Refused::not_built("crop_margin", relative));
+        }
         Some(absolute) => {
-            let pixels = absolute.strip_suffix("px").unwrap_or(absolute).parse::<u32>().ok().filter(|pixels| *pixels <= 500);
+            let pixels = absolute
+                .strip_suffix("px")
+                .unwrap_or(absolute)
+                .parse::<u32>()
+                .ok()
+                .filter(|pixels| *pixels <= 500);
             pixels.ok_or_else(|| Refused::invalid("crop_margin", absolute, "0px to 500px"))?
         }
     };
     // Without a crop there is nothing that could have a margin.
-    Ok(if crop == Crop::None { (Crop::None, 0) } else { (crop, margin) })
+    Ok(if crop == Crop::None {
+        (Crop::None, 0)
+    } else {
+        (crop, margin)
+    })
 }
 
 #[cfg(test)]
@@ -176,7 +261,10 @@ mod tests {
     use super::*;
 
     fn read(fields: &[(&str, &str)]) -> Result<Wanted, Refused> {
-        let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let fields = fields
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         Wanted::read(&fields, None)
     }
 
@@ -190,14 +278,48 @@ mod tests {
 
     #[test]
     fn what_the_pipeline_does_is_understood() {
-        let wanted = read(&[("size", "auto"), ("type", "person"), ("bg_color", "81d4fa"), ("crop", "true"), ("crop_margin", "30px")]).unwrap();
+        let wanted = read(&[
+            ("size", "auto"),
+            ("type", "person"),
+            ("bg_color", "81d4fa"),
+            ("crop", "true"),
+            ("crop_margin", "30px"),
+        ])
+        .unwrap();
         assert_eq!(wanted.max_pixels, None);
         assert_eq!(wanted.options.kind, KindChoice::Portrait);
-        assert_eq!(wanted.options.output.format, ImageFormat::Jpeg, "auto with a colour behind is JPEG");
-        assert_eq!(wanted.options.output.background, Background::Color([0x81, 0xd4, 0xfa, 255]));
-        assert_eq!((wanted.options.output.crop, wanted.options.output.crop_margin_px), (Crop::Subject, 30));
-        assert_eq!(read(&[("channels", "alpha")]).unwrap().options.output.format, ImageFormat::Png);
-        assert_eq!(read(&[("bg_color", "00ff0080")]).unwrap().options.output.format, ImageFormat::Png);
+        assert_eq!(
+            wanted.options.output.format,
+            ImageFormat::Jpeg,
+            "auto with a colour behind is JPEG"
+        );
+        assert_eq!(
+            wanted.options.output.background,
+            Background::Color([0x81, 0xd4, 0xfa, 255])
+        );
+        assert_eq!(
+            (
+                wanted.options.output.crop,
+                wanted.options.output.crop_margin_px
+            ),
+            (Crop::Subject, 30)
+        );
+        assert_eq!(
+            read(&[("channels", "alpha")])
+                .unwrap()
+                .options
+                .output
+                .format,
+            ImageFormat::Png
+        );
+        assert_eq!(
+            read(&[("bg_color", "00ff0080")])
+                .unwrap()
+                .options
+                .output
+                .format,
+            ImageFormat::Png
+        );
     }
 
     #[test]
@@ -220,6 +342,12 @@ mod tests {
         ] {
             assert!(read(&[field]).is_err(), "{field:?}");
         }
-        assert!(read(&[("bg_color", "fff"), ("bg_image_url", "https://a.example/b.png")]).is_err());
+        assert!(
+            read(&[
+                ("bg_color", "fff"),
+                ("bg_image_url", "https://a.example/b.png")
+            ])
+            .is_err()
+        );
     }
 }
