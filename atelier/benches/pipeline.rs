@@ -29,11 +29,27 @@ use uuid::Uuid;
 const IMAGES_PER_TASK: usize = 25;
 
 fn main() {
-    let number = |name: &str, default: usize| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
-    let (count, rounds) = (number("ATELIER_BENCH_PICTURES", 200), number("ATELIER_BENCH_ROUNDS", 3));
+    let number = |name: &str, default: usize| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(default)
+    };
+    let (count, rounds) = (
+        number("ATELIER_BENCH_PICTURES", 200),
+        number("ATELIER_BENCH_ROUNDS", 3),
+    );
     let pictures = pictures(count);
-    println!("processor: {}, {} threads", processor(), std::thread::available_parallelism().map_or(0, usize::from));
-    println!("pictures: {} ({:.2} megapixels on average), model u2netp, provider cpu\n", pictures.len(), megapixels(&pictures));
+    println!(
+        "processor: {}, {} threads",
+        processor(),
+        std::thread::available_parallelism().map_or(0, usize::from)
+    );
+    println!(
+        "pictures: {} ({:.2} megapixels on average), model u2netp, provider cpu\n",
+        pictures.len(),
+        megapixels(&pictures)
+    );
     throughput(&pictures, rounds);
     latency(&pictures);
     memory(&pictures);
@@ -59,7 +75,10 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
         let name = path.to_string_lossy().to_lowercase();
         if path.is_dir() {
             collect(&path, found);
-        } else if [".jpg", ".jpeg", ".png", ".webp"].iter().any(|extension| name.ends_with(extension)) {
+        } else if [".jpg", ".jpeg", ".png", ".webp"]
+            .iter()
+            .any(|extension| name.ends_with(extension))
+        {
             found.push(path);
         }
     }
@@ -76,8 +95,15 @@ fn megapixels(pictures: &[PathBuf]) -> f64 {
 
 fn processor() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let line = text.lines().find(|line| line.starts_with("model name")).unwrap_or_default();
-    line.split(':').nth(1).unwrap_or("unknown").trim().to_owned()
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("model name"))
+        .unwrap_or_default();
+    line.split(':')
+        .nth(1)
+        .unwrap_or("unknown")
+        .trim()
+        .to_owned()
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -95,34 +121,56 @@ fn throughput(pictures: &[PathBuf], rounds: usize) {
     let mut ratios = Vec::new();
     for round in 1..=rounds {
         let loop_rate = pictures.len() as f64 / plain.run(pictures).as_secs_f64();
-        let pipeline_rate = pictures.len() as f64 / run_pipeline(&installation, pictures).as_secs_f64();
-        println!("round {round}: pipeline {pipeline_rate:.2} images/s, plain loop {loop_rate:.2} images/s");
+        let pipeline_rate =
+            pictures.len() as f64 / run_pipeline(&installation, pictures).as_secs_f64();
+        println!(
+            "round {round}: pipeline {pipeline_rate:.2} images/s, plain loop {loop_rate:.2} images/s"
+        );
         ratios.push(pipeline_rate / loop_rate);
     }
-    println!("=> whole pipeline / plain loop, images/s: {:.2}\n", median(ratios));
+    println!(
+        "=> whole pipeline / plain loop, images/s: {:.2}\n",
+        median(ratios)
+    );
 }
 
 fn run_pipeline(installation: &Installation, pictures: &[PathBuf]) -> Duration {
     let tasks: Vec<Vec<(String, Vec<u8>)>> = pictures
         .chunks(IMAGES_PER_TASK)
-        .map(|chunk| chunk.iter().map(|path| (path.display().to_string(), fs::read(path).unwrap())).collect())
+        .map(|chunk| {
+            chunk
+                .iter()
+                .map(|path| (path.display().to_string(), fs::read(path).unwrap()))
+                .collect()
+        })
         .collect();
     let start = Instant::now();
     let accepted: Vec<Uuid> = tasks
         .iter()
         .map(|files| {
-            let files: Vec<(&str, Vec<u8>)> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
-            installation.upload(&files, &json!({ "quality": "low" })).task_id
+            let files: Vec<(&str, Vec<u8>)> = files
+                .iter()
+                .map(|(name, bytes)| (name.as_str(), bytes.clone()))
+                .collect();
+            installation
+                .upload(&files, &json!({ "quality": "low" }))
+                .task_id
         })
         .collect();
     let mut failures = 0;
     for task in accepted {
         let patience = Instant::now();
         let ended = loop {
-            if let Some(task) = installation.task(task).filter(|task| task.status.is_terminal()) {
+            if let Some(task) = installation
+                .task(task)
+                .filter(|task| task.status.is_terminal())
+            {
                 break task;
             }
-            assert!(patience.elapsed() < Duration::from_secs(900), "task {task} does not end");
+            assert!(
+                patience.elapsed() < Duration::from_secs(900),
+                "task {task} does not end"
+            );
             std::thread::sleep(Duration::from_millis(50));
         };
         failures += ended.summary.failure_count;
@@ -146,11 +194,21 @@ impl PlainLoop {
         let folder = tempfile::tempdir().unwrap();
         let loaded = Loaded::load(None, Some(folder.path())).unwrap();
         let blobs = Arc::new(MemoryBlobs::new());
-        let options = TaskOptions { quality: Quality::Low, ..TaskOptions::default() };
+        let options = TaskOptions {
+            quality: Quality::Low,
+            ..TaskOptions::default()
+        };
         let as_port: Arc<dyn Blobs> = blobs.clone();
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let stages = runtime.block_on(pipeline::stages_for_cutout(&loaded, &as_port, &options)).unwrap();
-        Self { runtime, blobs, stages, options }
+        let stages = runtime
+            .block_on(pipeline::stages_for_cutout(&loaded, &as_port, &options))
+            .unwrap();
+        Self {
+            runtime,
+            blobs,
+            stages,
+            options,
+        }
     }
 
     fn run(&self, pictures: &[PathBuf]) -> Duration {
@@ -166,10 +224,19 @@ impl PlainLoop {
         let length = bytes.len() as u64;
         let key = self.blobs.put(bytes.into()).await.unwrap();
         let mut held = vec![key.clone()];
-        let blob = BlobRef { key, media_type: "application/octet-stream".into(), bytes: length, width: 0, height: 0 };
+        let blob = BlobRef {
+            key,
+            media_type: "application/octet-stream".into(),
+            bytes: length,
+            width: 0,
+            height: 0,
+        };
         let mut event = Event::from(TaskRequest {
             task_id: Some(Uuid::new_v4()),
-            images: vec![ImageSource { blob: Some(blob), ..ImageSource::default() }],
+            images: vec![ImageSource {
+                blob: Some(blob),
+                ..ImageSource::default()
+            }],
             kind: None,
             quality: None,
             watermark: None,
@@ -177,10 +244,16 @@ impl PlainLoop {
             callback: None,
         });
         for stage in &self.stages {
-            let envelope = Envelope::root("/bench", event.event_type(), Uuid::new_v4(), Uuid::new_v4());
-            let input = stage.decode(&envelope, &event.to_json().unwrap()).unwrap().unwrap();
+            let envelope =
+                Envelope::root("/bench", event.event_type(), Uuid::new_v4(), Uuid::new_v4());
+            let input = stage
+                .decode(&envelope, &event.to_json().unwrap())
+                .unwrap()
+                .unwrap();
             let outcomes = stage.handle_any(vec![(envelope, input)]).await.unwrap();
-            let Some(Outcome::Emit(emissions)) = outcomes.into_iter().next() else { return };
+            let Some(Outcome::Emit(emissions)) = outcomes.into_iter().next() else {
+                return;
+            };
             let next = emissions.into_iter().find_map(|emission| match emission {
                 Emission::Event(event) if event.topic() != "task-events" => Some(event),
                 _ => None,
@@ -200,7 +273,9 @@ fn blobs_of(event: &Event) -> Vec<BlobKey> {
     match event {
         Event::ImagePreprocessed(event) => vec![event.pixels.key.clone()],
         Event::ImageMatted(event) => vec![event.alpha.key.clone()],
-        Event::ImageComposed(event) => [&event.result, &event.alpha, &event.thumbnail].map(|blob| blob.key.clone()).to_vec(),
+        Event::ImageComposed(event) => [&event.result, &event.alpha, &event.thumbnail]
+            .map(|blob| blob.key.clone())
+            .to_vec(),
         _ => Vec::new(),
     }
 }
@@ -216,8 +291,12 @@ fn latency(pictures: &[PathBuf]) {
         let start = Instant::now();
         let task = installation.upload(&[("picture", bytes)], &json!({ "quality": "low" }));
         let ended = loop {
-            let answer = client.get(installation.url(&format!("/api/v1/tasks/{}", task.task_id))).send().unwrap();
-            let answer: atelier_schemas::TaskAnswer = serde_json::from_str(&answer.text().unwrap()).unwrap();
+            let answer = client
+                .get(installation.url(&format!("/api/v1/tasks/{}", task.task_id)))
+                .send()
+                .unwrap();
+            let answer: atelier_schemas::TaskAnswer =
+                serde_json::from_str(&answer.text().unwrap()).unwrap();
             if answer.status.is_terminal() {
                 break answer;
             }
@@ -226,16 +305,31 @@ fn latency(pictures: &[PathBuf]) {
         let total_ms = start.elapsed().as_secs_f64() * 1e3;
         // The first ones warm up connections and caches.
         if turn >= 3 && ended.status == TaskStatus::Completed {
-            overheads.push(total_ms - ended.results[0].metadata.as_ref().unwrap().model.inference_ms);
+            overheads.push(
+                total_ms
+                    - ended.results[0]
+                        .metadata
+                        .as_ref()
+                        .unwrap()
+                        .model
+                        .inference_ms,
+            );
         }
     }
-    println!("=> one picture, submitted to ready, minus the model's time: median {:.0} ms of {}\n", median(overheads.clone()), overheads.len());
+    println!(
+        "=> one picture, submitted to ready, minus the model's time: median {:.0} ms of {}\n",
+        median(overheads.clone()),
+        overheads.len()
+    );
 }
 
 fn memory(pictures: &[PathBuf]) {
     let mut installation = Installation::new("");
     installation.start_up();
-    println!("idle: pipeline {} MB", resident_mb(installation.process_id("up")));
+    println!(
+        "idle: pipeline {} MB",
+        resident_mb(installation.process_id("up"))
+    );
     let batch: Vec<PathBuf> = pictures.iter().cycle().take(200).cloned().collect();
     let mut readings = Vec::new();
     for _ in 0..3 {
@@ -244,13 +338,24 @@ fn memory(pictures: &[PathBuf]) {
         readings.push(resident_mb(installation.process_id("up")));
     }
     println!("after 200, 400, 600 pictures: {readings:?} MB");
-    println!("=> memory after 600 / after 200: {:.3}\n", readings[2] as f64 / readings[0] as f64);
+    println!(
+        "=> memory after 600 / after 200: {:.3}\n",
+        readings[2] as f64 / readings[0] as f64
+    );
 }
 
 fn resident_mb(process: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap_or_default().to_owned();
-    line.split_whitespace().nth(1).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0) / 1024
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS"))
+        .unwrap_or_default()
+        .to_owned();
+    line.split_whitespace()
+        .nth(1)
+        .and_then(|text| text.parse::<u64>().ok())
+        .unwrap_or(0)
+        / 1024
 }
 
 /// `atelier cutout FOLDER` and `rembg p`, each as a user starts it, model loading included.
@@ -270,21 +375,37 @@ fn beside_rembg(pictures: &[PathBuf], rounds: usize) {
     for round in 1..=rounds {
         let output = folder.path().join(format!("ours{round}"));
         let mut ours = Command::new(env!("CARGO_BIN_EXE_atelier"));
-        ours.arg("cutout").arg(&input).arg("-o").arg(&output).args(["--quality", "low"]);
+        ours.arg("cutout")
+            .arg(&input)
+            .arg("-o")
+            .arg(&output)
+            .args(["--quality", "low"]);
         let ours = time(ours);
         let output = folder.path().join(format!("theirs{round}"));
         fs::create_dir(&output).unwrap();
         let mut theirs = Command::new(&rembg);
-        theirs.args(["p", "-m", "u2netp"]).arg(&input).arg(&output).env("MODEL_CHECKSUM_DISABLED", "1");
+        theirs
+            .args(["p", "-m", "u2netp"])
+            .arg(&input)
+            .arg(&output)
+            .env("MODEL_CHECKSUM_DISABLED", "1");
         let theirs = time(theirs);
         println!("round {round}: atelier cutout {ours:.1} s, rembg p {theirs:.1} s");
         ratios.push(theirs / ours);
     }
-    println!("=> atelier cutout / rembg p, images/s, u2netp, 100 pictures: {:.2}", median(ratios));
+    println!(
+        "=> atelier cutout / rembg p, images/s, u2netp, 100 pictures: {:.2}",
+        median(ratios)
+    );
 }
 
 fn time(mut command: Command) -> f64 {
     let start = Instant::now();
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
     start.elapsed().as_secs_f64()
 }

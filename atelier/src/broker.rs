@@ -57,7 +57,9 @@ impl EmbeddedBroker {
         let deadline = Instant::now() + PREDECESSOR_TIMEOUT;
         loop {
             match self.clone().start_once().await {
-                Err(error) if is_still_stopping(&error) && Instant::now() < deadline => sleep(RESTART_DELAY).await,
+                Err(error) if is_still_stopping(&error) && Instant::now() < deadline => {
+                    sleep(RESTART_DELAY).await
+                }
                 outcome => return outcome,
             }
         }
@@ -70,7 +72,14 @@ impl EmbeddedBroker {
             .arg(&self.data_dir)
             .args(["--listen", &self.listen.to_string(), "--stop-on-stdin-end"])
             .env("NO_COLOR", "1")
-            .args(["--durability", if self.durability == Durability::Fsync { "fsync" } else { "os" }])
+            .args([
+                "--durability",
+                if self.durability == Durability::Fsync {
+                    "fsync"
+                } else {
+                    "os"
+                },
+            ])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -79,21 +88,42 @@ impl EmbeddedBroker {
             .process_group(0)
             .spawn()
             .with_context(|| format!("the broker {} does not start", program.display()))?;
-        let stdout = child.stdout.take().context("the broker has no standard output")?;
+        let stdout = child
+            .stdout
+            .take()
+            .context("the broker has no standard output")?;
         let stdin = child.stdin.take();
-        let stderr = child.stderr.take().context("the broker has no standard error")?;
+        let stderr = child
+            .stderr
+            .take()
+            .context("the broker has no standard error")?;
         let mut last_line = tokio::spawn(forward_log(BufReader::new(stderr)));
         let ready = timeout(READY_TIMEOUT, wait_until_listening(BufReader::new(stdout))).await;
         match ready {
-            Ok(Ok(address)) => Ok(RunningBroker { options: Self { listen: address, ..self }, child, stdin, address }),
+            Ok(Ok(address)) => Ok(RunningBroker {
+                options: Self {
+                    listen: address,
+                    ..self
+                },
+                child,
+                stdin,
+                address,
+            }),
             Ok(Err(error)) => {
-                let said = timeout(Duration::from_secs(2), &mut last_line).await.ok().and_then(Result::ok).flatten();
+                let said = timeout(Duration::from_secs(2), &mut last_line)
+                    .await
+                    .ok()
+                    .and_then(Result::ok)
+                    .flatten();
                 Err(match said {
                     Some(line) => anyhow::anyhow!("the embedded broker did not start: {line}"),
                     None => error.context("the embedded broker did not start"),
                 })
             }
-            Err(_) => bail!("the embedded broker did not answer within {} s", READY_TIMEOUT.as_secs()),
+            Err(_) => bail!(
+                "the embedded broker did not answer within {} s",
+                READY_TIMEOUT.as_secs()
+            ),
         }
     }
 }
@@ -129,7 +159,10 @@ impl RunningBroker {
         // The end of its standard input tells it to stop.
         drop(self.stdin.take());
         if timeout(STOP_TIMEOUT, self.child.wait()).await.is_err() {
-            tracing::warn!("the embedded broker did not stop within {} s and was killed", STOP_TIMEOUT.as_secs());
+            tracing::warn!(
+                "the embedded broker did not stop within {} s and was killed",
+                STOP_TIMEOUT.as_secs()
+            );
             // It has ended already where this fails.
             let _ = self.child.kill().await;
         }
@@ -151,12 +184,17 @@ fn binary() -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe().context("this binary has no path")?;
     let beside = own.with_file_name("atelier-broker");
     if !beside.is_file() {
-        bail!("{} is missing: build it with `cargo build -p atelier-broker`, or set broker.embedded = false", beside.display());
+        bail!(
+            "{} is missing: build it with `cargo build -p atelier-broker`, or set broker.embedded = false",
+            beside.display()
+        );
     }
     Ok(beside)
 }
 
-async fn wait_until_listening(mut stdout: BufReader<tokio::process::ChildStdout>) -> anyhow::Result<SocketAddr> {
+async fn wait_until_listening(
+    mut stdout: BufReader<tokio::process::ChildStdout>,
+) -> anyhow::Result<SocketAddr> {
     let mut line = String::new();
     loop {
         line.clear();
@@ -164,11 +202,17 @@ async fn wait_until_listening(mut stdout: BufReader<tokio::process::ChildStdout>
             bail!("it ended without a word");
         }
         if let Some(address) = line.trim().strip_prefix("listening on ") {
-            let address = address.parse().with_context(|| format!("it listens on `{address}`, which is no address"))?;
+            let address = address
+                .parse()
+                .with_context(|| format!("it listens on `{address}`, which is no address"))?;
             // Nobody reads further lines, but the pipe must stay open and empty.
             tokio::spawn(async move {
                 let mut rest = String::new();
-                while stdout.read_line(&mut rest).await.is_ok_and(|bytes| bytes > 0) {
+                while stdout
+                    .read_line(&mut rest)
+                    .await
+                    .is_ok_and(|bytes| bytes > 0)
+                {
                     rest.clear();
                 }
             });
@@ -181,10 +225,20 @@ async fn wait_until_listening(mut stdout: BufReader<tokio::process::ChildStdout>
 async fn forward_log(mut stderr: BufReader<tokio::process::ChildStderr>) -> Option<String> {
     let mut last = None;
     let mut line = String::new();
-    while stderr.read_line(&mut line).await.is_ok_and(|bytes| bytes > 0) {
+    while stderr
+        .read_line(&mut line)
+        .await
+        .is_ok_and(|bytes| bytes > 0)
+    {
         // Its lines begin with the time and the level, which ours have too.
-        let (_time, rest) = line.trim().split_once(char::is_whitespace).unwrap_or(("", line.trim()));
-        let (level, message) = rest.trim_start().split_once(char::is_whitespace).unwrap_or(("", rest));
+        let (_time, rest) = line
+            .trim()
+            .split_once(char::is_whitespace)
+            .unwrap_or(("", line.trim()));
+        let (level, message) = rest
+            .trim_start()
+            .split_once(char::is_whitespace)
+            .unwrap_or(("", rest));
         let message = message.trim_start();
         match level {
             "ERROR" => tracing::error!(target: "atelier_broker", "{message}"),

@@ -59,7 +59,11 @@ pub struct BrokerOptions {
 
 impl Default for BrokerOptions {
     fn default() -> Self {
-        Self { embedded: true, listen: SocketAddr::from(([127, 0, 0, 1], 9092)), durability: Durability::default() }
+        Self {
+            embedded: true,
+            listen: SocketAddr::from(([127, 0, 0, 1], 9092)),
+            durability: Durability::default(),
+        }
     }
 }
 
@@ -73,7 +77,9 @@ pub struct RasterOptions {
 
 impl Default for RasterOptions {
     fn default() -> Self {
-        Self { cache_bytes: 256 * 1024 * 1024 }
+        Self {
+            cache_bytes: 256 * 1024 * 1024,
+        }
     }
 }
 
@@ -128,16 +134,27 @@ impl Loaded {
                 .with_context(|| format!("the configuration {} is no TOML", path.display()))?,
         };
         let runtime_of = take_runtime_tables(&mut document)?;
-        let place = file.map_or_else(|| "the defaults".to_owned(), |path| path.display().to_string());
-        let config: Config =
-            document.try_into().with_context(|| format!("the configuration {place} does not fit; see docs/config.md"))?;
-        let data_dir = match data_dir.map(Path::to_owned).or_else(|| config.data_dir.clone()) {
+        let place = file.map_or_else(
+            || "the defaults".to_owned(),
+            |path| path.display().to_string(),
+        );
+        let config: Config = document.try_into().with_context(|| {
+            format!("the configuration {place} does not fit; see docs/config.md")
+        })?;
+        let data_dir = match data_dir
+            .map(Path::to_owned)
+            .or_else(|| config.data_dir.clone())
+        {
             Some(folder) => folder,
             None => default_data_dir()?,
         };
         let data_dir = std::path::absolute(&data_dir)
             .with_context(|| format!("the data folder {} is no path", data_dir.display()))?;
-        let loaded = Self { config, data_dir, runtime_of };
+        let loaded = Self {
+            config,
+            data_dir,
+            runtime_of,
+        };
         for stage in atelier_schemas::TopicTable::embedded().stages() {
             loaded.runtime(stage)?;
         }
@@ -149,24 +166,35 @@ impl Loaded {
     /// # Errors
     /// A key of `[stages.<stage>.runtime]` that does not fit.
     pub fn runtime(&self, stage: &str) -> anyhow::Result<StageRuntimeOptions> {
-        let mut options = toml::Table::try_from(&self.config.runtime).context("runtime options do not serialise")?;
+        let mut options = toml::Table::try_from(&self.config.runtime)
+            .context("runtime options do not serialise")?;
         if self.config.runtime.max_in_flight == StageRuntimeOptions::default().max_in_flight {
             options.insert("max_in_flight".into(), default_in_flight(stage).into());
         }
         if let Some(toml::Value::Table(own)) = self.runtime_of.get(stage) {
             merge(&mut options, own);
         }
-        options.try_into().with_context(|| format!("[stages.{stage}.runtime] does not fit; see docs/config.md"))
+        options
+            .try_into()
+            .with_context(|| format!("[stages.{stage}.runtime] does not fit; see docs/config.md"))
     }
 
     /// The blob store's URL.
     pub fn blobs_url(&self) -> String {
-        self.config.stores.blobs_url.clone().unwrap_or_else(|| file_url("file", &self.data_dir.join("blobs")))
+        self.config
+            .stores
+            .blobs_url
+            .clone()
+            .unwrap_or_else(|| file_url("file", &self.data_dir.join("blobs")))
     }
 
     /// The ledger's URL.
     pub fn ledger_url(&self) -> String {
-        self.config.stores.ledger_url.clone().unwrap_or_else(|| file_url("sqlite", &self.data_dir.join("ledger.sqlite")))
+        self.config
+            .stores
+            .ledger_url
+            .clone()
+            .unwrap_or_else(|| file_url("sqlite", &self.data_dir.join("ledger.sqlite")))
     }
 
     /// How to reach the log: the embedded broker's address unless there is a broker of one's own.
@@ -191,9 +219,16 @@ fn default_in_flight(stage: &str) -> i64 {
 /// Takes `stages.<name>.runtime` out, so that what is left fits the stages' own option types.
 fn take_runtime_tables(document: &mut toml::Table) -> anyhow::Result<toml::Table> {
     let mut taken = toml::Table::new();
-    let Some(toml::Value::Table(stages)) = document.get_mut("stages") else { return Ok(taken) };
+    let Some(toml::Value::Table(stages)) = document.get_mut("stages") else {
+        return Ok(taken);
+    };
     for (stage, options) in stages.iter_mut() {
-        let Some(runtime) = options.as_table_mut().and_then(|table| table.remove("runtime")) else { continue };
+        let Some(runtime) = options
+            .as_table_mut()
+            .and_then(|table| table.remove("runtime"))
+        else {
+            continue;
+        };
         if !runtime.is_table() {
             bail!("stages.{stage}.runtime must be a table");
         }
@@ -214,7 +249,11 @@ fn merge(base: &mut toml::Table, over: &toml::Table) {
 }
 
 fn default_data_dir() -> anyhow::Result<PathBuf> {
-    let non_empty = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let non_empty = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     non_empty("XDG_DATA_HOME")
         .or_else(|| non_empty("HOME").map(|home| home.join(".local/share")))
         .map(|folder| folder.join("atelier"))
@@ -223,8 +262,10 @@ fn default_data_dir() -> anyhow::Result<PathBuf> {
 
 fn file_url(scheme: &str, path: &Path) -> String {
     // `from_file_path` escapes what a URL must not hold; it fails only for relative paths, which `load` ruled out.
-    url::Url::from_file_path(path)
-        .map_or_else(|()| format!("{scheme}://{}", path.display()), |url| url.as_str().replacen("file", scheme, 1))
+    url::Url::from_file_path(path).map_or_else(
+        |()| format!("{scheme}://{}", path.display()),
+        |url| url.as_str().replacen("file", scheme, 1),
+    )
 }
 
 #[cfg(test)]
@@ -252,7 +293,9 @@ mod tests {
 
     #[test]
     fn a_stage_overrides_single_runtime_keys() {
-        let loaded = load("[runtime]\nqueue_capacity = 7\n[stages.matte.runtime.retry]\nmax_attempts = 2\n").unwrap();
+        let loaded =
+            load("[runtime]\nqueue_capacity = 7\n[stages.matte.runtime.retry]\nmax_attempts = 2\n")
+                .unwrap();
         let matte = loaded.runtime("matte").unwrap();
         assert_eq!((matte.queue_capacity, matte.retry.max_attempts), (7, 2));
         assert_ne!(loaded.runtime("compose").unwrap().retry.max_attempts, 2);

@@ -25,10 +25,22 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     // A person who cuts out pictures wants the failures, not the pipeline's own log.
     let quiet = matches!(
         cli.command,
-        Command::Cutout(_) | Command::Models { .. } | Command::ConfigReference | Command::Topics { .. } | Command::Replay(_) | Command::Doctor
+        Command::Cutout(_)
+            | Command::Models { .. }
+            | Command::ConfigReference
+            | Command::Topics { .. }
+            | Command::Replay(_)
+            | Command::Doctor
     );
-    let format = if cli.log_json { LogFormat::Json } else { LogFormat::Text };
-    let filter = cli.log.as_deref().unwrap_or(if quiet { "off" } else { "info" });
+    let format = if cli.log_json {
+        LogFormat::Json
+    } else {
+        LogFormat::Text
+    };
+    let filter = cli
+        .log
+        .as_deref()
+        .unwrap_or(if quiet { "off" } else { "info" });
     atelier_runtime::telemetry::init_logging(format, filter)?;
     match cli.command {
         Command::Up(arguments) => commands::up::run(&loaded, &arguments).await,

@@ -30,10 +30,20 @@ impl<'a> Assembly<'a> {
     ///
     /// # Errors
     /// The model catalogue does not hold together.
-    pub fn new(loaded: &'a Loaded, blobs: Arc<dyn Blobs>, ledger: Option<Arc<dyn Ledger>>) -> anyhow::Result<Self> {
+    pub fn new(
+        loaded: &'a Loaded,
+        blobs: Arc<dyn Blobs>,
+        ledger: Option<Arc<dyn Ledger>>,
+    ) -> anyhow::Result<Self> {
         let rasters = Rasters::new(Arc::clone(&blobs), loaded.config.rasters.cache_bytes);
         let models = ModelStore::open(loaded.config.models.dir.clone())?;
-        Ok(Self { loaded, blobs, rasters, ledger, models })
+        Ok(Self {
+            loaded,
+            blobs,
+            rasters,
+            ledger,
+            models,
+        })
     }
 
     /// Makes the stage of that name.
@@ -50,7 +60,12 @@ impl<'a> Assembly<'a> {
                 let models = self.models.clone();
                 let open = move || {
                     let runtime = Runtime::load(&models)?;
-                    anyhow::Ok(ClassifyStage::open(options.classify, rasters, &models, &runtime)?)
+                    anyhow::Ok(ClassifyStage::open(
+                        options.classify,
+                        rasters,
+                        &models,
+                        &runtime,
+                    )?)
                 };
                 Arc::new(tokio::task::spawn_blocking(open).await??)
             }
@@ -60,7 +75,10 @@ impl<'a> Assembly<'a> {
                 Some(ledger) => Arc::new(Persist::new(options.persist, Arc::clone(ledger))),
                 None => bail!("`persist` needs a ledger"),
             },
-            other => bail!("there is no stage `{other}`; there are: {}", TopicTable::embedded().stages().join(", ")),
+            other => bail!(
+                "there is no stage `{other}`; there are: {}",
+                TopicTable::embedded().stages().join(", ")
+            ),
         })
     }
 
@@ -87,7 +105,10 @@ pub async fn stages_for_cutout(
     options: &TaskOptions,
 ) -> anyhow::Result<Vec<Arc<dyn AnyStage>>> {
     let mut loaded = loaded.clone();
-    let model = options.model.clone().unwrap_or_else(|| model_for(options.quality).to_owned());
+    let model = options
+        .model
+        .clone()
+        .unwrap_or_else(|| model_for(options.quality).to_owned());
     loaded.config.stages.matte.preload = vec![model];
     let assembly = Assembly::new(&loaded, Arc::clone(blobs), None)?;
     let mut stages = Vec::new();

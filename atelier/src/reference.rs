@@ -12,8 +12,12 @@ use crate::config::Config;
 /// # Errors
 /// Where the defaults do not serialise.
 pub fn page() -> anyhow::Result<String> {
-    let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
-    let schema = settings.into_generator().into_root_schema_for::<Config>().to_value();
+    let settings =
+        SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    let schema = settings
+        .into_generator()
+        .into_root_schema_for::<Config>()
+        .to_value();
     let defaults = serde_json::to_value(Config::default())?;
     let mut page = String::from(
         "# Configuration\n\n\
@@ -27,50 +31,93 @@ pub fn page() -> anyhow::Result<String> {
 }
 
 fn section(page: &mut String, path: &str, schema: &Value, defaults: &Value) -> anyhow::Result<()> {
-    let Some(properties) = schema["properties"].as_object() else { return Ok(()) };
+    let Some(properties) = schema["properties"].as_object() else {
+        return Ok(());
+    };
     let is_section = |property: &Value| property["properties"].is_object();
-    let rows: Vec<_> = properties.iter().filter(|(_, property)| !is_section(property)).collect();
+    let rows: Vec<_> = properties
+        .iter()
+        .filter(|(_, property)| !is_section(property))
+        .collect();
     if !rows.is_empty() {
-        let title = if path.is_empty() { "Top level".to_owned() } else { format!("`[{path}]`") };
+        let title = if path.is_empty() {
+            "Top level".to_owned()
+        } else {
+            format!("`[{path}]`")
+        };
         writeln!(page, "\n## {title}\n")?;
         if let Some(text) = schema["description"].as_str() {
             writeln!(page, "{}\n", one_line(text))?;
         }
-        writeln!(page, "| key | type | default | meaning |\n|---|---|---|---|")?;
+        writeln!(
+            page,
+            "| key | type | default | meaning |\n|---|---|---|---|"
+        )?;
         for (key, property) in rows {
             let meaning = one_line(property["description"].as_str().unwrap_or_default());
-            writeln!(page, "| `{key}` | {} | {} | {meaning} |", type_of(property), default_of(&defaults[key]))?;
+            writeln!(
+                page,
+                "| `{key}` | {} | {} | {meaning} |",
+                type_of(property),
+                default_of(&defaults[key])
+            )?;
         }
     }
-    for (key, property) in properties.iter().filter(|(_, property)| is_section(property)) {
-        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+    for (key, property) in properties
+        .iter()
+        .filter(|(_, property)| is_section(property))
+    {
+        let path = if path.is_empty() {
+            key.clone()
+        } else {
+            format!("{path}.{key}")
+        };
         section(page, &path, property, &defaults[key])?;
     }
     Ok(())
 }
 
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
+    text.split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .replace('|', "\\|")
 }
 
 fn type_of(schema: &Value) -> String {
     let choices = |list: &Value| -> Vec<String> {
-        list.as_array().into_iter().flatten().filter_map(|choice| choice["const"].as_str()).map(|name| format!("`{name}`")).collect()
+        list.as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|choice| choice["const"].as_str())
+            .map(|name| format!("`{name}`"))
+            .collect()
     };
     let named = choices(&schema["oneOf"]);
     if !named.is_empty() {
         return named.join(", ");
     }
     if let Some(list) = schema["enum"].as_array() {
-        return list.iter().filter_map(Value::as_str).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        return list
+            .iter()
+            .filter_map(Value::as_str)
+            .map(|name| format!("`{name}`"))
+            .collect::<Vec<_>>()
+            .join(", ");
     }
     match &schema["type"] {
         Value::String(name) if name == "array" => format!("list of {}", type_of(&schema["items"])),
         Value::String(name) => name.clone(),
-        Value::Array(names) => {
-            names.iter().filter_map(Value::as_str).filter(|name| *name != "null").collect::<Vec<_>>().join(" or ")
-        }
-        _ => schema["anyOf"].as_array().and_then(|list| list.first()).map_or_else(|| "any".to_owned(), type_of),
+        Value::Array(names) => names
+            .iter()
+            .filter_map(Value::as_str)
+            .filter(|name| *name != "null")
+            .collect::<Vec<_>>()
+            .join(" or "),
+        _ => schema["anyOf"]
+            .as_array()
+            .and_then(|list| list.first())
+            .map_or_else(|| "any".to_owned(), type_of),
     }
 }
 

@@ -16,7 +16,11 @@ fn samples() -> PathBuf {
 
 fn atelier(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_atelier"));
-    command.env("ATELIER_DATA_DIR", folder.join("data")).current_dir(folder).arg("cutout").args(["--quality", "low"]);
+    command
+        .env("ATELIER_DATA_DIR", folder.join("data"))
+        .current_dir(folder)
+        .arg("cutout")
+        .args(["--quality", "low"]);
     command
 }
 
@@ -34,7 +38,9 @@ fn one_picture_is_written_beside_itself() {
     fs::copy(samples().join("dress.jpg"), folder.path().join("dress.jpg")).unwrap();
     let output = run(atelier(folder.path()).arg("dress.jpg"));
     assert!(output.status.success(), "{}", text(&output.stderr));
-    let picture = image::open(folder.path().join("dress.cutout.png")).unwrap().into_rgba8();
+    let picture = image::open(folder.path().join("dress.cutout.png"))
+        .unwrap()
+        .into_rgba8();
     assert_eq!(picture.dimensions(), (400, 502));
     assert!(picture.get_pixel(200, 150)[3] > 240 && picture.get_pixel(5, 495)[3] < 15);
 }
@@ -45,19 +51,51 @@ fn a_folder_goes_to_a_folder_and_a_broken_picture_is_one_line() {
     let pictures = folder.path().join("pictures/deeper");
     fs::create_dir_all(&pictures).unwrap();
     fs::copy(samples().join("dress.jpg"), pictures.join("dress.jpg")).unwrap();
-    fs::copy(samples().join("fur-hat.jpg"), folder.path().join("pictures/hat.jpg")).unwrap();
-    fs::write(folder.path().join("pictures/broken.jpg"), b"\xff\xd8\xff\xe0 and no more").unwrap();
-    fs::write(folder.path().join("pictures/notes.txt"), "no picture by its name").unwrap();
-    let output = run(atelier(folder.path()).args(["pictures", "-o", "out", "--format", "webp", "--background", "#fff"]));
+    fs::copy(
+        samples().join("fur-hat.jpg"),
+        folder.path().join("pictures/hat.jpg"),
+    )
+    .unwrap();
+    fs::write(
+        folder.path().join("pictures/broken.jpg"),
+        b"\xff\xd8\xff\xe0 and no more",
+    )
+    .unwrap();
+    fs::write(
+        folder.path().join("pictures/notes.txt"),
+        "no picture by its name",
+    )
+    .unwrap();
+    let output = run(atelier(folder.path()).args([
+        "pictures",
+        "-o",
+        "out",
+        "--format",
+        "webp",
+        "--background",
+        "#fff",
+    ]));
     assert_eq!(output.status.code(), Some(1), "one picture failed");
-    let failures: Vec<String> = text(&output.stderr).lines().filter(|line| line.contains("broken.jpg")).map(str::to_owned).collect();
+    let failures: Vec<String> = text(&output.stderr)
+        .lines()
+        .filter(|line| line.contains("broken.jpg"))
+        .map(str::to_owned)
+        .collect();
     assert_eq!(failures.len(), 1, "{}", text(&output.stderr));
     assert!(!text(&output.stderr).contains("notes.txt"));
-    let dress = image::open(folder.path().join("out/deeper/dress.webp")).unwrap().into_rgba8();
+    let dress = image::open(folder.path().join("out/deeper/dress.webp"))
+        .unwrap()
+        .into_rgba8();
     let corner = dress.get_pixel(4, 496);
-    assert!(corner[0] > 235 && corner[1] > 235 && corner[2] > 235, "the ground must be white, is {corner:?}");
+    assert!(
+        corner[0] > 235 && corner[1] > 235 && corner[2] > 235,
+        "the ground must be white, is {corner:?}"
+    );
     assert!(folder.path().join("out/hat.webp").is_file());
-    assert!(!folder.path().join("data").exists(), "no server, nothing kept");
+    assert!(
+        !folder.path().join("data").exists(),
+        "no server, nothing kept"
+    );
 }
 
 #[test]
@@ -70,7 +108,12 @@ fn standard_input_to_standard_output() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(&fs::read(samples().join("slippers.jpg")).unwrap()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(&fs::read(samples().join("slippers.jpg")).unwrap())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     let mask = image::load_from_memory(&output.stdout).unwrap();
@@ -85,12 +128,21 @@ fn what_is_wrong_is_said_in_one_line() {
     for (arguments, word) in [
         (vec!["missing.jpg"], "missing.jpg"),
         (vec!["--background", "white", "dress.jpg"], "white"),
-        (vec!["--model", "no-such-model", "dress.jpg"], "no-such-model"),
-        (vec!["--model", "birefnet-general", "dress.jpg"], "birefnet-general"),
+        (
+            vec!["--model", "no-such-model", "dress.jpg"],
+            "no-such-model",
+        ),
+        (
+            vec!["--model", "birefnet-general", "dress.jpg"],
+            "birefnet-general",
+        ),
     ] {
         let output = run(atelier(folder.path()).args(&arguments));
         let said = text(&output.stderr);
-        assert!(!output.status.success() && said.contains(word), "{arguments:?}: {said}");
+        assert!(
+            !output.status.success() && said.contains(word),
+            "{arguments:?}: {said}"
+        );
         assert!(said.lines().count() <= 2, "{arguments:?}: {said}");
     }
 }
@@ -102,8 +154,18 @@ fn what_is_there_is_not_overwritten_unasked() {
     fs::write(folder.path().join("dress.cutout.png"), "precious").unwrap();
     let output = run(atelier(folder.path()).arg("dress.jpg"));
     assert!(!output.status.success());
-    assert_eq!(fs::read(folder.path().join("dress.cutout.png")).unwrap(), b"precious");
+    assert_eq!(
+        fs::read(folder.path().join("dress.cutout.png")).unwrap(),
+        b"precious"
+    );
     assert!(text(&output.stderr).contains("--overwrite"));
-    assert!(run(atelier(folder.path()).args(["dress.jpg", "--overwrite"])).status.success());
-    assert_ne!(fs::read(folder.path().join("dress.cutout.png")).unwrap(), b"precious");
+    assert!(
+        run(atelier(folder.path()).args(["dress.jpg", "--overwrite"]))
+            .status
+            .success()
+    );
+    assert_ne!(
+        fs::read(folder.path().join("dress.cutout.png")).unwrap(),
+        b"precious"
+    );
 }

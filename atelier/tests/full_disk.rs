@@ -16,7 +16,11 @@ struct SmallDisk<'a>(&'a Path);
 impl<'a> SmallDisk<'a> {
     fn mount(folder: &'a Path) -> Option<Self> {
         fs::create_dir_all(folder).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=192m", "tmpfs"]).arg(folder).output().ok()?;
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=192m", "tmpfs"])
+            .arg(folder)
+            .output()
+            .ok()?;
         mounted.status.success().then_some(Self(folder))
     }
 }
@@ -47,26 +51,52 @@ fn a_full_disk_refuses_new_tasks_and_loses_none() {
     installation.start_up();
     let picture = fs::read(samples().join("dress.jpg")).unwrap();
     let accepted: Vec<Uuid> = (0..6)
-        .map(|_| installation.upload(&[("dress.jpg", picture.clone())], &json!({ "quality": "low" })).task_id)
+        .map(|_| {
+            installation
+                .upload(
+                    &[("dress.jpg", picture.clone())],
+                    &json!({ "quality": "low" }),
+                )
+                .task_id
+        })
         .collect();
 
     fill(&data.join("filler"));
     let part = reqwest::blocking::multipart::Part::bytes(picture.clone()).file_name("dress.jpg");
     let form = reqwest::blocking::multipart::Form::new().part("images", part);
-    let answer = installation.client().post(installation.url("/api/v1/tasks")).multipart(form).send().unwrap();
+    let answer = installation
+        .client()
+        .post(installation.url("/api/v1/tasks"))
+        .multipart(form)
+        .send()
+        .unwrap();
     let status = answer.status();
     let body: Value = serde_json::from_str(&answer.text().unwrap()).unwrap();
-    assert_eq!((status.as_u16(), body["error"]["code"].as_str()), (507, Some("storageFull")), "{body}");
+    assert_eq!(
+        (status.as_u16(), body["error"]["code"].as_str()),
+        (507, Some("storageFull")),
+        "{body}"
+    );
     std::thread::sleep(Duration::from_secs(3));
-    let alive = installation.client().get(installation.url("/health/live")).send().unwrap();
+    let alive = installation
+        .client()
+        .get(installation.url("/health/live"))
+        .send()
+        .unwrap();
     assert_eq!(alive.status(), 200, "the process must outlive a full disk");
 
     fs::remove_file(data.join("filler")).unwrap();
     for task in &accepted {
-        assert_eq!(installation.wait_for_end(*task).status, TaskStatus::Completed);
+        assert_eq!(
+            installation.wait_for_end(*task).status,
+            TaskStatus::Completed
+        );
     }
     support::assert_ended_once(&installation, &accepted, 1);
     let again = installation.upload(&[("dress.jpg", picture)], &json!({ "quality": "low" }));
-    assert_eq!(installation.wait_for_end(again.task_id).status, TaskStatus::Completed);
+    assert_eq!(
+        installation.wait_for_end(again.task_id).status,
+        TaskStatus::Completed
+    );
     assert!(installation.terminate("up"));
 }

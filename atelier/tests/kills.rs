@@ -17,7 +17,10 @@ use uuid::Uuid;
 const UP: &str = "up";
 
 fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
 }
 
 /// A small generator with a seed, so that a run can be repeated: splitmix64 (Steele, Lea, Flood 2014).
@@ -45,7 +48,9 @@ fn kill_broker(installation: &Installation) {
     let pid_file = installation.folder.path().join("data/log/lock");
     let pid = fs::read_to_string(&pid_file).unwrap_or_default();
     if let Some(pid) = pid.split_whitespace().next() {
-        let _ = std::process::Command::new("kill").args(["-KILL", pid]).status();
+        let _ = std::process::Command::new("kill")
+            .args(["-KILL", pid])
+            .status();
     }
 }
 
@@ -58,7 +63,11 @@ fn every_accepted_task_ends_once_whatever_is_killed() {
     println!("kills of each process: {kills_of_each}, tasks: {tasks}, seed: {seed}");
 
     let mut installation = Installation::new("");
-    let stages: Vec<&str> = TopicTable::embedded().stages().iter().map(String::as_str).collect();
+    let stages: Vec<&str> = TopicTable::embedded()
+        .stages()
+        .iter()
+        .map(String::as_str)
+        .collect();
     start(&mut installation, UP);
     installation.wait_until_ready();
     for stage in &stages {
@@ -68,7 +77,10 @@ fn every_accepted_task_ends_once_whatever_is_killed() {
     let broken = b"GIF89a, and then nothing".to_vec();
 
     let mut victims: Vec<&str> = stages.iter().copied().chain([UP, "broker"]).collect();
-    victims = victims.iter().flat_map(|name| std::iter::repeat_n(*name, kills_of_each as usize)).collect();
+    victims = victims
+        .iter()
+        .flat_map(|name| std::iter::repeat_n(*name, kills_of_each as usize))
+        .collect();
     let mut accepted: Vec<Uuid> = Vec::new();
     let mut waiting: Vec<Uuid> = (0..tasks).map(|_| Uuid::new_v4()).collect();
     while !waiting.is_empty() || !victims.is_empty() {
@@ -98,21 +110,35 @@ fn every_accepted_task_ends_once_whatever_is_killed() {
     support::assert_ended_once(&installation, &accepted, 2);
     for task in &accepted {
         let answer = installation.task(*task).unwrap();
-        assert_eq!((answer.summary.success_count, answer.summary.failure_count), (1, 1), "task {task}");
+        assert_eq!(
+            (answer.summary.success_count, answer.summary.failure_count),
+            (1, 1),
+            "task {task}"
+        );
     }
 }
 
 /// Sends the request, under one key, until the gateway says that it has the task: what a careful client does. `None` where
 /// the gateway is away just now.
 fn submit(installation: &Installation, key: Uuid, picture: &[u8], broken: &[u8]) -> Option<Uuid> {
-    let part = |name: &'static str, bytes: &[u8]| reqwest::blocking::multipart::Part::bytes(bytes.to_vec()).file_name(name);
+    let part = |name: &'static str, bytes: &[u8]| {
+        reqwest::blocking::multipart::Part::bytes(bytes.to_vec()).file_name(name)
+    };
     let form = reqwest::blocking::multipart::Form::new()
         .text("options", json!({ "quality": "low" }).to_string())
         .part("images", part("dress.jpg", picture))
         .part("images", part("broken.gif", broken));
-    let request = installation.client().post(installation.url("/api/v1/tasks")).header("Idempotency-Key", key.to_string());
+    let request = installation
+        .client()
+        .post(installation.url("/api/v1/tasks"))
+        .header("Idempotency-Key", key.to_string());
     let answer = request.multipart(form).send().ok()?;
-    assert!([200, 202, 500, 503].contains(&answer.status().as_u16()), "{} {:?}", answer.status(), answer.text());
+    assert!(
+        [200, 202, 500, 503].contains(&answer.status().as_u16()),
+        "{} {:?}",
+        answer.status(),
+        answer.text()
+    );
     let body: atelier_schemas::TaskAnswer = answer.json().ok()?;
     Some(body.task_id)
 }

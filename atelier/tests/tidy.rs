@@ -13,20 +13,36 @@ use atelier_schemas::TopicTable;
 use serde_json::Value;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .unwrap()
 }
 
 /// Which crates of this workspace each crate uses outside its tests.
 fn arrows() -> BTreeMap<String, BTreeSet<String>> {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
+        .args([
+            "metadata",
+            "--no-deps",
+            "--format-version",
+            "1",
+            "--offline",
+        ])
         .current_dir(root())
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap();
-    let names: BTreeSet<&str> = packages.iter().map(|package| package["name"].as_str().unwrap()).collect();
+    let names: BTreeSet<&str> = packages
+        .iter()
+        .map(|package| package["name"].as_str().unwrap())
+        .collect();
     packages
         .iter()
         .map(|package| {
@@ -46,7 +62,12 @@ fn arrows() -> BTreeMap<String, BTreeSet<String>> {
 
 #[test]
 fn crates_depend_only_along_the_arrows() {
-    let of_stages = ["atelier-schemas", "atelier-runtime", "atelier-stores", "atelier-models"];
+    let of_stages = [
+        "atelier-schemas",
+        "atelier-runtime",
+        "atelier-stores",
+        "atelier-models",
+    ];
     for (name, uses) in arrows() {
         let allowed: &[&str] = match name.as_str() {
             "atelier" => continue,
@@ -55,15 +76,27 @@ fn crates_depend_only_along_the_arrows() {
             "atelier-gateway" => &["atelier-schemas", "atelier-stores", "atelier-runtime"],
             _ => &of_stages,
         };
-        let wrong: Vec<&String> = uses.iter().filter(|used| !allowed.contains(&used.as_str())).collect();
-        assert!(wrong.is_empty(), "{name} must not depend on {wrong:?}; README draws the arrows");
+        let wrong: Vec<&String> = uses
+            .iter()
+            .filter(|used| !allowed.contains(&used.as_str()))
+            .collect();
+        assert!(
+            wrong.is_empty(),
+            "{name} must not depend on {wrong:?}; README draws the arrows"
+        );
     }
 }
 
 #[test]
 fn every_stage_of_the_table_is_a_crate_with_the_same_rooms() {
     for stage in TopicTable::embedded().stages() {
-        for room in ["src/lib.rs", "src/options.rs", "src/stage.rs", "src/error.rs", "tests"] {
+        for room in [
+            "src/lib.rs",
+            "src/options.rs",
+            "src/stage.rs",
+            "src/error.rs",
+            "tests",
+        ] {
             let path = root().join("stages").join(stage).join(room);
             assert!(path.exists(), "{} is missing", path.display());
         }
@@ -74,11 +107,18 @@ fn every_stage_of_the_table_is_a_crate_with_the_same_rooms() {
 fn readme_has_a_row_for_every_stage_and_names_every_topic() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     for stage in TopicTable::embedded().stages() {
-        assert!(readme.contains(&format!("| `{stage}` |")), "README has no row for `{stage}`");
+        assert!(
+            readme.contains(&format!("| `{stage}` |")),
+            "README has no row for `{stage}`"
+        );
     }
     for topic in TopicTable::embedded().topics() {
         let of_runtime = topic.name.ends_with("-retry") || topic.name.ends_with("-dead-letters");
-        assert!(of_runtime || readme.contains(&topic.name), "README does not name `{}`", topic.name);
+        assert!(
+            of_runtime || readme.contains(&topic.name),
+            "README does not name `{}`",
+            topic.name
+        );
     }
 }
 
@@ -86,7 +126,10 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        if path.is_dir() && !name.starts_with('.') && !["target", "node_modules", "dist"].contains(&name.as_str()) {
+        if path.is_dir()
+            && !name.starts_with('.')
+            && !["target", "node_modules", "dist"].contains(&name.as_str())
+        {
             sources(&path, found);
         } else if name.ends_with(".rs") {
             found.push(path);
@@ -97,40 +140,82 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 /// Metrics are named by constants of the two telemetry modules, each of which has its closed list.
 #[test]
 fn every_metric_name_is_on_the_closed_list() {
-    let mut listed: BTreeSet<&str> = atelier_runtime::telemetry::METRICS.iter().map(|metric| metric.name).collect();
-    listed.extend(atelier_gateway::telemetry::METRICS.iter().map(|metric| metric.name));
+    let mut listed: BTreeSet<&str> = atelier_runtime::telemetry::METRICS
+        .iter()
+        .map(|metric| metric.name)
+        .collect();
+    listed.extend(
+        atelier_gateway::telemetry::METRICS
+            .iter()
+            .map(|metric| metric.name),
+    );
     let mut files = Vec::new();
     sources(&root(), &mut files);
     let mut named = BTreeSet::new();
     for file in files.iter().filter(|file| !file.ends_with("tidy.rs")) {
         let text = fs::read_to_string(file).unwrap();
         for call in ["counter!(", "gauge!(", "histogram!("] {
-            assert!(!text.contains(&format!("{call}\"")), "{}: a metric is named by its constant", file.display());
+            assert!(
+                !text.contains(&format!("{call}\"")),
+                "{}: a metric is named by its constant",
+                file.display()
+            );
         }
         for literal in text.split('"').skip(1).step_by(2) {
-            let is_metric = ["atelier_stage_", "atelier_gateway_", "atelier_http_", "atelier_outbox_", "atelier_kafka_"]
-                .iter()
-                .any(|prefix| literal.starts_with(prefix) && literal.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'));
+            let is_metric = [
+                "atelier_stage_",
+                "atelier_gateway_",
+                "atelier_http_",
+                "atelier_outbox_",
+                "atelier_kafka_",
+            ]
+            .iter()
+            .any(|prefix| {
+                literal.starts_with(prefix)
+                    && literal
+                        .bytes()
+                        .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+            });
             if is_metric {
-                assert!(listed.contains(literal), "{}: metric `{literal}` is not on the closed list", file.display());
+                assert!(
+                    listed.contains(literal),
+                    "{}: metric `{literal}` is not on the closed list",
+                    file.display()
+                );
                 named.insert(literal.to_owned());
             }
         }
     }
-    let unnamed: Vec<&&str> = listed.iter().filter(|name| !named.contains(**name)).collect();
-    assert!(unnamed.is_empty(), "the search misses {unnamed:?}: add their prefix");
+    let unnamed: Vec<&&str> = listed
+        .iter()
+        .filter(|name| !named.contains(**name))
+        .collect();
+    assert!(
+        unnamed.is_empty(),
+        "the search misses {unnamed:?}: add their prefix"
+    );
 }
 
 #[test]
 fn the_configuration_reference_is_current() {
     let path = root().join("docs/config.md");
-    let output = Command::new(env!("CARGO_BIN_EXE_atelier")).arg("config-reference").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(env!("CARGO_BIN_EXE_atelier"))
+        .arg("config-reference")
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let wanted = String::from_utf8(output.stdout).unwrap();
     if std::env::var_os("UPDATE_GENERATED").is_some() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, &wanted).unwrap();
     }
     let found = fs::read_to_string(&path).unwrap_or_default();
-    assert!(found == wanted, "docs/config.md differs from the option types: run `make generate` and commit the result");
+    assert!(
+        found == wanted,
+        "docs/config.md differs from the option types: run `make generate` and commit the result"
+    );
 }

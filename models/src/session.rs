@@ -52,7 +52,9 @@ impl FromStr for Provider {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "cpu" => Ok(Self::Cpu),
-            other => Err(format!("there is no execution provider `{other}` in this build; there is: cpu")),
+            other => Err(format!(
+                "there is no execution provider `{other}` in this build; there is: cpu"
+            )),
         }
     }
 }
@@ -70,7 +72,11 @@ pub struct SessionOptions {
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        Self { intra_threads: None, provider: Provider::default(), concurrent_runs: 1 }
+        Self {
+            intra_threads: None,
+            provider: Provider::default(),
+            concurrent_runs: 1,
+        }
     }
 }
 
@@ -100,7 +106,10 @@ impl Pool {
     fn lend(&self) -> Lent<'_> {
         let mut idle = self.idle.lock();
         self.returned.wait_while(&mut idle, |idle| idle.is_empty());
-        Lent { pool: self, session: idle.pop() }
+        Lent {
+            pool: self,
+            session: idle.pop(),
+        }
     }
 }
 
@@ -135,15 +144,32 @@ impl Session {
     ///
     /// # Errors
     /// No such model, its file is missing or is not the network that the row describes.
-    pub fn open(runtime: &Runtime, store: &ModelStore, name: &str, options: &SessionOptions) -> Result<Self, LoadError> {
-        let model = store.catalogue().find(name).ok_or_else(|| LoadError::UnknownModel {
-            name: name.to_owned(),
-            known: store.catalogue().models().iter().map(|model| model.name.as_str()).collect::<Vec<_>>().join(", "),
-        })?;
+    pub fn open(
+        runtime: &Runtime,
+        store: &ModelStore,
+        name: &str,
+        options: &SessionOptions,
+    ) -> Result<Self, LoadError> {
+        let model = store
+            .catalogue()
+            .find(name)
+            .ok_or_else(|| LoadError::UnknownModel {
+                name: name.to_owned(),
+                known: store
+                    .catalogue()
+                    .models()
+                    .iter()
+                    .map(|model| model.name.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            })?;
         let path = store.path(model);
         let fix = store.fix(model);
         if store.state(model) == State::Missing {
-            return Err(LoadError::Missing { name: model.name.clone(), fix });
+            return Err(LoadError::Missing {
+                name: model.name.clone(),
+                fix,
+            });
         }
         let unloadable = |error: ort::Error| LoadError::Unloadable {
             name: model.name.clone(),
@@ -152,19 +178,29 @@ impl Session {
             fix: fix.clone(),
         };
         let first = commit(runtime, &path, options).map_err(unloadable)?;
-        let (input_name, output_names) = check(model, &first).map_err(|mismatch| LoadError::WrongFile {
-            name: model.name.clone(),
-            path: path.clone(),
-            expected: mismatch.expected,
-            found: mismatch.found,
-            fix: fix.clone(),
-        })?;
+        let (input_name, output_names) =
+            check(model, &first).map_err(|mismatch| LoadError::WrongFile {
+                name: model.name.clone(),
+                path: path.clone(),
+                expected: mismatch.expected,
+                found: mismatch.found,
+                fix: fix.clone(),
+            })?;
         let mut copies = vec![first];
         for _ in 1..options.concurrent_runs {
             copies.push(commit(runtime, &path, options).map_err(unloadable)?);
         }
-        let idle = Pool { idle: Mutex::new(copies), returned: Condvar::new() };
-        Ok(Self { name: model.name.clone(), provider: options.provider, input_name, output_names, idle })
+        let idle = Pool {
+            idle: Mutex::new(copies),
+            returned: Condvar::new(),
+        };
+        Ok(Self {
+            name: model.name.clone(),
+            provider: options.provider,
+            input_name,
+            output_names,
+            idle,
+        })
     }
 
     /// The catalogue name.
@@ -197,10 +233,20 @@ impl Session {
 
     fn run_value(&self, value: SessionInputValue<'_>) -> Result<Inference, RunError> {
         // Only what the row names is fetched: IS-Net has eleven more outputs, most of them larger than the matte.
-        let selector = self.output_names.iter().fold(OutputSelector::no_default(), |selector, name| selector.with(name));
-        let options = RunOptions::new().map_err(|error| self.failed(&error))?.with_outputs(selector);
+        let selector = self
+            .output_names
+            .iter()
+            .fold(OutputSelector::no_default(), |selector, name| {
+                selector.with(name)
+            });
+        let options = RunOptions::new()
+            .map_err(|error| self.failed(&error))?
+            .with_outputs(selector);
         let mut lent = self.idle.lend();
-        let empty = || RunError { model: self.name.clone(), reason: "it was opened without a copy to run".to_owned() };
+        let empty = || RunError {
+            model: self.name.clone(),
+            reason: "it was opened without a copy to run".to_owned(),
+        };
         let session = lent.session.as_mut().ok_or_else(empty)?;
         let started = Instant::now();
         let outputs = session
@@ -208,21 +254,34 @@ impl Session {
             .map_err(|error| self.failed(&error))?;
         let elapsed = started.elapsed();
         let take = |name: &String| {
-            let view = outputs[name.as_str()].try_extract_array::<f32>().map_err(|error| self.failed(&error))?;
+            let view = outputs[name.as_str()]
+                .try_extract_array::<f32>()
+                .map_err(|error| self.failed(&error))?;
             Ok(view.to_owned())
         };
-        let outputs = self.output_names.iter().map(take).collect::<Result<_, RunError>>()?;
+        let outputs = self
+            .output_names
+            .iter()
+            .map(take)
+            .collect::<Result<_, RunError>>()?;
         Ok(Inference { outputs, elapsed })
     }
 
     fn failed(&self, error: &ort::Error) -> RunError {
-        RunError { model: self.name.clone(), reason: first_line(&error.to_string()) }
+        RunError {
+            model: self.name.clone(),
+            reason: first_line(&error.to_string()),
+        }
     }
 }
 
 impl fmt::Debug for Session {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Session").field("name", &self.name).field("provider", &self.provider).finish_non_exhaustive()
+        formatter
+            .debug_struct("Session")
+            .field("name", &self.name)
+            .field("provider", &self.provider)
+            .finish_non_exhaustive()
     }
 }
 
@@ -241,7 +300,12 @@ fn commit(runtime: &Runtime, path: &Path, options: &SessionOptions) -> ort::Resu
 
 /// ONNX Runtime's messages run over several lines; the first says what is wrong.
 fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().chars().take(400).collect()
+    text.lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(400)
+        .collect()
 }
 
 struct Mismatch {
@@ -252,7 +316,13 @@ struct Mismatch {
 /// Compares a file's inputs and outputs with its row; answers with the names to use.
 fn check(model: &Model, session: &OrtSession) -> Result<(String, Vec<String>), Mismatch> {
     let mut input_name = String::new();
-    if let Some(Input { name, element, shape, .. }) = &model.input {
+    if let Some(Input {
+        name,
+        element,
+        shape,
+        ..
+    }) = &model.input
+    {
         let wanted = match element {
             Element::F32 => TensorElementType::Float32,
             Element::U8 => TensorElementType::Uint8,
@@ -260,9 +330,19 @@ fn check(model: &Model, session: &OrtSession) -> Result<(String, Vec<String>), M
         input_name = find(session.inputs(), "input", name.as_deref(), wanted, shape)?;
     }
     let find_output = |output: &crate::catalogue::Output| {
-        find(session.outputs(), "output", output.name.as_deref(), TensorElementType::Float32, &output.shape)
+        find(
+            session.outputs(),
+            "output",
+            output.name.as_deref(),
+            TensorElementType::Float32,
+            &output.shape,
+        )
     };
-    let output_names = model.outputs.iter().map(find_output).collect::<Result<_, _>>()?;
+    let output_names = model
+        .outputs
+        .iter()
+        .map(find_output)
+        .collect::<Result<_, _>>()?;
     Ok((input_name, output_names))
 }
 
@@ -273,31 +353,51 @@ fn find(
     element: TensorElementType,
     shape: &[i64],
 ) -> Result<String, Mismatch> {
-    let expected = format!("{role} {}{element:?}{shape:?}", name.map(|name| format!("`{name}` ")).unwrap_or_default());
+    let expected = format!(
+        "{role} {}{element:?}{shape:?}",
+        name.map(|name| format!("`{name}` ")).unwrap_or_default()
+    );
     let outlet = match name {
         Some(name) => outlets.iter().find(|outlet| outlet.name() == name),
         None => outlets.first(),
     };
     let Some(outlet) = outlet else {
         let names: Vec<_> = outlets.iter().map(describe).collect();
-        return Err(Mismatch { expected, found: format!("{role}s {}", names.join(", ")) });
+        return Err(Mismatch {
+            expected,
+            found: format!("{role}s {}", names.join(", ")),
+        });
     };
     let fits = match outlet.dtype() {
-        ValueType::Tensor { ty, shape: found, .. } => *ty == element && shape_fits(shape, found),
+        ValueType::Tensor {
+            ty, shape: found, ..
+        } => *ty == element && shape_fits(shape, found),
         _ => false,
     };
-    if fits { Ok(outlet.name().to_owned()) } else { Err(Mismatch { expected, found: describe(outlet) }) }
+    if fits {
+        Ok(outlet.name().to_owned())
+    } else {
+        Err(Mismatch {
+            expected,
+            found: describe(outlet),
+        })
+    }
 }
 
 /// -1 on either side is any.
 fn shape_fits(expected: &[i64], found: &[i64]) -> bool {
     expected.len() == found.len()
-        && expected.iter().zip(found).all(|(expected, found)| *expected == -1 || *found == -1 || expected == found)
+        && expected
+            .iter()
+            .zip(found)
+            .all(|(expected, found)| *expected == -1 || *found == -1 || expected == found)
 }
 
 fn describe(outlet: &Outlet) -> String {
     match outlet.dtype() {
-        ValueType::Tensor { ty, shape, .. } => format!("`{}` {ty:?}{:?}", outlet.name(), &shape[..]),
+        ValueType::Tensor { ty, shape, .. } => {
+            format!("`{}` {ty:?}{:?}", outlet.name(), &shape[..])
+        }
         _ => format!("`{}`, no tensor", outlet.name()),
     }
 }

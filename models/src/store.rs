@@ -32,7 +32,10 @@ pub struct Clients {
 
 impl Default for Clients {
     fn default() -> Self {
-        Self { python: "python3".into(), npm: "npm".into() }
+        Self {
+            python: "python3".into(),
+            npm: "npm".into(),
+        }
     }
 }
 
@@ -102,7 +105,11 @@ impl ModelStore {
 
     /// The store in `folder` with a catalogue of the caller's own.
     pub fn with_catalogue(folder: impl Into<PathBuf>, catalogue: Catalogue) -> Self {
-        Self { folder: folder.into(), catalogue: Arc::new(catalogue), clients: Clients::default() }
+        Self {
+            folder: folder.into(),
+            catalogue: Arc::new(catalogue),
+            clients: Clients::default(),
+        }
     }
 
     /// The same store, fetching by other programs.
@@ -155,7 +162,10 @@ impl ModelStore {
         match model.usable_sources().map(|source| &source.origin).next() {
             Some(crate::Origin::Address { url }) => format!("fetch {url} and put it at {place}"),
             Some(_) => format!("put the file at {place}"),
-            None => format!("there is none for {}; put one of your own at {place}", std::env::consts::ARCH),
+            None => format!(
+                "there is none for {}; put one of your own at {place}",
+                std::env::consts::ARCH
+            ),
         }
     }
 
@@ -165,15 +175,25 @@ impl ModelStore {
     /// It is missing, unreadable or differs.
     pub fn verify(&self, model: &Model) -> Result<(), VerifyError> {
         let path = self.path(model);
-        let unreadable = |reason| VerifyError::Unreadable { name: model.name.clone(), path: path.clone(), reason };
-        let digests: Vec<&Digest> = model.usable_sources().filter_map(|source| source.digest.as_ref()).collect();
+        let unreadable = |reason| VerifyError::Unreadable {
+            name: model.name.clone(),
+            path: path.clone(),
+            reason,
+        };
+        let digests: Vec<&Digest> = model
+            .usable_sources()
+            .filter_map(|source| source.digest.as_ref())
+            .collect();
         let mut found = Vec::new();
         // The automatic source's SHA-256 nearly always settles it; MD5 is only computed where nothing else is known.
         for algorithm in [Digest::sha256_of, Digest::md5_of] {
             let digest = match File::open(&path).and_then(|mut file| algorithm(&mut file)) {
                 Ok(digest) => digest,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Err(VerifyError::Missing { name: model.name.clone(), fix: self.fix(model) });
+                    return Err(VerifyError::Missing {
+                        name: model.name.clone(),
+                        fix: self.fix(model),
+                    });
                 }
                 Err(error) => return Err(unreadable(error)),
             };
@@ -182,9 +202,19 @@ impl ModelStore {
             }
             found.push(digest.to_string());
         }
-        let expected = digests.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+        let expected = digests
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" or ");
         let found = found.join(", ");
-        Err(VerifyError::Differs { name: model.name.clone(), path, expected, found, fix: self.fix(model) })
+        Err(VerifyError::Differs {
+            name: model.name.clone(),
+            path,
+            expected,
+            found,
+            fix: self.fix(model),
+        })
     }
 
     /// Fetches a model's file unless the right one is there already. Safe to call from several processes at once;
@@ -192,34 +222,63 @@ impl ModelStore {
     ///
     /// # Errors
     /// One line that says what was wrong and what to do.
-    pub fn pull(&self, name: &str, on_progress: &mut dyn FnMut(Progress)) -> Result<Pulled, PullError> {
-        let model = self.catalogue.find(name).ok_or_else(|| PullError::UnknownModel {
-            name: name.to_owned(),
-            known: self.catalogue.models().iter().map(|model| model.name.as_str()).collect::<Vec<_>>().join(", "),
-        })?;
+    pub fn pull(
+        &self,
+        name: &str,
+        on_progress: &mut dyn FnMut(Progress),
+    ) -> Result<Pulled, PullError> {
+        let model = self
+            .catalogue
+            .find(name)
+            .ok_or_else(|| PullError::UnknownModel {
+                name: name.to_owned(),
+                known: self
+                    .catalogue
+                    .models()
+                    .iter()
+                    .map(|model| model.name.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            })?;
         pull::pull(self, model, on_progress)
     }
 
     /// Names of all that `pull` can get without help: what a fresh machine needs.
     pub fn automatic(&self) -> Vec<&str> {
         let is_automatic = |model: &&Model| model.automatic_source().is_some();
-        self.catalogue.models().iter().filter(is_automatic).map(|model| model.name.as_str()).collect()
+        self.catalogue
+            .models()
+            .iter()
+            .filter(is_automatic)
+            .map(|model| model.name.as_str())
+            .collect()
     }
 
     /// The library's row.
     pub fn runtime_model(&self) -> Option<&Model> {
-        self.catalogue.models().iter().find(|model| model.purpose == Purpose::Runtime)
+        self.catalogue
+            .models()
+            .iter()
+            .find(|model| model.purpose == Purpose::Runtime)
     }
 }
 
 /// `ATELIER_MODELS_DIR`, else `$XDG_CACHE_HOME/atelier/models`, else `~/.cache/atelier/models`.
 pub fn default_folder() -> PathBuf {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     if let Some(folder) = set("ATELIER_MODELS_DIR") {
         return folder;
     }
-    let cache = set("XDG_CACHE_HOME").or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
-    cache.unwrap_or_else(std::env::temp_dir).join("atelier").join("models")
+    let cache =
+        set("XDG_CACHE_HOME").or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
+    cache
+        .unwrap_or_else(std::env::temp_dir)
+        .join("atelier")
+        .join("models")
 }
 
 impl Digest {
@@ -245,11 +304,14 @@ fn hash<H: sha2::Digest>(reader: &mut dyn Read) -> io::Result<String> {
             Err(error) => return Err(error),
         }
     }
-    Ok(hasher.finalize().iter().fold(String::new(), |mut hex, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    }))
+    Ok(hasher
+        .finalize()
+        .iter()
+        .fold(String::new(), |mut hex, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        }))
 }
 
 #[cfg(test)]
@@ -259,8 +321,14 @@ mod tests {
     #[test]
     fn both_checksums_are_those_of_the_bytes() {
         let sha256 = hash::<sha2::Sha256>(&mut &b"abc"[..]).unwrap();
-        assert_eq!(sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-        assert_eq!(hash::<md5::Md5>(&mut &b"abc"[..]).unwrap(), "900150983cd24fb0d6963f7d28e17f72");
+        assert_eq!(
+            sha256,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert_eq!(
+            hash::<md5::Md5>(&mut &b"abc"[..]).unwrap(),
+            "900150983cd24fb0d6963f7d28e17f72"
+        );
     }
 
     #[test]
@@ -273,15 +341,25 @@ mod tests {
         assert!(message.contains("atelier models pull u2netp"), "{message}");
 
         std::fs::write(store.path(model), b"not a network").unwrap();
-        assert_eq!(store.state(model), State::Present { bytes: 13 }, "the md5 source states no length");
+        assert_eq!(
+            store.state(model),
+            State::Present { bytes: 13 },
+            "the md5 source states no length"
+        );
         let message = store.verify(model).unwrap_err().to_string();
-        assert!(message.contains("sha256:309c8469") && message.contains("delete the file"), "{message}");
+        assert!(
+            message.contains("sha256:309c8469") && message.contains("delete the file"),
+            "{message}"
+        );
     }
 
     #[test]
     fn an_operators_model_says_where_to_put_it() {
         let store = ModelStore::open(Some("/somewhere".into())).unwrap();
         let fix = store.fix(store.catalogue().find("silueta").unwrap());
-        assert!(fix.starts_with("fetch https://") && fix.ends_with("/somewhere/silueta.onnx"), "{fix}");
+        assert!(
+            fix.starts_with("fetch https://") && fix.ends_with("/somewhere/silueta.onnx"),
+            "{fix}"
+        );
     }
 }

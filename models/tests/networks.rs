@@ -27,9 +27,20 @@ fn open_error(runtime: &Runtime, store: &ModelStore, name: &str) -> LoadError {
 #[test]
 fn every_model_that_packages_have_opens_as_its_row_says() {
     let (store, runtime) = pulled();
-    for name in ["yunet", "efficientnet_lite0", "efficientdet_lite0", "pose_landmarks33", "u2netp", "u2net", "isnet-general-use"] {
+    for name in [
+        "yunet",
+        "efficientnet_lite0",
+        "efficientdet_lite0",
+        "pose_landmarks33",
+        "u2netp",
+        "u2net",
+        "isnet-general-use",
+    ] {
         let session = Session::open(&runtime, &store, name, &SessionOptions::default());
-        assert_eq!(session.unwrap_or_else(|error| panic!("{error}")).name(), name);
+        assert_eq!(
+            session.unwrap_or_else(|error| panic!("{error}")).name(),
+            name
+        );
     }
 }
 
@@ -39,13 +50,23 @@ fn another_network_is_refused_with_expected_and_found() {
     let yunet = pulled.path(pulled.catalogue().find("yunet").unwrap());
     let (_folder, store) = folder_with("u2netp", &yunet);
     let error = open_error(&runtime, &store, "u2netp");
-    let LoadError::WrongFile { expected, found, .. } = &error else { panic!("{error}") };
+    let LoadError::WrongFile {
+        expected, found, ..
+    } = &error
+    else {
+        panic!("{error}")
+    };
     assert_eq!(expected, "input `input.1` Float32[1, 3, 320, 320]");
     assert_eq!(found, "inputs `input` Float32[1, 3, 640, 640]");
 
     let (_folder, store) = folder_with("isnet-general-use", &yunet);
     let error = open_error(&runtime, &store, "isnet-general-use");
-    let LoadError::WrongFile { expected, found, .. } = &error else { panic!("{error}") };
+    let LoadError::WrongFile {
+        expected, found, ..
+    } = &error
+    else {
+        panic!("{error}")
+    };
     assert_eq!(expected, "input Float32[-1, 3, 1024, 1024]");
     assert_eq!(found, "`input` Float32[1, 3, 640, 640]");
 }
@@ -59,8 +80,17 @@ fn a_file_that_is_no_network_is_refused() {
         std::fs::write(file.path(), bytes).unwrap();
         let (_folder, store) = folder_with("u2netp", file.path());
         let error = open_error(&runtime, &store, "u2netp");
-        assert!(matches!(error, LoadError::Unloadable { .. } | LoadError::WrongFile { .. }), "{error}");
-        assert!(error.to_string().contains("atelier models pull u2netp"), "{error}");
+        assert!(
+            matches!(
+                error,
+                LoadError::Unloadable { .. } | LoadError::WrongFile { .. }
+            ),
+            "{error}"
+        );
+        assert!(
+            error.to_string().contains("atelier models pull u2netp"),
+            "{error}"
+        );
     }
 }
 
@@ -70,23 +100,33 @@ fn a_missing_model_names_the_command() {
     let folder = tempfile::tempdir().unwrap();
     let store = ModelStore::open(Some(folder.path().to_owned())).unwrap();
     let message = open_error(&runtime, &store, "u2net").to_string();
-    assert_eq!(message, "model `u2net` is not there: run `atelier models pull u2net`");
+    assert_eq!(
+        message,
+        "model `u2net` is not there: run `atelier models pull u2net`"
+    );
     let message = Runtime::load(&store).unwrap_err().to_string();
-    assert_eq!(message, "model `onnxruntime` is not there: run `atelier models pull onnxruntime`");
+    assert_eq!(
+        message,
+        "model `onnxruntime` is not there: run `atelier models pull onnxruntime`"
+    );
 }
 
 #[test]
 fn a_model_that_makes_no_matte_is_refused_as_segmenter() {
     let (store, runtime) = pulled();
-    let open = |name| Segmenter::open(&runtime, &store, name, &SessionOptions::default()).unwrap_err();
+    let open =
+        |name| Segmenter::open(&runtime, &store, name, &SessionOptions::default()).unwrap_err();
     assert!(matches!(open("yunet"), LoadError::WrongPurpose { .. }));
     assert!(matches!(open("sam"), LoadError::WrongPurpose { .. }));
-    assert!(matches!(open("nothing"), LoadError::UnknownModel { known, .. } if known.contains("birefnet-general")));
+    assert!(
+        matches!(open("nothing"), LoadError::UnknownModel { known, .. } if known.contains("birefnet-general"))
+    );
 }
 
 /// A bright disc on a dark ground.
 fn disc(width: u32, height: u32) -> Vec<u8> {
-    let (center_x, center_y, radius) = (width as f32 / 2.0, height as f32 / 2.0, height as f32 / 4.0);
+    let (center_x, center_y, radius) =
+        (width as f32 / 2.0, height as f32 / 2.0, height as f32 / 4.0);
     let mut pixels = Vec::with_capacity((width * height * 3) as usize);
     for y in 0..height {
         for x in 0..width {
@@ -100,28 +140,50 @@ fn disc(width: u32, height: u32) -> Vec<u8> {
 #[test]
 fn a_disc_is_cut_out_the_same_way_every_time() {
     let (store, runtime) = pulled();
-    let segmenter = Segmenter::open(&runtime, &store, "u2netp", &SessionOptions::default()).unwrap();
+    let segmenter =
+        Segmenter::open(&runtime, &store, "u2netp", &SessionOptions::default()).unwrap();
     let (width, height) = (400, 300);
     let pixels = disc(width, height);
-    let picture = Picture { width, height, channels: 3, pixels: &pixels };
+    let picture = Picture {
+        width,
+        height,
+        channels: 3,
+        pixels: &pixels,
+    };
     let (mask, elapsed) = segmenter.segment(&picture).unwrap();
     assert_eq!((mask.width, mask.height), (width, height));
     assert!(!elapsed.is_zero());
     let at = |x: u32, y: u32| mask.alpha[(y * width + x) as usize];
-    assert!(at(200, 150) > 200 && at(10, 10) < 30, "{} {}", at(200, 150), at(10, 10));
+    assert!(
+        at(200, 150) > 200 && at(10, 10) < 30,
+        "{} {}",
+        at(200, 150),
+        at(10, 10)
+    );
     assert_eq!(segmenter.segment(&picture).unwrap().0, mask);
 }
 
 #[test]
 fn runs_beside_each_other_give_the_same_matte() {
     let (store, runtime) = pulled();
-    let options = SessionOptions { concurrent_runs: 2, intra_threads: Some(1), ..SessionOptions::default() };
+    let options = SessionOptions {
+        concurrent_runs: 2,
+        intra_threads: Some(1),
+        ..SessionOptions::default()
+    };
     let segmenter = Segmenter::open(&runtime, &store, "u2netp", &options).unwrap();
     let pixels = disc(400, 300);
-    let picture = Picture { width: 400, height: 300, channels: 3, pixels: &pixels };
+    let picture = Picture {
+        width: 400,
+        height: 300,
+        channels: 3,
+        pixels: &pixels,
+    };
     // More runs than copies, so that some have to wait.
     let masks: Vec<_> = std::thread::scope(|scope| {
-        let runs: Vec<_> = (0..4).map(|_| scope.spawn(|| segmenter.segment(&picture).unwrap().0)).collect();
+        let runs: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| segmenter.segment(&picture).unwrap().0))
+            .collect();
         runs.into_iter().map(|run| run.join().unwrap()).collect()
     });
     assert!(masks.iter().all(|mask| *mask == masks[0]));
@@ -129,7 +191,9 @@ fn runs_beside_each_other_give_the_same_matte() {
 
 /// Where the shared data is.
 fn data(path: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(path);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../shared/data")
+        .join(path);
     path.exists().then_some(path)
 }
 
@@ -140,17 +204,33 @@ fn people_are_cut_out_as_people_drew_them() {
         return;
     };
     let (store, runtime) = pulled();
-    let segmenter = Segmenter::open(&runtime, &store, "u2netp", &SessionOptions::default()).unwrap();
+    let segmenter =
+        Segmenter::open(&runtime, &store, "u2netp", &SessionOptions::default()).unwrap();
     let mut overlaps = Vec::new();
-    let mut files: Vec<PathBuf> = std::fs::read_dir(people.join("image")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(people.join("image"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
     for file in files.iter().take(6) {
         let image = image::open(file).unwrap().into_rgb8();
-        let picture = Picture { width: image.width(), height: image.height(), channels: 3, pixels: &image };
+        let picture = Picture {
+            width: image.width(),
+            height: image.height(),
+            channels: 3,
+            pixels: &image,
+        };
         let (mask, _) = segmenter.segment(&picture).unwrap();
         let stem = file.file_stem().unwrap().to_string_lossy().into_owned();
-        let truth = image::open(people.join("mask").join(stem + ".png")).unwrap().into_luma8();
-        let truth = image::imageops::resize(&truth, mask.width, mask.height, image::imageops::FilterType::Nearest);
+        let truth = image::open(people.join("mask").join(stem + ".png"))
+            .unwrap()
+            .into_luma8();
+        let truth = image::imageops::resize(
+            &truth,
+            mask.width,
+            mask.height,
+            image::imageops::FilterType::Nearest,
+        );
         let (mut both, mut either) = (0_u64, 0_u64);
         for (found, drawn) in mask.alpha.iter().zip(truth.as_raw()) {
             both += u64::from(*found >= 128 && *drawn >= 128);

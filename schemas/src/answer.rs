@@ -170,6 +170,10 @@ pub struct ErrorAnswer {
 impl ErrorAnswer {
     /// An answer about `error`.
     pub fn new(task_id: Option<Uuid>, error: ErrorBody) -> Self {
-        Self { task_id, status: TaskStatus::Failed, error }
+        Self {
+            task_id,
+            status: TaskStatus::Failed,
+            error,
+        }
     }
 }

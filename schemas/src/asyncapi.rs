@@ -17,14 +17,20 @@ pub fn json_schemas() -> BTreeMap<&'static str, Value> {
         .map(|event| {
             let mut generator = SchemaGenerator::new(SchemaSettings::draft2020_12());
             let reference = (event.schema)(&mut generator);
-            (event.event_type, stand_alone(event.event_type, &reference, &mut generator))
+            (
+                event.event_type,
+                stand_alone(event.event_type, &reference, &mut generator),
+            )
         })
         .collect()
 }
 
 fn stand_alone(event_type: &str, reference: &Schema, generator: &mut SchemaGenerator) -> Value {
     let mut document = Map::new();
-    document.insert("$schema".into(), "https://json-schema.org/draft/2020-12/schema".into());
+    document.insert(
+        "$schema".into(),
+        "https://json-schema.org/draft/2020-12/schema".into(),
+    );
     document.insert("$id".into(), format!("urn:atelier:{event_type}").into());
     document.insert("title".into(), event_type.into());
     if let Some(reference) = reference.as_object() {
@@ -40,10 +46,15 @@ pub fn asyncapi(table: &TopicTable) -> Value {
     settings.definitions_path = "/components/schemas".into();
     let mut generator = SchemaGenerator::new(settings);
     let events = Event::catalogue();
-    let messages: Map<String, Value> =
-        events.iter().map(|event| (event.event_type.to_owned(), message(event, &mut generator))).collect();
-    let channels: Map<String, Value> =
-        table.topics().iter().map(|topic| (topic.name.clone(), channel(topic))).collect();
+    let messages: Map<String, Value> = events
+        .iter()
+        .map(|event| (event.event_type.to_owned(), message(event, &mut generator)))
+        .collect();
+    let channels: Map<String, Value> = table
+        .topics()
+        .iter()
+        .map(|topic| (topic.name.clone(), channel(topic)))
+        .collect();
     let operations: Map<String, Value> = table.topics().iter().flat_map(operations_of).collect();
     json!({
         "asyncapi": "3.0.0",
@@ -115,7 +126,12 @@ fn channel(topic: &Topic) -> Value {
     let messages: Map<String, Value> = topic
         .events
         .iter()
-        .map(|event| (event.clone(), json!({ "$ref": format!("#/components/messages/{event}") })))
+        .map(|event| {
+            (
+                event.clone(),
+                json!({ "$ref": format!("#/components/messages/{event}") }),
+            )
+        })
         .collect();
     json!({
         "address": topic.name,
@@ -148,9 +164,15 @@ fn operations_of(topic: &Topic) -> Vec<(String, Value)> {
             "description": format!("{}: {}. Key: {}.", if action == "send" { "Written by" } else { "Read by" }, people.join(", "), topic.key),
         })
     };
-    let mut operations = vec![(format!("send-{}", topic.name), operation("send", &topic.from))];
+    let mut operations = vec![(
+        format!("send-{}", topic.name),
+        operation("send", &topic.from),
+    )];
     if !topic.to.is_empty() {
-        operations.push((format!("receive-{}", topic.name), operation("receive", &topic.to)));
+        operations.push((
+            format!("receive-{}", topic.name),
+            operation("receive", &topic.to),
+        ));
     }
     operations
 }

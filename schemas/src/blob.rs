@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The key of a blob: the SHA-256 of its bytes, in 64 lower-case hexadecimal digits.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String", extend("pattern" = "^[0-9a-f]{64}$"))]
 pub struct BlobKey(String);
@@ -38,9 +40,16 @@ impl FromStr for BlobKey {
     type Err = InvalidBlobKey;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let valid = text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let valid = text.len() == 64
+            && text
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         // The value goes into an error message: what a stranger sent is cut to a readable length.
-        if valid { Ok(Self(text.to_owned())) } else { Err(InvalidBlobKey(text.chars().take(80).collect())) }
+        if valid {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidBlobKey(text.chars().take(80).collect()))
+        }
     }
 }
 

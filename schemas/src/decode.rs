@@ -49,11 +49,18 @@ pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
         let pointer = pointer_of(error.path());
         let inner = error.into_inner();
         match inner.classify() {
-            serde_json::error::Category::Data => DecodeError::Mismatch { pointer, reason: inner.to_string() },
-            _ => DecodeError::NotJson { reason: inner.to_string() },
+            serde_json::error::Category::Data => DecodeError::Mismatch {
+                pointer,
+                reason: inner.to_string(),
+            },
+            _ => DecodeError::NotJson {
+                reason: inner.to_string(),
+            },
         }
     })?;
-    deserializer.end().map_err(|error| DecodeError::NotJson { reason: error.to_string() })?;
+    deserializer.end().map_err(|error| DecodeError::NotJson {
+        reason: error.to_string(),
+    })?;
     Ok(value)
 }
 
@@ -80,20 +87,30 @@ mod tests {
 
     #[test]
     fn names_the_pointer_of_a_wrong_type() {
-        let error = from_json::<TaskRequest>(br#"{"images":["https://a.example/1.jpg",{"url":7}]}"#).unwrap_err();
+        let error =
+            from_json::<TaskRequest>(br#"{"images":["https://a.example/1.jpg",{"url":7}]}"#)
+                .unwrap_err();
         assert_eq!(error.pointer(), Some("/images/1/url"), "{error}");
     }
 
     #[test]
     fn names_the_pointer_of_an_unknown_field() {
-        let error =
-            from_json::<TaskRequest>(br#"{"images":["https://a.example/1.jpg"],"options":{"output":{"colour":1}}}"#).unwrap_err();
+        let error = from_json::<TaskRequest>(
+            br#"{"images":["https://a.example/1.jpg"],"options":{"output":{"colour":1}}}"#,
+        )
+        .unwrap_err();
         assert_eq!(error.pointer(), Some("/options/output/colour"), "{error}");
     }
 
     #[test]
     fn garbage_is_not_json() {
-        assert!(matches!(from_json::<TaskRequest>(b"\xff\x00"), Err(DecodeError::NotJson { .. })));
-        assert!(matches!(from_json::<TaskRequest>(b"{} trailing"), Err(DecodeError::Mismatch { .. } | DecodeError::NotJson { .. })));
+        assert!(matches!(
+            from_json::<TaskRequest>(b"\xff\x00"),
+            Err(DecodeError::NotJson { .. })
+        ));
+        assert!(matches!(
+            from_json::<TaskRequest>(b"{} trailing"),
+            Err(DecodeError::Mismatch { .. } | DecodeError::NotJson { .. })
+        ));
     }
 }

@@ -134,17 +134,39 @@ impl Envelope {
         ];
         let optional = [
             (header::SUBJECT, self.subject.map(|id| id.to_string())),
-            (header::CORRELATION_ID, self.correlation_id.map(|id| id.to_string())),
-            (header::CAUSATION_ID, self.causation_id.map(|id| id.to_string())),
+            (
+                header::CORRELATION_ID,
+                self.correlation_id.map(|id| id.to_string()),
+            ),
+            (
+                header::CAUSATION_ID,
+                self.causation_id.map(|id| id.to_string()),
+            ),
             (header::TRACEPARENT, self.traceparent.clone()),
-            (header::STAGE_TIMINGS, (!self.timings.is_empty()).then(|| serde_json::json!(self.timings).to_string())),
-            (header::ATTEMPT, (self.attempt > 1).then(|| self.attempt.to_string())),
+            (
+                header::STAGE_TIMINGS,
+                (!self.timings.is_empty()).then(|| serde_json::json!(self.timings).to_string()),
+            ),
+            (
+                header::ATTEMPT,
+                (self.attempt > 1).then(|| self.attempt.to_string()),
+            ),
             (header::NOT_BEFORE, self.not_before.as_ref().map(time)),
             (header::DEADLINE, self.deadline.as_ref().map(time)),
-            (header::REPLAY, (self.replay > 0).then(|| self.replay.to_string())),
+            (
+                header::REPLAY,
+                (self.replay > 0).then(|| self.replay.to_string()),
+            ),
         ];
-        headers.extend(optional.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))));
-        headers.into_iter().map(|(name, value)| (name.to_owned(), value.into_bytes())).collect()
+        headers.extend(
+            optional
+                .into_iter()
+                .filter_map(|(name, value)| value.map(|value| (name, value))),
+        );
+        headers
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.into_bytes()))
+            .collect()
     }
 
     /// Reads the headers of a record. Unknown headers are left alone; `ce_time` defaults to `received`.
@@ -192,9 +214,17 @@ impl<'a> Found<'a> {
         }
     }
 
-    fn text(&self, name: &'static str, expected: &'static str) -> Result<Option<&'a str>, EnvelopeError> {
-        let Some((_, bytes)) = self.values.iter().find(|(known, _)| *known == name) else { return Ok(None) };
-        std::str::from_utf8(bytes).map(Some).map_err(|_| malformed(name, &String::from_utf8_lossy(bytes), expected))
+    fn text(
+        &self,
+        name: &'static str,
+        expected: &'static str,
+    ) -> Result<Option<&'a str>, EnvelopeError> {
+        let Some((_, bytes)) = self.values.iter().find(|(known, _)| *known == name) else {
+            return Ok(None);
+        };
+        std::str::from_utf8(bytes)
+            .map(Some)
+            .map_err(|_| malformed(name, &String::from_utf8_lossy(bytes), expected))
     }
 
     fn parsed<T>(
@@ -203,8 +233,12 @@ impl<'a> Found<'a> {
         expected: &'static str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Result<Option<T>, EnvelopeError> {
-        let Some(text) = self.text(name, expected)? else { return Ok(None) };
-        parse(text).map(Some).ok_or_else(|| malformed(name, text, expected))
+        let Some(text) = self.text(name, expected)? else {
+            return Ok(None);
+        };
+        parse(text)
+            .map(Some)
+            .ok_or_else(|| malformed(name, text, expected))
     }
 
     fn uuid(&self, name: &'static str) -> Result<Option<Uuid>, EnvelopeError> {
@@ -213,26 +247,42 @@ impl<'a> Found<'a> {
 
     fn time(&self, name: &'static str) -> Result<Option<DateTime<Utc>>, EnvelopeError> {
         self.parsed(name, "an RFC 3339 time", |text| {
-            DateTime::parse_from_rfc3339(text).ok().map(|time| time.with_timezone(&Utc))
+            DateTime::parse_from_rfc3339(text)
+                .ok()
+                .map(|time| time.with_timezone(&Utc))
         })
     }
 
     fn envelope(&self, received: DateTime<Utc>) -> Result<Envelope, EnvelopeError> {
         let missing = |name: &'static str| EnvelopeError::Missing(name);
-        self.parsed(header::SPEC_VERSION, "`1.0`", |text| (text == "1.0").then_some(()))?
-            .ok_or(missing(header::SPEC_VERSION))?;
+        self.parsed(header::SPEC_VERSION, "`1.0`", |text| {
+            (text == "1.0").then_some(())
+        })?
+        .ok_or(missing(header::SPEC_VERSION))?;
         let count = |name| self.parsed(name, "a whole number", |text| text.parse::<u32>().ok());
         Ok(Envelope {
             id: self.uuid(header::ID)?.ok_or(missing(header::ID))?,
-            source: self.text(header::SOURCE, "a URI reference")?.ok_or(missing(header::SOURCE))?.to_owned(),
-            event_type: self.text(header::TYPE, "an event type")?.ok_or(missing(header::TYPE))?.to_owned(),
+            source: self
+                .text(header::SOURCE, "a URI reference")?
+                .ok_or(missing(header::SOURCE))?
+                .to_owned(),
+            event_type: self
+                .text(header::TYPE, "an event type")?
+                .ok_or(missing(header::TYPE))?
+                .to_owned(),
             time: self.time(header::TIME)?.unwrap_or(received),
             correlation_id: self.uuid(header::CORRELATION_ID)?,
             causation_id: self.uuid(header::CAUSATION_ID)?,
             subject: self.uuid(header::SUBJECT)?,
-            traceparent: self.text(header::TRACEPARENT, "a W3C trace context")?.map(str::to_owned),
+            traceparent: self
+                .text(header::TRACEPARENT, "a W3C trace context")?
+                .map(str::to_owned),
             timings: self
-                .parsed(header::STAGE_TIMINGS, "a JSON list of stage timings", |text| serde_json::from_str(text).ok())?
+                .parsed(
+                    header::STAGE_TIMINGS,
+                    "a JSON list of stage timings",
+                    |text| serde_json::from_str(text).ok(),
+                )?
                 .unwrap_or_default(),
             attempt: count(header::ATTEMPT)?.unwrap_or(1).max(1),
             not_before: self.time(header::NOT_BEFORE)?,
@@ -243,7 +293,11 @@ impl<'a> Found<'a> {
 }
 
 fn malformed(name: &'static str, value: &str, expected: &'static str) -> EnvelopeError {
-    EnvelopeError::Malformed { name, value: value.chars().take(80).collect(), expected }
+    EnvelopeError::Malformed {
+        name,
+        value: value.chars().take(80).collect(),
+        expected,
+    }
 }
 
 /// The id of the `ordinal`-th event that `stage` makes of the event `parent`: UUIDv5, the same on every repeat.
@@ -258,7 +312,10 @@ pub fn image_id(task: Uuid, index: u32) -> Uuid {
 
 /// The task id that an `Idempotency-Key` makes.
 pub fn task_id_of_idempotency_key(key: &str) -> Uuid {
-    Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("atelier:idempotency-key:{key}").as_bytes())
+    Uuid::new_v5(
+        &Uuid::NAMESPACE_URL,
+        format!("atelier:idempotency-key:{key}").as_bytes(),
+    )
 }
 
 #[cfg(test)]
@@ -266,29 +323,47 @@ mod tests {
     use super::*;
 
     fn borrowed(headers: &[(String, Vec<u8>)]) -> impl Iterator<Item = (&str, &[u8])> {
-        headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
+        headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_slice()))
     }
 
     #[test]
     fn headers_round_trip() {
-        let mut envelope = Envelope::root("/atelier/gateway", "atelier.task.submitted.v1", Uuid::new_v4(), Uuid::new_v4());
+        let mut envelope = Envelope::root(
+            "/atelier/gateway",
+            "atelier.task.submitted.v1",
+            Uuid::new_v4(),
+            Uuid::new_v4(),
+        );
         envelope.time = DateTime::from_timestamp_micros(1_700_000_000_123_456).unwrap();
         envelope.subject = Some(Uuid::new_v4());
         envelope.causation_id = Some(Uuid::new_v4());
-        envelope.traceparent = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into());
-        envelope.timings = vec![StageTiming { stage: "ingest".into(), queue_ms: 1.5, processing_time_ms: 20.25 }];
+        envelope.traceparent =
+            Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into());
+        envelope.timings = vec![StageTiming {
+            stage: "ingest".into(),
+            queue_ms: 1.5,
+            processing_time_ms: 20.25,
+        }];
         envelope.attempt = 3;
         envelope.not_before = Some(envelope.time);
         envelope.deadline = Some(envelope.time);
         envelope.replay = 1;
         let headers = envelope.to_headers();
-        assert_eq!(Envelope::from_headers(borrowed(&headers), Utc::now()).unwrap(), envelope);
+        assert_eq!(
+            Envelope::from_headers(borrowed(&headers), Utc::now()).unwrap(),
+            envelope
+        );
     }
 
     #[test]
     fn a_missing_id_is_named() {
         let headers = Envelope::root("/x", "y", Uuid::nil(), Uuid::nil()).to_headers();
-        let without: Vec<_> = headers.into_iter().filter(|(name, _)| name != header::ID).collect();
+        let without: Vec<_> = headers
+            .into_iter()
+            .filter(|(name, _)| name != header::ID)
+            .collect();
         let error = Envelope::from_headers(borrowed(&without), Utc::now()).unwrap_err();
         assert_eq!(error, EnvelopeError::Missing(header::ID));
     }
@@ -296,8 +371,17 @@ mod tests {
     #[test]
     fn ids_repeat_and_differ() {
         let parent = Uuid::new_v4();
-        assert_eq!(event_id(parent, "matte", "0"), event_id(parent, "matte", "0"));
-        assert_ne!(event_id(parent, "matte", "0"), event_id(parent, "matte", "1"));
-        assert_ne!(event_id(parent, "matte", "0"), event_id(parent, "compose", "0"));
+        assert_eq!(
+            event_id(parent, "matte", "0"),
+            event_id(parent, "matte", "0")
+        );
+        assert_ne!(
+            event_id(parent, "matte", "0"),
+            event_id(parent, "matte", "1")
+        );
+        assert_ne!(
+            event_id(parent, "matte", "0"),
+            event_id(parent, "compose", "0")
+        );
     }
 }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    BlobRef, DecodeError, Envelope, ErrorBody, ImageSource, Kind, TaskOptions, TaskRequest, TaskStatus,
+    BlobRef, DecodeError, Envelope, ErrorBody, ImageSource, Kind, TaskOptions, TaskRequest,
+    TaskStatus,
     answer::{Dimensions, ImageMetadata, TaskSummary},
     from_json,
 };
@@ -284,7 +285,10 @@ impl ImageComposed {
                 kind: self.classification.kind,
                 confidence: self.classification.confidence,
                 processing_time: timings.iter().map(|timing| timing.processing_time_ms).sum(),
-                dimensions: Dimensions { width: self.result.width, height: self.result.height },
+                dimensions: Dimensions {
+                    width: self.result.width,
+                    height: self.result.height,
+                },
                 bytes: self.result.bytes,
                 media_type: self.result.media_type.clone(),
                 model: self.model.clone(),
@@ -540,6 +544,10 @@ impl Event {
 
     /// The Kafka key: the image on image topics, the task on task topics. An upstream task may lack an id.
     pub fn key(&self) -> Option<Uuid> {
-        if self.image().is_some() { self.image_id() } else { self.task_id() }
+        if self.image().is_some() {
+            self.image_id()
+        } else {
+            self.task_id()
+        }
     }
 }

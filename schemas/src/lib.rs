@@ -21,5 +21,8 @@ pub use decode::{DecodeError, from_json};
 pub use envelope::{Envelope, EnvelopeError, StageTiming, event_id};
 pub use error::{ErrorBody, ErrorCode, ErrorDetails};
 pub use events::Event;
-pub use request::{Background, ImageFormat, ImageSource, Kind, KindChoice, OutputOptions, Quality, TaskOptions, TaskRequest};
+pub use request::{
+    Background, ImageFormat, ImageSource, Kind, KindChoice, OutputOptions, Quality, TaskOptions,
+    TaskRequest,
+};
 pub use topics::{Topic, TopicTable};

@@ -81,12 +81,25 @@ impl<'de> Deserialize<'de> for ImageSource {
             }
 
             fn visit_str<E: de::Error>(self, url: &str) -> Result<ImageSource, E> {
-                Ok(ImageSource { url: Some(url.to_owned()), ..ImageSource::default() })
+                Ok(ImageSource {
+                    url: Some(url.to_owned()),
+                    ..ImageSource::default()
+                })
             }
 
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<ImageSource, A::Error> {
-                let Fields { url, name, size, blob } = Fields::deserialize(de::value::MapAccessDeserializer::new(map))?;
-                Ok(ImageSource { url, name, size, blob })
+                let Fields {
+                    url,
+                    name,
+                    size,
+                    blob,
+                } = Fields::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                Ok(ImageSource {
+                    url,
+                    name,
+                    size,
+                    blob,
+                })
             }
         }
         deserializer.deserialize_any(StringOrObject)
@@ -299,14 +312,16 @@ impl Background {
             return Ok(Self::Transparent);
         }
         if let Some(hex) = text.strip_prefix('#') {
-            return parse_hex_color(hex)
-                .map(Self::Color)
-                .ok_or_else(|| format!("`{text}` is not a colour: write #rgb, #rrggbb or #rrggbbaa"));
+            return parse_hex_color(hex).map(Self::Color).ok_or_else(|| {
+                format!("`{text}` is not a colour: write #rgb, #rrggbb or #rrggbbaa")
+            });
         }
         if text.starts_with("https://") || text.starts_with("http://") {
             return Ok(Self::Url(text.to_owned()));
         }
-        Err(format!("`{text}` is no background: write `transparent`, a colour such as #ffffff, or an http(s) address"))
+        Err(format!(
+            "`{text}` is no background: write `transparent`, a colour such as #ffffff, or an http(s) address"
+        ))
     }
 }
 
@@ -352,7 +367,9 @@ impl Serialize for Background {
         use serde::ser::SerializeMap as _;
         match self {
             Self::Transparent => serializer.serialize_str("transparent"),
-            Self::Color([red, green, blue, 255]) => serializer.serialize_str(&format!("#{red:02x}{green:02x}{blue:02x}")),
+            Self::Color([red, green, blue, 255]) => {
+                serializer.serialize_str(&format!("#{red:02x}{green:02x}{blue:02x}"))
+            }
             Self::Color([red, green, blue, alpha]) => {
                 serializer.serialize_str(&format!("#{red:02x}{green:02x}{blue:02x}{alpha:02x}"))
             }
@@ -386,7 +403,8 @@ impl<'de> Deserialize<'de> for Background {
             }
 
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Background, A::Error> {
-                Fields::deserialize(de::value::MapAccessDeserializer::new(map)).map(|fields| Background::Blob(fields.blob))
+                Fields::deserialize(de::value::MapAccessDeserializer::new(map))
+                    .map(|fields| Background::Blob(fields.blob))
             }
         }
         deserializer.deserialize_any(StringOrBlob)
@@ -408,11 +426,22 @@ impl TaskRequest {
     /// An [`ErrorBody`] with the JSON pointer of the first fault.
     pub fn validate(self, stage: &str) -> Result<ValidRequest, Box<ErrorBody>> {
         let invalid = |pointer: &str, message: String| {
-            Box::new(ErrorBody::new(ErrorCode::InvalidRequest, stage, "InvalidRequest", message).at(pointer))
+            Box::new(
+                ErrorBody::new(ErrorCode::InvalidRequest, stage, "InvalidRequest", message)
+                    .at(pointer),
+            )
         };
         let unsupported = |pointer: &str, what: &str| {
             let message = format!("`{what}` is not built yet and is refused rather than ignored");
-            Box::new(ErrorBody::new(ErrorCode::OptionNotSupported, stage, "OptionNotSupported", message).at(pointer))
+            Box::new(
+                ErrorBody::new(
+                    ErrorCode::OptionNotSupported,
+                    stage,
+                    "OptionNotSupported",
+                    message,
+                )
+                .at(pointer),
+            )
         };
         if self.watermark.is_some() {
             return Err(unsupported("/watermark", "watermark"));
@@ -421,8 +450,15 @@ impl TaskRequest {
             return Err(unsupported("/callback", "callback"));
         }
         if self.options.is_some() && (self.kind.is_some() || self.quality.is_some()) {
-            let pointer = if self.kind.is_some() { "/type" } else { "/quality" };
-            return Err(invalid(pointer, "give either the short form's `type` and `quality` or `options`, not both".into()));
+            let pointer = if self.kind.is_some() {
+                "/type"
+            } else {
+                "/quality"
+            };
+            return Err(invalid(
+                pointer,
+                "give either the short form's `type` and `quality` or `options`, not both".into(),
+            ));
         }
         let options = self.effective_options();
         if options.watermark.is_some() {
@@ -433,8 +469,14 @@ impl TaskRequest {
             return Err(invalid("/images", "a task needs at least one image".into()));
         }
         if self.images.len() > MAX_IMAGES_PER_TASK {
-            let message = format!("{} images in one task, at most {MAX_IMAGES_PER_TASK} are taken", self.images.len());
-            return Err(Box::new(ErrorBody::new(ErrorCode::TooManyImages, stage, "TooManyImages", message).at("/images")));
+            let message = format!(
+                "{} images in one task, at most {MAX_IMAGES_PER_TASK} are taken",
+                self.images.len()
+            );
+            return Err(Box::new(
+                ErrorBody::new(ErrorCode::TooManyImages, stage, "TooManyImages", message)
+                    .at("/images"),
+            ));
         }
         for (index, image) in self.images.iter().enumerate() {
             if image.url.is_some() == image.blob.is_some() {
@@ -442,7 +484,11 @@ impl TaskRequest {
                 return Err(invalid(&format!("/images/{index}"), message));
             }
         }
-        Ok(ValidRequest { task_id: self.task_id, images: self.images, options })
+        Ok(ValidRequest {
+            task_id: self.task_id,
+            images: self.images,
+            options,
+        })
     }
 }
 
@@ -453,14 +499,20 @@ fn check_output(
     if let Some(quality) = output.encoding_quality
         && !(1..=100).contains(&quality)
     {
-        return Err(invalid("/options/output/encodingQuality", format!("{quality} is not from 1 to 100")));
+        return Err(invalid(
+            "/options/output/encodingQuality",
+            format!("{quality} is not from 1 to 100"),
+        ));
     }
     if !(0.0..=20.0).contains(&output.edge_smoothing_px) {
         let message = format!("{} is not from 0 to 20", output.edge_smoothing_px);
         return Err(invalid("/options/output/edgeSmoothingPx", message));
     }
     if output.crop_margin_px > 10_000 {
-        return Err(invalid("/options/output/cropMarginPx", format!("{} is more than 10000", output.crop_margin_px)));
+        return Err(invalid(
+            "/options/output/cropMarginPx",
+            format!("{} is more than 10000", output.crop_margin_px),
+        ));
     }
     Ok(())
 }
@@ -501,19 +553,32 @@ mod tests {
 
     #[test]
     fn both_forms_are_the_same_task() {
-        let short = request(r#"{"images":["https://a.example/1.jpg"],"type":"product","quality":"low"}"#);
+        let short =
+            request(r#"{"images":["https://a.example/1.jpg"],"type":"product","quality":"low"}"#);
         let long = request(
             r#"{"images":[{"url":"https://a.example/1.jpg"}],"options":{"type":"product","quality":"low"}}"#,
         );
-        assert_eq!(short.validate("gateway").unwrap(), long.validate("gateway").unwrap());
+        assert_eq!(
+            short.validate("gateway").unwrap(),
+            long.validate("gateway").unwrap()
+        );
     }
 
     #[test]
     fn what_is_not_built_is_refused_with_its_pointer() {
         for (json, pointer) in [
-            (r#"{"images":["https://a.example/1.jpg"],"callback":"https://b.example"}"#, "/callback"),
-            (r#"{"images":["https://a.example/1.jpg"],"watermark":"https://b.example"}"#, "/watermark"),
-            (r#"{"images":["https://a.example/1.jpg"],"options":{"watermark":{"url":"u"}}}"#, "/options/watermark"),
+            (
+                r#"{"images":["https://a.example/1.jpg"],"callback":"https://b.example"}"#,
+                "/callback",
+            ),
+            (
+                r#"{"images":["https://a.example/1.jpg"],"watermark":"https://b.example"}"#,
+                "/watermark",
+            ),
+            (
+                r#"{"images":["https://a.example/1.jpg"],"options":{"watermark":{"url":"u"}}}"#,
+                "/options/watermark",
+            ),
         ] {
             let error = request(json).validate("gateway").unwrap_err();
             assert_eq!(error.code, ErrorCode::OptionNotSupported);
@@ -523,25 +588,53 @@ mod tests {
 
     #[test]
     fn limits_are_checked() {
-        let many = format!(r#"{{"images":[{}]}}"#, vec![r#""https://a.example/1.jpg""#; 10_000].join(","));
-        assert_eq!(request(&many).validate("gateway").unwrap_err().code, ErrorCode::TooManyImages);
+        let many = format!(
+            r#"{{"images":[{}]}}"#,
+            vec![r#""https://a.example/1.jpg""#; 10_000].join(",")
+        );
+        assert_eq!(
+            request(&many).validate("gateway").unwrap_err().code,
+            ErrorCode::TooManyImages
+        );
         for (json, pointer) in [
             (r#"{"images":[]}"#, "/images"),
             (r#"{"images":[{"name":"x"}]}"#, "/images/0"),
-            (r#"{"images":["https://a.example/1.jpg"],"options":{"output":{"encodingQuality":0}}}"#, "/options/output/encodingQuality"),
-            (r#"{"images":["https://a.example/1.jpg"],"options":{"output":{"edgeSmoothingPx":-1}}}"#, "/options/output/edgeSmoothingPx"),
+            (
+                r#"{"images":["https://a.example/1.jpg"],"options":{"output":{"encodingQuality":0}}}"#,
+                "/options/output/encodingQuality",
+            ),
+            (
+                r#"{"images":["https://a.example/1.jpg"],"options":{"output":{"edgeSmoothingPx":-1}}}"#,
+                "/options/output/edgeSmoothingPx",
+            ),
         ] {
-            assert_eq!(request(json).validate("gateway").unwrap_err().details.pointer.as_deref(), Some(pointer));
+            assert_eq!(
+                request(json)
+                    .validate("gateway")
+                    .unwrap_err()
+                    .details
+                    .pointer
+                    .as_deref(),
+                Some(pointer)
+            );
         }
     }
 
     #[test]
     fn backgrounds_round_trip() {
-        for text in ["transparent", "#ff8000", "#ff800080", "https://a.example/b.png"] {
+        for text in [
+            "transparent",
+            "#ff8000",
+            "#ff800080",
+            "https://a.example/b.png",
+        ] {
             let background = Background::from_text(text).unwrap();
             assert_eq!(serde_json::to_value(&background).unwrap(), text);
         }
-        assert_eq!(Background::from_text("#fff").unwrap(), Background::Color([255; 4]));
+        assert_eq!(
+            Background::from_text("#fff").unwrap(),
+            Background::Color([255; 4])
+        );
         for text in ["white", "#ffff", "#ggg", "file:///etc/passwd", "#é1"] {
             assert!(Background::from_text(text).is_err(), "{text}");
         }

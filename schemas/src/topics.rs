@@ -115,7 +115,11 @@ impl TopicTable {
     /// # Errors
     /// What the TOML parser says.
     pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
-        let File { defaults, stages, topic } = toml::from_str(text)?;
+        let File {
+            defaults,
+            stages,
+            topic,
+        } = toml::from_str(text)?;
         let mut topics: Vec<Topic> = topic
             .into_iter()
             .map(|row| Topic {
@@ -126,27 +130,32 @@ impl TopicTable {
                 events: row.events,
                 description: row.description,
                 partitions: row.partitions.unwrap_or(defaults.partitions),
-                replication_factor: row.replication_factor.unwrap_or(defaults.replication_factor),
+                replication_factor: row
+                    .replication_factor
+                    .unwrap_or(defaults.replication_factor),
                 retention_hours: row.retention_hours.unwrap_or(defaults.retention_hours),
-                cleanup_policy: row.cleanup_policy.unwrap_or_else(|| defaults.cleanup_policy.clone()),
+                cleanup_policy: row
+                    .cleanup_policy
+                    .unwrap_or_else(|| defaults.cleanup_policy.clone()),
                 max_message_bytes: row.max_message_bytes.unwrap_or(defaults.max_message_bytes),
             })
             .collect();
         for stage in &stages.names {
             let inputs = inputs_of(&topics, stage);
-            let of_runtime = |name: String, to: &[&str], retention_hours, description: &str| Topic {
-                name,
-                key: "input".to_owned(),
-                from: vec![stage.clone()],
-                to: to.iter().map(|reader| (*reader).to_owned()).collect(),
-                events: runtime_events(stage, &inputs),
-                description: description.to_owned(),
-                partitions: defaults.partitions,
-                replication_factor: defaults.replication_factor,
-                retention_hours,
-                cleanup_policy: "delete".to_owned(),
-                max_message_bytes: defaults.max_message_bytes,
-            };
+            let of_runtime =
+                |name: String, to: &[&str], retention_hours, description: &str| Topic {
+                    name,
+                    key: "input".to_owned(),
+                    from: vec![stage.clone()],
+                    to: to.iter().map(|reader| (*reader).to_owned()).collect(),
+                    events: runtime_events(stage, &inputs),
+                    description: description.to_owned(),
+                    partitions: defaults.partitions,
+                    replication_factor: defaults.replication_factor,
+                    retention_hours,
+                    cleanup_policy: "delete".to_owned(),
+                    max_message_bytes: defaults.max_message_bytes,
+                };
             let retry = of_runtime(
                 retry_topic(stage),
                 &[stage],
@@ -161,7 +170,10 @@ impl TopicTable {
             );
             topics.extend([retry, dead]);
         }
-        Ok(Self { topics, stages: stages.names })
+        Ok(Self {
+            topics,
+            stages: stages.names,
+        })
     }
 
     /// Every topic, in the order of the table.
@@ -182,17 +194,27 @@ impl TopicTable {
     /// What `stage` reads, without its retry topic.
     pub fn inputs_of(&self, stage: &str) -> Vec<&Topic> {
         let retry = retry_topic(stage);
-        self.topics.iter().filter(|topic| topic.to.iter().any(|reader| reader == stage) && topic.name != retry).collect()
+        self.topics
+            .iter()
+            .filter(|topic| topic.to.iter().any(|reader| reader == stage) && topic.name != retry)
+            .collect()
     }
 }
 
 fn inputs_of(topics: &[Topic], stage: &str) -> Vec<Topic> {
-    topics.iter().filter(|topic| topic.to.iter().any(|reader| reader == stage)).cloned().collect()
+    topics
+        .iter()
+        .filter(|topic| topic.to.iter().any(|reader| reader == stage))
+        .cloned()
+        .collect()
 }
 
 /// The runtime's topics carry the stage's own input; ingest also leaves single images of a task there.
 fn runtime_events(stage: &str, inputs: &[Topic]) -> Vec<String> {
-    let mut events: Vec<String> = inputs.iter().flat_map(|topic| topic.events.clone()).collect();
+    let mut events: Vec<String> = inputs
+        .iter()
+        .flat_map(|topic| topic.events.clone())
+        .collect();
     if stage == "ingest" {
         events.push("atelier.image.requested.v1".to_owned());
     }
@@ -208,12 +230,24 @@ mod tests {
     fn every_event_stands_on_the_topic_that_the_table_gives_it() {
         let table = TopicTable::embedded();
         for event in Event::catalogue() {
-            let topic = table.get(event.topic).unwrap_or_else(|| panic!("{} is not in the table", event.topic));
-            assert!(topic.events.iter().any(|name| name == event.event_type), "{} on {}", event.event_type, event.topic);
+            let topic = table
+                .get(event.topic)
+                .unwrap_or_else(|| panic!("{} is not in the table", event.topic));
+            assert!(
+                topic.events.iter().any(|name| name == event.event_type),
+                "{} on {}",
+                event.event_type,
+                event.topic
+            );
         }
         for topic in table.topics() {
             for name in &topic.events {
-                assert!(Event::catalogue().iter().any(|event| event.event_type == name), "{name} has no type");
+                assert!(
+                    Event::catalogue()
+                        .iter()
+                        .any(|event| event.event_type == name),
+                    "{name} has no type"
+                );
             }
         }
     }

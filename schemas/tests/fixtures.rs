@@ -16,7 +16,10 @@ fn fixtures() -> Vec<(String, Vec<u8>)> {
         .unwrap()
         .map(|file| {
             let path = file.unwrap().path();
-            (path.file_stem().unwrap().to_str().unwrap().to_owned(), fs::read(&path).unwrap())
+            (
+                path.file_stem().unwrap().to_str().unwrap().to_owned(),
+                fs::read(&path).unwrap(),
+            )
         })
         .collect()
 }
@@ -24,11 +27,15 @@ fn fixtures() -> Vec<(String, Vec<u8>)> {
 /// Whether everything that `wanted` says, `found` says too.
 fn contains(found: &Value, wanted: &Value) -> bool {
     match (found, wanted) {
-        (Value::Object(found), Value::Object(wanted)) => {
-            wanted.iter().all(|(name, value)| found.get(name).is_some_and(|found| contains(found, value)))
-        }
+        (Value::Object(found), Value::Object(wanted)) => wanted
+            .iter()
+            .all(|(name, value)| found.get(name).is_some_and(|found| contains(found, value))),
         (Value::Array(found), Value::Array(wanted)) => {
-            found.len() == wanted.len() && found.iter().zip(wanted).all(|(found, wanted)| contains(found, wanted))
+            found.len() == wanted.len()
+                && found
+                    .iter()
+                    .zip(wanted)
+                    .all(|(found, wanted)| contains(found, wanted))
         }
         // f32 fields widen: 0.93 comes back as 0.9300000071525574.
         (Value::Number(found), Value::Number(wanted)) => {
@@ -42,10 +49,14 @@ fn contains(found: &Value, wanted: &Value) -> bool {
 fn every_fixture_parses_and_keeps_every_field() {
     for (event_type, value) in fixtures() {
         let envelope = Envelope::root("/test", &event_type, Uuid::nil(), Uuid::nil());
-        let event = Event::decode(&envelope, &value).unwrap_or_else(|error| panic!("{event_type}: {error}"));
+        let event = Event::decode(&envelope, &value)
+            .unwrap_or_else(|error| panic!("{event_type}: {error}"));
         let again: Value = serde_json::from_slice(&event.to_json().unwrap()).unwrap();
         let before: Value = serde_json::from_slice(&value).unwrap();
-        assert!(contains(&again, &before), "{event_type} lost a field: {before}\nbecame {again}");
+        assert!(
+            contains(&again, &before),
+            "{event_type} lost a field: {before}\nbecame {again}"
+        );
     }
 }
 
@@ -59,15 +70,24 @@ fn every_event_type_has_a_fixture_that_its_schema_accepts() {
             .unwrap_or_else(|| panic!("schemas/fixtures/{event_type}.json is missing"));
         let validator = jsonschema::validator_for(&schema).unwrap();
         let instance: Value = serde_json::from_slice(value).unwrap();
-        let errors: Vec<String> = validator.iter_errors(&instance).map(|error| error.to_string()).collect();
+        let errors: Vec<String> = validator
+            .iter_errors(&instance)
+            .map(|error| error.to_string())
+            .collect();
         assert!(errors.is_empty(), "{event_type}: {}", errors.join("\n"));
-        assert!(!validator.is_valid(&Value::Array(vec![])), "{event_type}: the schema accepts anything");
+        assert!(
+            !validator.is_valid(&Value::Array(vec![])),
+            "{event_type}: the schema accepts anything"
+        );
     }
 }
 
 #[test]
 fn unknown_fields_of_a_newer_producer_are_tolerated_on_internal_events() {
-    for (event_type, value) in fixtures().into_iter().filter(|(name, _)| name != "atelier.task.submitted.v1") {
+    for (event_type, value) in fixtures()
+        .into_iter()
+        .filter(|(name, _)| name != "atelier.task.submitted.v1")
+    {
         let mut document: Value = serde_json::from_slice(&value).unwrap();
         document["fieldOfANewerVersion"] = Value::Bool(true);
         let envelope = Envelope::root("/test", &event_type, Uuid::nil(), Uuid::nil());

@@ -8,7 +8,9 @@ use serde_json::Value;
 
 /// Compares `value` with the file, or writes the file where `UPDATE_GENERATED` is set (`make generate`).
 fn check(file: &str, value: &Value) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("generated").join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("generated")
+        .join(file);
     let text = format!("{}\n", serde_json::to_string_pretty(value).unwrap());
     if std::env::var_os("UPDATE_GENERATED").is_some() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -16,7 +18,11 @@ fn check(file: &str, value: &Value) {
         return;
     }
     let found = fs::read_to_string(&path).unwrap_or_default();
-    assert!(found == text, "{} differs from the types: run `make generate` and commit the result", path.display());
+    assert!(
+        found == text,
+        "{} differs from the types: run `make generate` and commit the result",
+        path.display()
+    );
 }
 
 #[test]
@@ -37,13 +43,17 @@ fn no_schema_is_left_of_a_type_that_is_gone() {
     for file in fs::read_dir(folder).unwrap() {
         let name = file.unwrap().file_name().into_string().unwrap();
         let event_type = name.trim_end_matches(".json");
-        assert!(asyncapi::json_schemas().contains_key(event_type), "{name} belongs to no event type: remove it");
+        assert!(
+            asyncapi::json_schemas().contains_key(event_type),
+            "{name} belongs to no event type: remove it"
+        );
     }
 }
 
 #[test]
 fn asyncapi_is_valid_against_the_published_schema() {
-    let published = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/conformance/asyncapi/schemas/3.0.0.json");
+    let published = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../shared/data/conformance/asyncapi/schemas/3.0.0.json");
     let Ok(text) = fs::read_to_string(&published) else {
         println!("skipped: no data");
         return;
@@ -51,10 +61,15 @@ fn asyncapi_is_valid_against_the_published_schema() {
     let schema: Value = serde_json::from_str(&text).unwrap();
     let document = asyncapi::asyncapi(TopicTable::embedded());
     let validator = jsonschema::validator_for(&schema).unwrap();
-    let errors: Vec<String> =
-        validator.iter_errors(&document).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    let errors: Vec<String> = validator
+        .iter_errors(&document)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
     assert!(errors.is_empty(), "{}", errors.join("\n"));
     let mut broken = document;
     broken["channels"]["image-tasks"]["messages"] = Value::Bool(true);
-    assert!(!validator.is_valid(&broken), "the published schema must be able to refuse");
+    assert!(
+        !validator.is_valid(&broken),
+        "the published schema must be able to refuse"
+    );
 }

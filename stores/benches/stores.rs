@@ -4,9 +4,12 @@
 
 use std::time::Instant;
 
-use atelier_schemas::{ErrorBody, ErrorCode, ImageSource, TaskOptions, envelope::image_id, events::TaskAccepted};
+use atelier_schemas::{
+    ErrorBody, ErrorCode, ImageSource, TaskOptions, envelope::image_id, events::TaskAccepted,
+};
 use atelier_stores::{
-    Blobs, BlobsOptions, DirectoryBlobs, Durability, Ledger, LedgerOptions, SqliteLedger, ledger::Effect,
+    Blobs, BlobsOptions, DirectoryBlobs, Durability, Ledger, LedgerOptions, SqliteLedger,
+    ledger::Effect,
 };
 use bytes::Bytes;
 use chrono::Utc;
@@ -19,7 +22,10 @@ const BLOB_BYTES: usize = 1024 * 1024;
 fn effects() -> Vec<(Uuid, Effect)> {
     let of_task = |_| {
         let task_id = Uuid::new_v4();
-        let source = ImageSource { url: Some("https://shop.example/1.jpg".to_owned()), ..ImageSource::default() };
+        let source = ImageSource {
+            url: Some("https://shop.example/1.jpg".to_owned()),
+            ..ImageSource::default()
+        };
         let accepted = TaskAccepted {
             task_id,
             options: TaskOptions::default(),
@@ -29,17 +35,31 @@ fn effects() -> Vec<(Uuid, Effect)> {
         let failed = Effect::Failed {
             task_id,
             image_id: Some(image_id(task_id, 0)),
-            error: ErrorBody::new(ErrorCode::FetchFailed, "ingest", "Bench", "a reason of ordinary length"),
+            error: ErrorBody::new(
+                ErrorCode::FetchFailed,
+                "ingest",
+                "Bench",
+                "a reason of ordinary length",
+            ),
         };
-        [(Uuid::new_v4(), Effect::Accepted(accepted)), (Uuid::new_v4(), failed)]
+        [
+            (Uuid::new_v4(), Effect::Accepted(accepted)),
+            (Uuid::new_v4(), failed),
+        ]
     };
     (0..TASKS).flat_map(of_task).collect()
 }
 
 async fn bench_ledger(durability: Durability, batch: usize) {
     let folder = tempfile::tempdir().unwrap();
-    let options = LedgerOptions { durability, min_free_bytes: 0, ..LedgerOptions::default() };
-    let ledger = SqliteLedger::open(&folder.path().join("ledger.sqlite"), options).await.unwrap();
+    let options = LedgerOptions {
+        durability,
+        min_free_bytes: 0,
+        ..LedgerOptions::default()
+    };
+    let ledger = SqliteLedger::open(&folder.path().join("ledger.sqlite"), options)
+        .await
+        .unwrap();
     let effects = effects();
     let begun_at = Instant::now();
     for batch in effects.chunks(batch) {
@@ -52,7 +72,11 @@ async fn bench_ledger(durability: Durability, batch: usize) {
 
 async fn bench_blobs(durability: Durability) {
     let folder = tempfile::tempdir().unwrap();
-    let options = BlobsOptions { durability, min_free_bytes: 0, ..BlobsOptions::default() };
+    let options = BlobsOptions {
+        durability,
+        min_free_bytes: 0,
+        ..BlobsOptions::default()
+    };
     let blobs = DirectoryBlobs::open(folder.path(), options).await.unwrap();
     let begun_at = Instant::now();
     for number in 0..BLOBS {

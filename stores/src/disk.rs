@@ -13,14 +13,21 @@ pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
 
 /// Whether `error` says that no space is left, or no quota.
 pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 /// Why `needed_bytes` more would leave less than `min_free_bytes` free; `None` where there is room.
 ///
 /// # Errors
 /// What the system says.
-pub(crate) fn lack_of_room(path: &Path, needed_bytes: u64, min_free_bytes: u64) -> io::Result<Option<String>> {
+pub(crate) fn lack_of_room(
+    path: &Path,
+    needed_bytes: u64,
+    min_free_bytes: u64,
+) -> io::Result<Option<String>> {
     let free = free_bytes(path)?;
     let wanted = min_free_bytes.saturating_add(needed_bytes);
     Ok((free < wanted).then(|| {

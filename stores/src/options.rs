@@ -47,7 +47,11 @@ pub struct BlobsOptions {
 
 impl Default for BlobsOptions {
     fn default() -> Self {
-        Self { durability: Durability::Fsync, min_free_bytes: DEFAULT_MIN_FREE_BYTES, verify_on_read: false }
+        Self {
+            durability: Durability::Fsync,
+            min_free_bytes: DEFAULT_MIN_FREE_BYTES,
+            verify_on_read: false,
+        }
     }
 }
 

@@ -17,7 +17,10 @@ use sha2::{Digest as _, Sha256};
 use support::{SmallDisk, child_folder, kill_after};
 
 fn options() -> BlobsOptions {
-    BlobsOptions { min_free_bytes: 0, ..BlobsOptions::default() }
+    BlobsOptions {
+        min_free_bytes: 0,
+        ..BlobsOptions::default()
+    }
 }
 
 async fn open(folder: &Path) -> DirectoryBlobs {
@@ -25,23 +28,39 @@ async fn open(folder: &Path) -> DirectoryBlobs {
 }
 
 fn path_of(folder: &Path, key: &BlobKey) -> PathBuf {
-    folder.join("blobs").join(&key.as_str()[..2]).join(&key.as_str()[2..])
+    folder
+        .join("blobs")
+        .join(&key.as_str()[..2])
+        .join(&key.as_str()[2..])
 }
 
 fn temporary_files(folder: &Path) -> usize {
-    fs::read_dir(folder.join("blobs/temporary")).unwrap().count()
+    fs::read_dir(folder.join("blobs/temporary"))
+        .unwrap()
+        .count()
 }
 
 /// Checks that every file under a blob's name is that blob; answers how many there are.
 fn check_every_blob(folder: &Path) -> usize {
     let mut count = 0;
-    for shard in fs::read_dir(folder.join("blobs")).unwrap().map(|shard| shard.unwrap()) {
+    for shard in fs::read_dir(folder.join("blobs"))
+        .unwrap()
+        .map(|shard| shard.unwrap())
+    {
         if shard.file_name() == "temporary" {
             continue;
         }
-        for blob in fs::read_dir(shard.path()).unwrap().map(|blob| blob.unwrap()) {
-            let name = format!("{}{}", shard.file_name().display(), blob.file_name().display());
-            let digest = BlobKey::from_digest(Sha256::digest(fs::read(blob.path()).unwrap()).into());
+        for blob in fs::read_dir(shard.path())
+            .unwrap()
+            .map(|blob| blob.unwrap())
+        {
+            let name = format!(
+                "{}{}",
+                shard.file_name().display(),
+                blob.file_name().display()
+            );
+            let digest =
+                BlobKey::from_digest(Sha256::digest(fs::read(blob.path()).unwrap()).into());
             assert_eq!(name, digest.as_str());
             count += 1;
         }
@@ -52,7 +71,11 @@ fn check_every_blob(folder: &Path) -> usize {
 #[tokio::test]
 async fn blobs_lie_under_their_hash() {
     let folder = tempfile::tempdir().unwrap();
-    let key = open(folder.path()).await.put(Bytes::from_static(b"picture")).await.unwrap();
+    let key = open(folder.path())
+        .await
+        .put(Bytes::from_static(b"picture"))
+        .await
+        .unwrap();
     assert_eq!(fs::read(path_of(folder.path(), &key)).unwrap(), b"picture");
     assert_eq!(temporary_files(folder.path()), 0);
 }
@@ -65,24 +88,40 @@ async fn a_blob_that_is_there_is_not_written_again() {
     let first = fs::metadata(path_of(folder.path(), &key)).unwrap().ino();
     blobs.put(Bytes::from_static(b"picture")).await.unwrap();
     blobs.put_reader(&mut &b"picture"[..], 100).await.unwrap();
-    assert_eq!(fs::metadata(path_of(folder.path(), &key)).unwrap().ino(), first);
+    assert_eq!(
+        fs::metadata(path_of(folder.path(), &key)).unwrap().ino(),
+        first
+    );
 }
 
 #[tokio::test]
 async fn damage_is_found_when_asked_for_and_healed_by_the_next_put() {
     let folder = tempfile::tempdir().unwrap();
     let trusting = open(folder.path()).await;
-    let verifying = BlobsOptions { verify_on_read: true, ..options() };
-    let verifying = DirectoryBlobs::open(folder.path(), verifying).await.unwrap();
+    let verifying = BlobsOptions {
+        verify_on_read: true,
+        ..options()
+    };
+    let verifying = DirectoryBlobs::open(folder.path(), verifying)
+        .await
+        .unwrap();
     let key = trusting.put(Bytes::from_static(b"picture")).await.unwrap();
     let path = path_of(folder.path(), &key);
     fs::write(&path, b"pixture").unwrap();
-    assert!(matches!(verifying.get(&key).await, Err(BlobError::Corrupt(damaged)) if damaged == key));
+    assert!(
+        matches!(verifying.get(&key).await, Err(BlobError::Corrupt(damaged)) if damaged == key)
+    );
     assert_eq!(trusting.get(&key).await.unwrap().as_ref(), b"pixture");
     // What a power cut leaves under `durability = "os"`.
     fs::write(&path, b"").unwrap();
-    assert!(matches!(trusting.get(&key).await, Err(BlobError::Corrupt(_))));
-    assert!(matches!(trusting.get_range(&key, 0..3).await, Err(BlobError::Corrupt(_))));
+    assert!(matches!(
+        trusting.get(&key).await,
+        Err(BlobError::Corrupt(_))
+    ));
+    assert!(matches!(
+        trusting.get_range(&key, 0..3).await,
+        Err(BlobError::Corrupt(_))
+    ));
     trusting.put(Bytes::from_static(b"picture")).await.unwrap();
     assert_eq!(verifying.get(&key).await.unwrap().as_ref(), b"picture");
 }
@@ -90,15 +129,25 @@ async fn damage_is_found_when_asked_for_and_healed_by_the_next_put() {
 #[tokio::test]
 async fn the_reserve_stops_writes_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
-    let key = open(folder.path()).await.put(Bytes::from_static(b"picture")).await.unwrap();
-    let reserve = BlobsOptions { min_free_bytes: u64::MAX, ..options() };
+    let key = open(folder.path())
+        .await
+        .put(Bytes::from_static(b"picture"))
+        .await
+        .unwrap();
+    let reserve = BlobsOptions {
+        min_free_bytes: u64::MAX,
+        ..options()
+    };
     let full = DirectoryBlobs::open(folder.path(), reserve).await.unwrap();
     for refused in [
         full.put(Bytes::from_static(b"more")).await.unwrap_err(),
         full.put_reader(&mut &b"more"[..], 100).await.unwrap_err(),
         full.check().await.unwrap_err(),
     ] {
-        assert!(matches!(&refused, BlobError::Full { reason, .. } if reason.contains("min_free_bytes")), "{refused}");
+        assert!(
+            matches!(&refused, BlobError::Full { reason, .. } if reason.contains("min_free_bytes")),
+            "{refused}"
+        );
     }
     // What is there already needs no room.
     assert_eq!(full.put(Bytes::from_static(b"picture")).await.unwrap(), key);
@@ -108,7 +157,9 @@ async fn the_reserve_stops_writes_and_nothing_else() {
 
 #[tokio::test]
 async fn a_full_disk_refuses_loses_nothing_and_recovers() {
-    let Some(disk) = SmallDisk::mount(4_096) else { return };
+    let Some(disk) = SmallDisk::mount(4_096) else {
+        return;
+    };
     let blobs = open(disk.path()).await;
     let content = |number: u32| Bytes::from(number.to_le_bytes().repeat(64 * 1024));
     let mut kept = Vec::new();
@@ -117,7 +168,10 @@ async fn a_full_disk_refuses_loses_nothing_and_recovers() {
         let stored = if number % 2 == 0 {
             blobs.put(content(number)).await
         } else {
-            blobs.put_reader(&mut &content(number)[..], u64::MAX).await.map(|(key, _)| key)
+            blobs
+                .put_reader(&mut &content(number)[..], u64::MAX)
+                .await
+                .map(|(key, _)| key)
         };
         match stored {
             Ok(key) => kept.push(key),
@@ -156,12 +210,20 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
     let mut acknowledged = Vec::new();
     for round in 0..5 {
         let more = Duration::from_millis(round * 7);
-        acknowledged.extend(kill_after("child_that_stores_until_it_is_killed", folder.path(), 20, more));
+        acknowledged.extend(kill_after(
+            "child_that_stores_until_it_is_killed",
+            folder.path(),
+            20,
+            more,
+        ));
         let blobs = open(folder.path()).await;
         assert_eq!(temporary_files(folder.path()), 0);
         assert!(check_every_blob(folder.path()) >= acknowledged.len());
         for key in &acknowledged {
-            assert!(blobs.size(&key.parse().unwrap()).await.unwrap().is_some(), "{key} was acknowledged");
+            assert!(
+                blobs.size(&key.parse().unwrap()).await.unwrap().is_some(),
+                "{key} was acknowledged"
+            );
         }
     }
 }
@@ -171,7 +233,15 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
 #[allow(clippy::print_stdout)]
 async fn child_that_stores_until_it_is_killed() {
     let folder = child_folder().expect("started by the other test");
-    let blobs = DirectoryBlobs::open(&folder, BlobsOptions { durability: Durability::Os, ..options() }).await.unwrap();
+    let blobs = DirectoryBlobs::open(
+        &folder,
+        BlobsOptions {
+            durability: Durability::Os,
+            ..options()
+        },
+    )
+    .await
+    .unwrap();
     for number in 0_u64.. {
         let seed = format!("{} {number} ", std::process::id());
         let bytes = Bytes::from(seed.repeat(1 + 37 * (number % 1_000) as usize));

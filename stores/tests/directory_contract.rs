@@ -14,8 +14,14 @@ impl BlobsPlace for Folder {
     }
 
     async fn open(&self) -> Arc<dyn Blobs> {
-        let options = BlobsOptions { min_free_bytes: 0, verify_on_read: true, ..BlobsOptions::default() };
-        open_blobs(&format!("file://{}", self.0.path().display()), &options).await.unwrap()
+        let options = BlobsOptions {
+            min_free_bytes: 0,
+            verify_on_read: true,
+            ..BlobsOptions::default()
+        };
+        open_blobs(&format!("file://{}", self.0.path().display()), &options)
+            .await
+            .unwrap()
     }
 }
 

@@ -6,7 +6,8 @@ mod support;
 use std::{path::Path, time::Duration};
 
 use atelier_schemas::{
-    ErrorBody, ErrorCode, Event, ImageSource, TaskOptions, TaskRequest, TaskStatus, events::TaskAccepted,
+    ErrorBody, ErrorCode, Event, ImageSource, TaskOptions, TaskRequest, TaskStatus,
+    events::TaskAccepted,
 };
 use atelier_stores::{
     Ledger, LedgerError, LedgerOptions, SqliteLedger,
@@ -19,19 +20,29 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 fn options() -> LedgerOptions {
-    LedgerOptions { min_free_bytes: 0, ..LedgerOptions::default() }
+    LedgerOptions {
+        min_free_bytes: 0,
+        ..LedgerOptions::default()
+    }
 }
 
 async fn open(folder: &Path) -> SqliteLedger {
-    SqliteLedger::open(&folder.join("ledger.sqlite"), options()).await.unwrap()
+    SqliteLedger::open(&folder.join("ledger.sqlite"), options())
+        .await
+        .unwrap()
 }
 
 async fn raw(folder: &Path) -> SqliteConnection {
-    SqliteConnection::connect(&format!("sqlite://{}/ledger.sqlite", folder.display())).await.unwrap()
+    SqliteConnection::connect(&format!("sqlite://{}/ledger.sqlite", folder.display()))
+        .await
+        .unwrap()
 }
 
 fn sources() -> Vec<ImageSource> {
-    vec![ImageSource { url: Some("https://shop.example/shirt.jpg".to_owned()), ..ImageSource::default() }]
+    vec![ImageSource {
+        url: Some("https://shop.example/shirt.jpg".to_owned()),
+        ..ImageSource::default()
+    }]
 }
 
 fn new_task(task_id: Uuid) -> NewTask {
@@ -44,26 +55,52 @@ fn new_task(task_id: Uuid) -> NewTask {
         options: Some(TaskOptions::default()),
         callback: None,
     };
-    NewTask { task_id, request, submitted_at: Utc::now(), traceparent: None, fingerprint: "f".to_owned() }
+    NewTask {
+        task_id,
+        request,
+        submitted_at: Utc::now(),
+        traceparent: None,
+        fingerprint: "f".to_owned(),
+    }
 }
 
 fn accepted(task_id: Uuid) -> Effect {
     let options = TaskOptions::default();
-    Effect::Accepted(TaskAccepted { task_id, options, images: sources(), submitted_at: Utc::now() })
+    Effect::Accepted(TaskAccepted {
+        task_id,
+        options,
+        images: sources(),
+        submitted_at: Utc::now(),
+    })
 }
 
 fn failed(task_id: Uuid) -> Effect {
-    let error = ErrorBody::new(ErrorCode::FetchFailed, "ingest", "Sample", "x".repeat(2_000));
-    Effect::Failed { task_id, image_id: None, error }
+    let error = ErrorBody::new(
+        ErrorCode::FetchFailed,
+        "ingest",
+        "Sample",
+        "x".repeat(2_000),
+    );
+    Effect::Failed {
+        task_id,
+        image_id: None,
+        error,
+    }
 }
 
 /// The events that a task's life is made of, with ids that repeat.
 fn life_of(task_id: Uuid) -> [(Uuid, Effect); 2] {
-    [(Uuid::new_v5(&task_id, b"accepted"), accepted(task_id)), (Uuid::new_v5(&task_id, b"failed"), failed(task_id))]
+    [
+        (Uuid::new_v5(&task_id, b"accepted"), accepted(task_id)),
+        (Uuid::new_v5(&task_id, b"failed"), failed(task_id)),
+    ]
 }
 
 fn task_ends(events: &[Event]) -> usize {
-    events.iter().filter(|event| matches!(event, Event::TaskEnded(_))).count()
+    events
+        .iter()
+        .filter(|event| matches!(event, Event::TaskEnded(_)))
+        .count()
 }
 
 #[tokio::test]
@@ -76,8 +113,14 @@ async fn a_ledger_of_a_newer_version_is_left_alone() {
         .await
         .unwrap();
     connection.close().await.unwrap();
-    let refused = SqliteLedger::open(&folder.path().join("ledger.sqlite"), options()).await.err().unwrap();
-    assert!(matches!(&refused, LedgerError::Unavailable { reason, .. } if reason.contains("9999")), "{refused}");
+    let refused = SqliteLedger::open(&folder.path().join("ledger.sqlite"), options())
+        .await
+        .err()
+        .unwrap();
+    assert!(
+        matches!(&refused, LedgerError::Unavailable { reason, .. } if reason.contains("9999")),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
@@ -87,7 +130,10 @@ async fn a_file_that_is_no_ledger_is_refused_and_left_alone() {
     let content = "these are somebody's notes, not a database ".repeat(100);
     std::fs::write(&file, &content).unwrap();
     let refused = SqliteLedger::open(&file, options()).await.err().unwrap();
-    assert!(matches!(refused, LedgerError::Unavailable { .. }), "{refused}");
+    assert!(
+        matches!(refused, LedgerError::Unavailable { .. }),
+        "{refused}"
+    );
     assert_eq!(std::fs::read_to_string(&file).unwrap(), content);
 }
 
@@ -107,50 +153,96 @@ async fn a_row_that_does_not_parse_is_named() {
         .unwrap();
     let refused = ledger.task(bad).await.unwrap_err();
     let named = |reason: &str| reason.contains(&bad.to_string()) && reason.contains("options");
-    assert!(matches!(&refused, LedgerError::Corrupt { reason, .. } if named(reason)), "{refused}");
+    assert!(
+        matches!(&refused, LedgerError::Corrupt { reason, .. } if named(reason)),
+        "{refused}"
+    );
     assert!(ledger.task(good).await.unwrap().is_some());
 }
 
 #[tokio::test]
 async fn another_writer_that_does_not_let_go_makes_it_unavailable() {
     let folder = tempfile::tempdir().unwrap();
-    let impatient = LedgerOptions { busy_timeout_ms: 100, ..options() };
-    let ledger = SqliteLedger::open(&folder.path().join("ledger.sqlite"), impatient).await.unwrap();
+    let impatient = LedgerOptions {
+        busy_timeout_ms: 100,
+        ..options()
+    };
+    let ledger = SqliteLedger::open(&folder.path().join("ledger.sqlite"), impatient)
+        .await
+        .unwrap();
     let mut other = raw(folder.path()).await;
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut other)
+        .await
+        .unwrap();
     for refused in [
-        ledger.create_task(new_task(Uuid::new_v4())).await.unwrap_err(),
-        ledger.apply(Uuid::new_v4(), accepted(Uuid::new_v4())).await.unwrap_err(),
+        ledger
+            .create_task(new_task(Uuid::new_v4()))
+            .await
+            .unwrap_err(),
+        ledger
+            .apply(Uuid::new_v4(), accepted(Uuid::new_v4()))
+            .await
+            .unwrap_err(),
         ledger.check().await.unwrap_err(),
     ] {
-        assert!(matches!(refused, LedgerError::Unavailable { .. }), "{refused}");
+        assert!(
+            matches!(refused, LedgerError::Unavailable { .. }),
+            "{refused}"
+        );
     }
     // Readers do not wait for writers.
     assert_eq!(ledger.tasks(None, 10).await.unwrap().0, []);
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
     ledger.check().await.unwrap();
-    assert_eq!(ledger.create_task(new_task(Uuid::new_v4())).await.unwrap(), Created::New);
+    assert_eq!(
+        ledger.create_task(new_task(Uuid::new_v4())).await.unwrap(),
+        Created::New
+    );
 }
 
 #[tokio::test]
 async fn the_reserve_stops_acceptance_while_what_was_accepted_ends() {
     let folder = tempfile::tempdir().unwrap();
     let task_id = Uuid::new_v4();
-    open(folder.path()).await.create_task(new_task(task_id)).await.unwrap();
-    let reserve = LedgerOptions { min_free_bytes: u64::MAX, ..options() };
-    let ledger = SqliteLedger::open(&folder.path().join("ledger.sqlite"), reserve).await.unwrap();
-    let refused = ledger.create_task(new_task(Uuid::new_v4())).await.unwrap_err();
-    assert!(matches!(&refused, LedgerError::Full { reason, .. } if reason.contains("min_free_bytes")), "{refused}");
-    assert!(matches!(ledger.check().await, Err(LedgerError::Full { .. })));
+    open(folder.path())
+        .await
+        .create_task(new_task(task_id))
+        .await
+        .unwrap();
+    let reserve = LedgerOptions {
+        min_free_bytes: u64::MAX,
+        ..options()
+    };
+    let ledger = SqliteLedger::open(&folder.path().join("ledger.sqlite"), reserve)
+        .await
+        .unwrap();
+    let refused = ledger
+        .create_task(new_task(Uuid::new_v4()))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&refused, LedgerError::Full { reason, .. } if reason.contains("min_free_bytes")),
+        "{refused}"
+    );
+    assert!(matches!(
+        ledger.check().await,
+        Err(LedgerError::Full { .. })
+    ));
     for (event_id, effect) in life_of(task_id) {
         ledger.apply(event_id, effect).await.unwrap();
     }
-    assert_eq!(ledger.task(task_id).await.unwrap().unwrap().status, TaskStatus::Failed);
+    assert_eq!(
+        ledger.task(task_id).await.unwrap().unwrap().status,
+        TaskStatus::Failed
+    );
 }
 
 #[tokio::test]
 async fn a_full_disk_refuses_loses_nothing_and_recovers() {
-    let Some(disk) = SmallDisk::mount(1_024) else { return };
+    let Some(disk) = SmallDisk::mount(1_024) else {
+        return;
+    };
     let ledger = open(disk.path()).await;
     let mut kept = Vec::new();
     let refused = loop {
@@ -167,14 +259,22 @@ async fn a_full_disk_refuses_loses_nothing_and_recovers() {
     let [(event_id, effect), _] = life_of(Uuid::new_v4());
     let mut answer = Ok(Vec::new());
     for filler in 0..200_u32 {
-        answer = ledger.apply(Uuid::from_u128(filler.into()), failed(Uuid::new_v4())).await;
+        answer = ledger
+            .apply(Uuid::from_u128(filler.into()), failed(Uuid::new_v4()))
+            .await;
         if answer.is_err() {
             break;
         }
     }
-    assert!(matches!(answer, Err(LedgerError::Full { .. })), "{answer:?}");
+    assert!(
+        matches!(answer, Err(LedgerError::Full { .. })),
+        "{answer:?}"
+    );
     for task_id in &kept {
-        assert!(ledger.task(*task_id).await.unwrap().is_some(), "{task_id} was accepted");
+        assert!(
+            ledger.task(*task_id).await.unwrap().is_some(),
+            "{task_id} was accepted"
+        );
     }
     disk.grow(16_384);
     ledger.apply(event_id, effect).await.unwrap();
@@ -182,9 +282,15 @@ async fn a_full_disk_refuses_loses_nothing_and_recovers() {
         for (event_id, effect) in life_of(*task_id) {
             ledger.apply(event_id, effect).await.unwrap();
         }
-        assert_eq!(ledger.task(*task_id).await.unwrap().unwrap().status, TaskStatus::Failed);
+        assert_eq!(
+            ledger.task(*task_id).await.unwrap().unwrap().status,
+            TaskStatus::Failed
+        );
     }
-    assert_eq!(ledger.outbox_pending(10_000).await.unwrap().len(), kept.len());
+    assert_eq!(
+        ledger.outbox_pending(10_000).await.unwrap().len(),
+        kept.len()
+    );
     ledger.close().await;
 }
 
@@ -194,19 +300,36 @@ async fn what_is_past_its_retention_is_forgotten_and_still_changes_nothing() {
     let task_id = Uuid::new_v4();
     let ledger = open(folder.path()).await;
     ledger.create_task(new_task(task_id)).await.unwrap();
-    let sent: Vec<_> = ledger.outbox_pending(10).await.unwrap().iter().map(|row| row.event_id).collect();
+    let sent: Vec<_> = ledger
+        .outbox_pending(10)
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| row.event_id)
+        .collect();
     ledger.outbox_sent(&sent).await.unwrap();
     for (event_id, effect) in life_of(task_id) {
         ledger.apply(event_id, effect).await.unwrap();
     }
     ledger.close().await;
-    let forgetful = LedgerOptions { inbox_retention_hours: 0, ..options() };
-    let ledger = SqliteLedger::open(&folder.path().join("ledger.sqlite"), forgetful).await.unwrap();
+    let forgetful = LedgerOptions {
+        inbox_retention_hours: 0,
+        ..options()
+    };
+    let ledger = SqliteLedger::open(&folder.path().join("ledger.sqlite"), forgetful)
+        .await
+        .unwrap();
     let state = ledger.task(task_id).await.unwrap();
     // The first application after a start prunes.
-    ledger.apply(Uuid::new_v4(), accepted(Uuid::new_v4())).await.unwrap();
+    ledger
+        .apply(Uuid::new_v4(), accepted(Uuid::new_v4()))
+        .await
+        .unwrap();
     let mut connection = raw(folder.path()).await;
-    let outbox: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox").fetch_one(&mut connection).await.unwrap();
+    let outbox: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
     assert_eq!(outbox, 0);
     for (event_id, effect) in life_of(task_id) {
         assert_eq!(ledger.apply(event_id, effect).await.unwrap(), []);
@@ -220,11 +343,19 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
     let mut acknowledged: Vec<Uuid> = Vec::new();
     for round in 0..5 {
         let more = Duration::from_millis(round * 11);
-        let done = kill_after("child_that_applies_until_it_is_killed", folder.path(), 20, more);
+        let done = kill_after(
+            "child_that_applies_until_it_is_killed",
+            folder.path(),
+            20,
+            more,
+        );
         acknowledged.extend(done.iter().map(|task_id| task_id.parse::<Uuid>().unwrap()));
         let ledger = open(folder.path()).await;
         for task_id in &acknowledged {
-            assert_eq!(ledger.task(*task_id).await.unwrap().unwrap().status, TaskStatus::Failed);
+            assert_eq!(
+                ledger.task(*task_id).await.unwrap().unwrap().status,
+                TaskStatus::Failed
+            );
         }
         // Also those that were cut off in the middle: done again, each tells its end once, and is whole.
         let (tasks, _) = ledger.tasks(None, 100_000).await.unwrap();
@@ -238,7 +369,10 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
         }
         let outbox = ledger.outbox_pending(100_000).await.unwrap();
         let is_whole = |task_id: &Uuid| outbox.iter().any(|row| row.task_id == *task_id);
-        assert!(acknowledged.iter().all(is_whole), "a task and its outbox row are one transaction");
+        assert!(
+            acknowledged.iter().all(is_whole),
+            "a task and its outbox row are one transaction"
+        );
         ledger.close().await;
     }
 }

@@ -14,8 +14,17 @@ impl LedgerPlace for Folder {
     }
 
     async fn open(&self) -> Arc<dyn Ledger> {
-        let options = LedgerOptions { min_free_bytes: 0, durability: Durability::Os, ..LedgerOptions::default() };
-        open_ledger(&format!("sqlite://{}/ledger.sqlite", self.0.path().display()), &options).await.unwrap()
+        let options = LedgerOptions {
+            min_free_bytes: 0,
+            durability: Durability::Os,
+            ..LedgerOptions::default()
+        };
+        open_ledger(
+            &format!("sqlite://{}/ledger.sqlite", self.0.path().display()),
+            &options,
+        )
+        .await
+        .unwrap()
     }
 }
 

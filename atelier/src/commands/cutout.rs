@@ -46,7 +46,10 @@ pub async fn run(loaded: &Loaded, arguments: CutoutArgs) -> anyhow::Result<ExitC
     }
     if jobs.is_empty() {
         if failures.is_empty() {
-            bail!("there is no picture in what was given; pictures end in {}", files::EXTENSIONS.join(", "));
+            bail!(
+                "there is no picture in what was given; pictures end in {}",
+                files::EXTENSIONS.join(", ")
+            );
         }
         return Ok(ExitCode::FAILURE);
     }
@@ -59,9 +62,16 @@ pub async fn run(loaded: &Loaded, arguments: CutoutArgs) -> anyhow::Result<ExitC
     let failed = failures.len();
     if total > 1 {
         let seconds = started.elapsed().as_secs_f64();
-        eprintln!("{} cut out, {failed} failed, {seconds:.1} s", total - failed.min(total));
+        eprintln!(
+            "{} cut out, {failed} failed, {seconds:.1} s",
+            total - failed.min(total)
+        );
     }
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn options_of(arguments: &CutoutArgs) -> anyhow::Result<TaskOptions> {
@@ -70,13 +80,18 @@ fn options_of(arguments: &CutoutArgs) -> anyhow::Result<TaskOptions> {
         Background::Transparent
     } else {
         match Background::from_text(&arguments.background) {
-            Ok(Background::Url(url)) => bail!("--background {url}: fetch the picture and give its path"),
+            Ok(Background::Url(url)) => {
+                bail!("--background {url}: fetch the picture and give its path")
+            }
             Ok(background) => background,
             Err(reason) => bail!("--background: {reason}; a picture's path must exist"),
         }
     };
     if !(0.0..=20.0).contains(&arguments.edge_smoothing) {
-        bail!("--edge-smoothing {}: give 0 to 20 pixels", arguments.edge_smoothing);
+        bail!(
+            "--edge-smoothing {}: give 0 to 20 pixels",
+            arguments.edge_smoothing
+        );
     }
     Ok(TaskOptions {
         kind: arguments.kind.into(),
@@ -88,9 +103,17 @@ fn options_of(arguments: &CutoutArgs) -> anyhow::Result<TaskOptions> {
             background,
             encoding_quality: arguments.encoding_quality,
             edge_smoothing_px: arguments.edge_smoothing,
-            crop: if arguments.crop.is_some() { Crop::Subject } else { Crop::None },
+            crop: if arguments.crop.is_some() {
+                Crop::Subject
+            } else {
+                Crop::None
+            },
             crop_margin_px: arguments.crop.unwrap_or(0),
-            channels: if arguments.only_mask { Channels::Alpha } else { Channels::Rgba },
+            channels: if arguments.only_mask {
+                Channels::Alpha
+            } else {
+                Channels::Rgba
+            },
         },
     })
 }
@@ -99,8 +122,10 @@ fn progress_bar(total: usize) -> ProgressBar {
     if total < 2 || !std::io::stderr().is_terminal() {
         return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
     }
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} pictures, {eta} left {wide_msg}");
-    ProgressBar::new(total as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    let style =
+        ProgressStyle::with_template("{bar:30} {pos}/{len} pictures, {eta} left {wide_msg}");
+    ProgressBar::new(total as u64)
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// The stages at work.
@@ -118,10 +143,15 @@ struct UnderWay {
 }
 
 impl Session {
-    async fn start(loaded: &Loaded, mut options: TaskOptions, background: &str) -> anyhow::Result<Self> {
+    async fn start(
+        loaded: &Loaded,
+        mut options: TaskOptions,
+        background: &str,
+    ) -> anyhow::Result<Self> {
         let blobs = Arc::new(MemoryBlobs::new());
         if Path::new(background).is_file() {
-            let bytes = std::fs::read(background).with_context(|| format!("{background} cannot be read"))?;
+            let bytes = std::fs::read(background)
+                .with_context(|| format!("{background} cannot be read"))?;
             options.output.background = Background::Blob(store(&blobs, bytes).await?);
         }
         let as_port: Arc<dyn Blobs> = blobs.clone();
@@ -133,11 +163,20 @@ impl Session {
             ..LocalOptions::default()
         };
         let (pipeline, records) = LocalPipeline::start(stages, &local);
-        Ok(Self { blobs, pipeline, records, options })
+        Ok(Self {
+            blobs,
+            pipeline,
+            records,
+            options,
+        })
     }
 
     /// Works every job; answers with a line per failure, each of which has been printed.
-    async fn work(&mut self, jobs: Vec<Job>, progress: &ProgressBar) -> anyhow::Result<Vec<String>> {
+    async fn work(
+        &mut self,
+        jobs: Vec<Job>,
+        progress: &ProgressBar,
+    ) -> anyhow::Result<Vec<String>> {
         let mut under_way: HashMap<Uuid, UnderWay> = HashMap::new();
         let mut failures = Vec::new();
         let mut say = |failure: String| {
@@ -151,7 +190,13 @@ impl Session {
                 let Some(job) = waiting.next() else { break };
                 match self.submit(&job).await {
                     Ok((task, original)) => {
-                        under_way.insert(task, UnderWay { job, held: vec![original] });
+                        under_way.insert(
+                            task,
+                            UnderWay {
+                                job,
+                                held: vec![original],
+                            },
+                        );
                     }
                     Err(error) => {
                         say(format!("{}: {error:#}", job.label()));
@@ -162,9 +207,17 @@ impl Session {
             if under_way.is_empty() {
                 return Ok(failures);
             }
-            let record = self.records.recv().await.context("the stages stopped by themselves: this is a defect")?;
-            let Some((task, end)) = self.observe(&record, &mut under_way) else { continue };
-            let Some(done) = under_way.remove(&task) else { continue };
+            let record = self
+                .records
+                .recv()
+                .await
+                .context("the stages stopped by themselves: this is a defect")?;
+            let Some((task, end)) = self.observe(&record, &mut under_way) else {
+                continue;
+            };
+            let Some(done) = under_way.remove(&task) else {
+                continue;
+            };
             let outcome = match end {
                 End::Done(result) => self.write(&done.job, &result).await,
                 End::Failed(reason) => Err(anyhow::anyhow!(reason)),
@@ -184,7 +237,10 @@ impl Session {
             Some(path) => tokio::fs::read(path).await.context("cannot be read")?,
             None => tokio::task::spawn_blocking(|| {
                 let mut bytes = Vec::new();
-                std::io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+                std::io::stdin()
+                    .lock()
+                    .read_to_end(&mut bytes)
+                    .map(|_| bytes)
             })
             .await?
             .context("standard input cannot be read")?,
@@ -194,7 +250,11 @@ impl Session {
         let task = Uuid::new_v4();
         let request = TaskRequest {
             task_id: Some(task),
-            images: vec![ImageSource { name: Some(job.label()), blob: Some(blob), ..ImageSource::default() }],
+            images: vec![ImageSource {
+                name: Some(job.label()),
+                blob: Some(blob),
+                ..ImageSource::default()
+            }],
             kind: None,
             quality: None,
             watermark: None,
@@ -206,7 +266,11 @@ impl Session {
     }
 
     /// Notes which blobs a picture holds, and whether it has ended.
-    fn observe(&self, record: &OutRecord, under_way: &mut HashMap<Uuid, UnderWay>) -> Option<(Uuid, End)> {
+    fn observe(
+        &self,
+        record: &OutRecord,
+        under_way: &mut HashMap<Uuid, UnderWay>,
+    ) -> Option<(Uuid, End)> {
         let (_, event) = read_event(record, Utc::now()).ok()?;
         let task = event.task_id()?;
         let current = under_way.get_mut(&task)?;
@@ -214,12 +278,31 @@ impl Session {
             Event::ImagePreprocessed(preprocessed) => current.held.push(preprocessed.pixels.key),
             Event::ImageMatted(matted) => current.held.push(matted.alpha.key),
             Event::ImageComposed(composed) => {
-                current.held.extend([&composed.alpha, &composed.thumbnail, &composed.result].map(|blob| blob.key.clone()));
+                current.held.extend(
+                    [&composed.alpha, &composed.thumbnail, &composed.result]
+                        .map(|blob| blob.key.clone()),
+                );
                 return Some((task, End::Done(composed.result)));
             }
-            Event::StageFailed(failed) if failed.image_id.is_none_or(|image| image == image_id(task, 0)) => {
-                let suggestion = failed.error.details.suggestions.first().map(|text| format!(" ({text})"));
-                return Some((task, End::Failed(format!("{}{}", failed.error.message, suggestion.unwrap_or_default()))));
+            Event::StageFailed(failed)
+                if failed
+                    .image_id
+                    .is_none_or(|image| image == image_id(task, 0)) =>
+            {
+                let suggestion = failed
+                    .error
+                    .details
+                    .suggestions
+                    .first()
+                    .map(|text| format!(" ({text})"));
+                return Some((
+                    task,
+                    End::Failed(format!(
+                        "{}{}",
+                        failed.error.message,
+                        suggestion.unwrap_or_default()
+                    )),
+                ));
             }
             _ => {}
         }
@@ -231,11 +314,17 @@ impl Session {
         match &job.destination {
             Destination::StandardOutput => {
                 let mut out = std::io::stdout().lock();
-                out.write_all(&bytes).and_then(|()| out.flush()).context("standard output cannot be written")
+                out.write_all(&bytes)
+                    .and_then(|()| out.flush())
+                    .context("standard output cannot be written")
             }
             Destination::File(path) => {
-                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                std::fs::create_dir_all(folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+                let folder = path
+                    .parent()
+                    .filter(|folder| !folder.as_os_str().is_empty())
+                    .unwrap_or(Path::new("."));
+                std::fs::create_dir_all(folder)
+                    .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
                 let unwritable = || format!("{} cannot be written", path.display());
                 let mut file = tempfile::NamedTempFile::new_in(folder).with_context(unwritable)?;
                 file.write_all(&bytes).with_context(unwritable)?;
@@ -256,5 +345,11 @@ async fn store(blobs: &MemoryBlobs, bytes: Vec<u8>) -> anyhow::Result<BlobRef> {
     let length = bytes.len() as u64;
     let key = blobs.put(bytes.into()).await?;
     let media_type = "application/octet-stream".to_owned();
-    Ok(BlobRef { key, media_type, bytes: length, width: 0, height: 0 })
+    Ok(BlobRef {
+        key,
+        media_type,
+        bytes: length,
+        width: 0,
+        height: 0,
+    })
 }

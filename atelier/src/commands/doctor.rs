@@ -14,7 +14,8 @@ use crate::{config::Loaded, print};
 /// # Errors
 /// One chain of causes, for people.
 pub async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
-    let mut checks: Vec<(&str, Result<String, String>)> = vec![("data folder", data_folder(loaded))];
+    let mut checks: Vec<(&str, Result<String, String>)> =
+        vec![("data folder", data_folder(loaded))];
     checks.push(("models", models(loaded)));
     checks.push(("log and topics", topics(loaded).await));
     // Opening a store makes its folder, so it is only asked where there is one to make it in.
@@ -32,49 +33,99 @@ pub async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if wrong == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn data_folder(loaded: &Loaded) -> Result<String, String> {
     let folder = &loaded.data_dir;
-    let place = folder.ancestors().find(|place| place.exists()).unwrap_or(folder);
+    let place = folder
+        .ancestors()
+        .find(|place| place.exists())
+        .unwrap_or(folder);
     tempfile::NamedTempFile::new_in(place)
         .map(|_| folder.display().to_string())
-        .map_err(|error| format!("{} is not writable ({error}): change its owner, or give another by --data-dir", place.display()))
+        .map_err(|error| {
+            format!(
+                "{} is not writable ({error}): change its owner, or give another by --data-dir",
+                place.display()
+            )
+        })
 }
 
 fn models(loaded: &Loaded) -> Result<String, String> {
-    let store = ModelStore::open(loaded.config.models.dir.clone()).map_err(|error| error.to_string())?;
+    let store =
+        ModelStore::open(loaded.config.models.dir.clone()).map_err(|error| error.to_string())?;
     for name in &loaded.config.stages.matte.preload {
         match store.catalogue().find(name) {
-            None => return Err(format!("stages.matte.preload names `{name}`, which is not in the catalogue: see `atelier models list`")),
+            None => {
+                return Err(format!(
+                    "stages.matte.preload names `{name}`, which is not in the catalogue: see `atelier models list`"
+                ));
+            }
             Some(model) if !matches!(store.state(model), State::Present { .. }) => {
-                return Err(format!("`{name}` is not in {}: {}", store.folder().display(), store.fix(model)));
+                return Err(format!(
+                    "`{name}` is not in {}: {}",
+                    store.folder().display(),
+                    store.fix(model)
+                ));
             }
             Some(_) => {}
         }
     }
     Runtime::load(&store).map_err(|error| error.to_string())?;
-    Ok(format!("{} in {}", loaded.config.stages.matte.preload.join(", "), store.folder().display()))
+    Ok(format!(
+        "{} in {}",
+        loaded.config.stages.matte.preload.join(", "),
+        store.folder().display()
+    ))
 }
 
 async fn topics(loaded: &Loaded) -> Result<String, String> {
     let kafka = loaded.kafka();
     let admin = TopicAdmin::new(&kafka).map_err(|error| error.to_string())?;
-    let hint = if loaded.config.broker.embedded { " (the embedded broker runs while `atelier up` does)" } else { "" };
-    let changes = admin.plan(TopicTable::embedded()).await.map_err(|error| format!("{error}{hint}"))?;
+    let hint = if loaded.config.broker.embedded {
+        " (the embedded broker runs while `atelier up` does)"
+    } else {
+        ""
+    };
+    let changes = admin
+        .plan(TopicTable::embedded())
+        .await
+        .map_err(|error| format!("{error}{hint}"))?;
     match changes.first().map(TopicChange::to_string) {
-        None => Ok(format!("{} has every topic of the table", kafka.bootstrap_servers)),
-        Some(first) => Err(format!("{} differences from the table, the first: {first}; run `atelier topics apply`", changes.len())),
+        None => Ok(format!(
+            "{} has every topic of the table",
+            kafka.bootstrap_servers
+        )),
+        Some(first) => Err(format!(
+            "{} differences from the table, the first: {first}; run `atelier topics apply`",
+            changes.len()
+        )),
     }
 }
 
 async fn blobs(loaded: &Loaded) -> Result<String, String> {
-    let blobs = open_blobs(&loaded.blobs_url(), &loaded.config.stores.blobs).await.map_err(|error| error.to_string())?;
-    blobs.check().await.map(|()| loaded.blobs_url()).map_err(|error| error.to_string())
+    let blobs = open_blobs(&loaded.blobs_url(), &loaded.config.stores.blobs)
+        .await
+        .map_err(|error| error.to_string())?;
+    blobs
+        .check()
+        .await
+        .map(|()| loaded.blobs_url())
+        .map_err(|error| error.to_string())
 }
 
 async fn ledger(loaded: &Loaded) -> Result<String, String> {
-    let ledger = open_ledger(&loaded.ledger_url(), &loaded.config.stores.ledger).await.map_err(|error| error.to_string())?;
-    ledger.check().await.map(|()| loaded.ledger_url()).map_err(|error| error.to_string())
+    let ledger = open_ledger(&loaded.ledger_url(), &loaded.config.stores.ledger)
+        .await
+        .map_err(|error| error.to_string())?;
+    ledger
+        .check()
+        .await
+        .map(|()| loaded.ledger_url())
+        .map_err(|error| error.to_string())
 }

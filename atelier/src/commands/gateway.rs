@@ -37,7 +37,11 @@ pub async fn bind(
 ) -> anyhow::Result<Gateway> {
     let log = Arc::new(KafkaLog::connect(kafka)?);
     let exposition = Exposition::install()?;
-    let qualities = [("high", Quality::High), ("medium", Quality::Medium), ("low", Quality::Low)];
+    let qualities = [
+        ("high", Quality::High),
+        ("medium", Quality::Medium),
+        ("low", Quality::Low),
+    ];
     let deps = Dependencies {
         blobs,
         ledger,
@@ -46,7 +50,10 @@ pub async fn bind(
         checks,
         metrics: Arc::new(move || exposition.render()),
         qualities: qualities
-            .map(|(name, quality)| QualityModel { name: name.to_owned(), model: model_for(quality).to_owned() })
+            .map(|(name, quality)| QualityModel {
+                name: name.to_owned(),
+                model: model_for(quality).to_owned(),
+            })
             .to_vec(),
         bootstrap_servers: kafka.bootstrap_servers.clone(),
     };

@@ -29,7 +29,9 @@ pub fn shutdown_signal() -> anyhow::Result<CancellationToken> {
                 _ = interrupt.recv() => {}
             }
             if last {
-                eprintln!("stopped at once, without draining; what was in flight is done again at the next start");
+                eprintln!(
+                    "stopped at once, without draining; what was in flight is done again at the next start"
+                );
                 std::process::exit(130);
             }
             eprintln!("draining; once more to stop at once");

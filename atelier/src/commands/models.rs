@@ -25,10 +25,16 @@ pub async fn run(loaded: &Loaded, command: ModelsCommand) -> anyhow::Result<Exit
 
 fn list(store: &ModelStore) -> anyhow::Result<ExitCode> {
     let mut text = format!("models in {}\n\n", store.folder().display());
-    writeln!(text, "{:<24} {:<8} {:<22} {:>9}  {:<14} what", "name", "use", "state", "MB", "licence")?;
+    writeln!(
+        text,
+        "{:<24} {:<8} {:<22} {:>9}  {:<14} what",
+        "name", "use", "state", "MB", "licence"
+    )?;
     for model in store.catalogue().models() {
         let expected_bytes = model.usable_sources().find_map(|source| source.size_bytes);
-        let bundled = model.usable_sources().any(|source| source.origin == Origin::Bundled);
+        let bundled = model
+            .usable_sources()
+            .any(|source| source.origin == Origin::Bundled);
         let (state, bytes) = match store.state(model) {
             State::Present { bytes } => ("here", Some(bytes)),
             State::WrongSize { bytes } => ("wrong size, pull again", Some(bytes)),
@@ -36,11 +42,23 @@ fn list(store: &ModelStore) -> anyhow::Result<ExitCode> {
             State::Missing if model.automatic_source().is_some() => ("not pulled", expected_bytes),
             State::Missing => ("bring the file", expected_bytes),
         };
-        let megabytes = bytes.map_or_else(|| "?".to_owned(), |bytes| format!("{:.1}", bytes as f64 / 1e6));
+        let megabytes = bytes.map_or_else(
+            || "?".to_owned(),
+            |bytes| format!("{:.1}", bytes as f64 / 1e6),
+        );
         let (name, purpose) = (&model.name, model.purpose.as_str());
-        writeln!(text, "{name:<24} {purpose:<8} {state:<22} {megabytes:>9}  {:<14} {}", model.license, model.summary)?;
+        writeln!(
+            text,
+            "{name:<24} {purpose:<8} {state:<22} {megabytes:>9}  {:<14} {}",
+            model.license, model.summary
+        )?;
     }
-    let brought: Vec<_> = store.catalogue().models().iter().filter(|model| model.automatic_source().is_none()).collect();
+    let brought: Vec<_> = store
+        .catalogue()
+        .models()
+        .iter()
+        .filter(|model| model.automatic_source().is_none())
+        .collect();
     if !brought.is_empty() {
         writeln!(text, "\nfor those that no package has:")?;
         for model in brought {
@@ -52,7 +70,11 @@ fn list(store: &ModelStore) -> anyhow::Result<ExitCode> {
 }
 
 fn pull(store: &ModelStore, names: &[String]) -> anyhow::Result<ExitCode> {
-    let names: Vec<&str> = if names.is_empty() { store.automatic() } else { names.iter().map(String::as_str).collect() };
+    let names: Vec<&str> = if names.is_empty() {
+        store.automatic()
+    } else {
+        names.iter().map(String::as_str).collect()
+    };
     let mut failed = false;
     for name in names {
         let progress = progress_bar(name);
@@ -60,14 +82,20 @@ fn pull(store: &ModelStore, names: &[String]) -> anyhow::Result<ExitCode> {
         progress.finish_and_clear();
         match outcome {
             Ok(Pulled::AlreadyThere(_)) => eprintln!("{name}: here, hash verified"),
-            Ok(Pulled::Fetched(path)) => eprintln!("{name}: fetched and verified, {}", path.display()),
+            Ok(Pulled::Fetched(path)) => {
+                eprintln!("{name}: fetched and verified, {}", path.display())
+            }
             Err(error) => {
                 failed = true;
                 eprintln!("{name}: {error}");
             }
         }
     }
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn progress_bar(name: &str) -> ProgressBar {
@@ -75,14 +103,22 @@ fn progress_bar(name: &str) -> ProgressBar {
         return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
     }
     let style = ProgressStyle::with_template("{prefix} {bar:30} {bytes}/{total_bytes} {msg}");
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())).with_prefix(name.to_owned())
+    ProgressBar::new(0)
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        .with_prefix(name.to_owned())
 }
 
 fn show(progress: &ProgressBar, name: &str, step: Progress) {
     let (message, done) = match step {
         Progress::Waiting => ("waiting for another pull of it", None),
-        Progress::Downloading { done_bytes, total_bytes } => ("downloading", Some((done_bytes, total_bytes))),
-        Progress::Unpacking { done_bytes, total_bytes } => ("unpacking", Some((done_bytes, total_bytes))),
+        Progress::Downloading {
+            done_bytes,
+            total_bytes,
+        } => ("downloading", Some((done_bytes, total_bytes))),
+        Progress::Unpacking {
+            done_bytes,
+            total_bytes,
+        } => ("unpacking", Some((done_bytes, total_bytes))),
         Progress::Verifying => ("verifying", None),
     };
     // Without a terminal each step is one line, so that a log shows that something happens.
@@ -110,7 +146,11 @@ fn verify(store: &ModelStore) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if wrong == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// What the default configuration cannot start without, checked by length; hashes are verified when they are pulled.
@@ -123,9 +163,9 @@ pub fn require_automatic(store: &ModelStore) -> anyhow::Result<()> {
         .models()
         .iter()
         .filter(|model| {
-            let from_package = model
-                .automatic_source()
-                .is_some_and(|source| source.origin != Origin::Bundled && model.purpose != Purpose::Prompted);
+            let from_package = model.automatic_source().is_some_and(|source| {
+                source.origin != Origin::Bundled && model.purpose != Purpose::Prompted
+            });
             from_package && !matches!(store.state(model), State::Present { .. })
         })
         .map(|model| model.name.as_str())
@@ -133,6 +173,10 @@ pub fn require_automatic(store: &ModelStore) -> anyhow::Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    Err(anyhow::anyhow!("{} not in {}: run `atelier models pull`", missing.join(", "), store.folder().display()))
-        .context("models are missing")
+    Err(anyhow::anyhow!(
+        "{} not in {}: run `atelier models pull`",
+        missing.join(", "),
+        store.folder().display()
+    ))
+    .context("models are missing")
 }

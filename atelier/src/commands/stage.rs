@@ -19,13 +19,32 @@ pub async fn run(loaded: &Loaded, arguments: &StageArgs) -> anyhow::Result<ExitC
         "persist" => Some(open_ledger(&loaded.ledger_url(), &loaded.config.stores.ledger).await?),
         _ => None,
     };
-    let stage = Assembly::new(loaded, blobs, ledger)?.stage(&arguments.name).await?;
+    let stage = Assembly::new(loaded, blobs, ledger)?
+        .stage(&arguments.name)
+        .await?;
     let mut options = loaded.runtime(&arguments.name)?;
     options.instance_id.clone_from(&arguments.instance);
     let shutdown = shutdown_signal()?;
-    let running = RunningStage::start(stage, &loaded.kafka(), TopicTable::embedded(), &options, shutdown)?;
-    tracing::info!(stage = arguments.name, instance = arguments.instance, "the stage runs; stop it with SIGTERM or Ctrl-C");
-    let drained = running.ended().await.with_context(|| format!("stage {}", arguments.name))?;
-    tracing::info!(stage = arguments.name, abandoned = drained.abandoned, "the stage has drained");
+    let running = RunningStage::start(
+        stage,
+        &loaded.kafka(),
+        TopicTable::embedded(),
+        &options,
+        shutdown,
+    )?;
+    tracing::info!(
+        stage = arguments.name,
+        instance = arguments.instance,
+        "the stage runs; stop it with SIGTERM or Ctrl-C"
+    );
+    let drained = running
+        .ended()
+        .await
+        .with_context(|| format!("stage {}", arguments.name))?;
+    tracing::info!(
+        stage = arguments.name,
+        abandoned = drained.abandoned,
+        "the stage has drained"
+    );
     Ok(ExitCode::SUCCESS)
 }

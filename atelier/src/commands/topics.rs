@@ -16,9 +16,15 @@ pub async fn run(loaded: &Loaded, command: &TopicsCommand) -> anyhow::Result<Exi
     match command {
         TopicsCommand::Apply => print(&format!("{}\n", apply(&kafka).await?))?,
         TopicsCommand::Plan | TopicsCommand::Check => {
-            let changes = TopicAdmin::new(&kafka)?.plan(TopicTable::embedded()).await?;
+            let changes = TopicAdmin::new(&kafka)?
+                .plan(TopicTable::embedded())
+                .await?;
             let lines: Vec<String> = changes.iter().map(TopicChange::to_string).collect();
-            print(&if lines.is_empty() { "the broker agrees with the table\n".to_owned() } else { lines.join("\n") + "\n" })?;
+            print(&if lines.is_empty() {
+                "the broker agrees with the table\n".to_owned()
+            } else {
+                lines.join("\n") + "\n"
+            })?;
             if matches!(command, TopicsCommand::Check) && !changes.is_empty() {
                 eprintln!("the broker differs from the table: run `atelier topics apply`");
                 return Ok(ExitCode::FAILURE);
@@ -34,22 +40,53 @@ pub async fn run(loaded: &Loaded, command: &TopicsCommand) -> anyhow::Result<Exi
 /// # Errors
 /// The broker does not answer or refuses a change.
 pub async fn apply(kafka: &KafkaOptions) -> anyhow::Result<String> {
-    let changes = TopicAdmin::new(kafka)?.apply(TopicTable::embedded()).await?;
-    let created = changes.iter().filter(|change| matches!(change, TopicChange::Create(_))).count();
+    let changes = TopicAdmin::new(kafka)?
+        .apply(TopicTable::embedded())
+        .await?;
+    let created = changes
+        .iter()
+        .filter(|change| matches!(change, TopicChange::Create(_)))
+        .count();
     Ok(match (changes.len(), created) {
-        (0, _) => format!("all {} are as the table says", TopicTable::embedded().topics().len()),
+        (0, _) => format!(
+            "all {} are as the table says",
+            TopicTable::embedded().topics().len()
+        ),
         (all, created) if all == created => format!("created {created}"),
-        _ => changes.iter().map(TopicChange::to_string).collect::<Vec<_>>().join("; "),
+        _ => changes
+            .iter()
+            .map(TopicChange::to_string)
+            .collect::<Vec<_>>()
+            .join("; "),
     })
 }
 
 async fn describe(kafka: &KafkaOptions) -> anyhow::Result<()> {
-    let mut text = format!("{:<24} {:>10} {:>10}  settings\n", "topic", "partitions", "offsets");
-    for state in TopicAdmin::new(kafka)?.describe(TopicTable::embedded()).await? {
+    let mut text = format!(
+        "{:<24} {:>10} {:>10}  settings\n",
+        "topic", "partitions", "offsets"
+    );
+    for state in TopicAdmin::new(kafka)?
+        .describe(TopicTable::embedded())
+        .await?
+    {
         let offsets: i64 = state.offsets.values().map(|(first, end)| end - first).sum();
-        let settings: Vec<String> = state.configs.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let partitions = if state.partitions == 0 { "missing".to_owned() } else { state.partitions.to_string() };
-        writeln!(text, "{:<24} {partitions:>10} {offsets:>10}  {}", state.name, settings.join(" "))?;
+        let settings: Vec<String> = state
+            .configs
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let partitions = if state.partitions == 0 {
+            "missing".to_owned()
+        } else {
+            state.partitions.to_string()
+        };
+        writeln!(
+            text,
+            "{:<24} {partitions:>10} {offsets:>10}  {}",
+            state.name,
+            settings.join(" ")
+        )?;
     }
     print(&text)
 }

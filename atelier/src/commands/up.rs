@@ -62,7 +62,9 @@ pub async fn run(loaded: &Loaded, arguments: &UpArgs) -> anyhow::Result<ExitCode
     let outcome = work(loaded, arguments, &kafka, &shutdown, &say).await;
     broker_stop.cancel();
     if let Some(watching) = broker {
-        watching.await.context("the watch over the broker broke off")?;
+        watching
+            .await
+            .context("the watch over the broker broke off")?;
     }
     outcome?;
     say("stopped; nothing was in flight".to_owned());
@@ -81,18 +83,34 @@ async fn work(
     say(format!("topics: {changes}"));
     let blobs = open_blobs(&loaded.blobs_url(), &loaded.config.stores.blobs).await?;
     let ledger = open_ledger(&loaded.ledger_url(), &loaded.config.stores.ledger).await?;
-    say(format!("blobs in {}, ledger in {}", loaded.blobs_url(), loaded.ledger_url()));
+    say(format!(
+        "blobs in {}, ledger in {}",
+        loaded.blobs_url(),
+        loaded.ledger_url()
+    ));
 
     let stages_stop = CancellationToken::new();
     let mut stages = Vec::new();
     if !arguments.without_stages {
-        for stage in Assembly::new(loaded, Arc::clone(&blobs), Some(Arc::clone(&ledger)))?.all().await? {
+        for stage in Assembly::new(loaded, Arc::clone(&blobs), Some(Arc::clone(&ledger)))?
+            .all()
+            .await?
+        {
             let options = loaded.runtime(stage.stage_name())?;
-            stages.push(RunningStage::start(stage, kafka, TopicTable::embedded(), &options, stages_stop.clone())?);
+            stages.push(RunningStage::start(
+                stage,
+                kafka,
+                TopicTable::embedded(),
+                &options,
+                stages_stop.clone(),
+            )?);
         }
         say("the stages are loaded".to_owned());
     }
-    let checks = stages.iter().map(|stage| check_of(stage.readiness())).collect();
+    let checks = stages
+        .iter()
+        .map(|stage| check_of(stage.readiness()))
+        .collect();
     let gateway_stop = shutdown.child_token();
     let serving = gateway::bind(loaded, kafka, blobs, ledger, checks).await;
     let outcome = match serving {
@@ -101,7 +119,10 @@ async fn work(
             let mut serving = tokio::spawn(bound.run(gateway_stop.clone()));
             let work = async {
                 wait_until_ready(&stages, shutdown).await?;
-                say(format!("ready: the page is at http://{address}, the log at {}", kafka.bootstrap_servers));
+                say(format!(
+                    "ready: the page is at http://{address}, the log at {}",
+                    kafka.bootstrap_servers
+                ));
                 if let Some(picture) = &arguments.sample {
                     sample::send(address, picture, shutdown).await?;
                 }
@@ -124,7 +145,9 @@ async fn work(
 fn flatten<E: std::error::Error + Send + Sync + 'static>(
     joined: Result<Result<(), E>, tokio::task::JoinError>,
 ) -> anyhow::Result<()> {
-    joined.context("the gateway broke off")?.context("the gateway")
+    joined
+        .context("the gateway broke off")?
+        .context("the gateway")
 }
 
 /// Lets the stages drain, and then says what went wrong before.
@@ -137,7 +160,10 @@ async fn finish(
     for drained in join_all(stages.into_iter().map(RunningStage::ended)).await {
         let drained = drained?;
         if drained.abandoned > 0 {
-            tracing::warn!(abandoned = drained.abandoned, "work was abandoned while draining; it is done again at the next start");
+            tracing::warn!(
+                abandoned = drained.abandoned,
+                "work was abandoned while draining; it is done again at the next start"
+            );
         }
     }
     outcome
@@ -147,30 +173,54 @@ fn check_of(readiness: &Readiness) -> HealthCheck {
     let readiness = readiness.clone();
     HealthCheck::new(readiness.stage(), move || {
         let reasons = readiness.reasons();
-        async move { if reasons.is_empty() { Ok(()) } else { Err(reasons.join("; ")) } }
+        async move {
+            if reasons.is_empty() {
+                Ok(())
+            } else {
+                Err(reasons.join("; "))
+            }
+        }
     })
 }
 
-async fn wait_until_ready(stages: &[RunningStage], shutdown: &CancellationToken) -> anyhow::Result<()> {
+async fn wait_until_ready(
+    stages: &[RunningStage],
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
     let deadline = Instant::now() + READY_TIMEOUT;
     loop {
         let waiting: Vec<String> = stages
             .iter()
             .filter(|stage| !stage.readiness().is_ready())
-            .map(|stage| format!("{} ({})", stage.readiness().stage(), stage.readiness().reasons().join("; ")))
+            .map(|stage| {
+                format!(
+                    "{} ({})",
+                    stage.readiness().stage(),
+                    stage.readiness().reasons().join("; ")
+                )
+            })
             .collect();
         if waiting.is_empty() || shutdown.is_cancelled() {
             return Ok(());
         }
         if Instant::now() > deadline {
-            bail!("not ready after {} s: {}", READY_TIMEOUT.as_secs(), waiting.join(", "));
+            bail!(
+                "not ready after {} s: {}",
+                READY_TIMEOUT.as_secs(),
+                waiting.join(", ")
+            );
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
 fn make_writable(folder: &Path) -> anyhow::Result<()> {
-    let wrong = || format!("the data folder {} is not writable: change its owner, or give another by --data-dir", folder.display());
+    let wrong = || {
+        format!(
+            "the data folder {} is not writable: change its owner, or give another by --data-dir",
+            folder.display()
+        )
+    };
     std::fs::create_dir_all(folder).with_context(wrong)?;
     tempfile::NamedTempFile::new_in(folder).with_context(wrong)?;
     Ok(())
@@ -180,6 +230,8 @@ fn make_writable(folder: &Path) -> anyhow::Result<()> {
 fn require_free_port(address: SocketAddr, setting: &str) -> anyhow::Result<()> {
     match TcpListener::bind(address) {
         Ok(_) => Ok(()),
-        Err(error) => bail!("cannot listen on {address} ({error}): stop what listens there, or set {setting} to another port"),
+        Err(error) => bail!(
+            "cannot listen on {address} ({error}): stop what listens there, or set {setting} to another port"
+        ),
     }
 }

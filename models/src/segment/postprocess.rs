@@ -14,26 +14,37 @@ pub(super) fn to_bytes(output: &ArrayD<f32>, normalization: Normalization) -> Op
     let (height, width) = first.dim();
     let alpha = match normalization {
         Normalization::MinMax => stretch(first.iter().copied()),
-        Normalization::SigmoidMinMax => stretch(first.iter().map(|value| 1.0 / (1.0 + (-value).exp()))),
+        Normalization::SigmoidMinMax => {
+            stretch(first.iter().map(|value| 1.0 / (1.0 + (-value).exp())))
+        }
         Normalization::ClassNotZero => {
             let others = picture.slice_axis(Axis(0), Slice::from(1..));
-            let likeliest_other = others.fold_axis(Axis(0), f32::NEG_INFINITY, |largest, value| largest.max(*value));
+            let likeliest_other = others.fold_axis(Axis(0), f32::NEG_INFINITY, |largest, value| {
+                largest.max(*value)
+            });
             let is_other = |(first, other): (&f32, &f32)| if other > first { 255 } else { 0 };
             first.iter().zip(&likeliest_other).map(is_other).collect()
         }
         Normalization::None => return None,
     };
-    Some(Mask { width: u32::try_from(width).ok()?, height: u32::try_from(height).ok()?, alpha })
+    Some(Mask {
+        width: u32::try_from(width).ok()?,
+        height: u32::try_from(height).ok()?,
+        alpha,
+    })
 }
 
 /// Stretches to 0 to 255 and cuts the fraction off. An output that is the same everywhere holds nothing: all background.
 fn stretch(values: impl Iterator<Item = f32> + Clone) -> Vec<u8> {
-    let (least, largest) = values
-        .clone()
-        .fold((f32::INFINITY, f32::NEG_INFINITY), |(least, largest), value| (least.min(value), largest.max(value)));
+    let (least, largest) = values.clone().fold(
+        (f32::INFINITY, f32::NEG_INFINITY),
+        |(least, largest), value| (least.min(value), largest.max(value)),
+    );
     let range = largest - least;
     if range > 0.0 {
-        values.map(|value| ((value - least) / range * 255.0) as u8).collect()
+        values
+            .map(|value| ((value - least) / range * 255.0) as u8)
+            .collect()
     } else {
         values.map(|_| 0).collect()
     }
@@ -44,9 +55,18 @@ pub(super) fn resize(mask: Mask, width: u32, height: u32) -> Result<Mask, Segmen
     if (mask.width, mask.height) == (width, height) {
         return Ok(mask);
     }
-    let failed = |error: fast_image_resize::ImageBufferError| SegmentError::Resize { width, height, reason: error.to_string() };
-    let source = ImageRef::new(mask.width, mask.height, &mask.alpha, PixelType::U8).map_err(failed)?;
-    Ok(Mask { width, height, alpha: lanczos(&source, width, height)?.into_vec() })
+    let failed = |error: fast_image_resize::ImageBufferError| SegmentError::Resize {
+        width,
+        height,
+        reason: error.to_string(),
+    };
+    let source =
+        ImageRef::new(mask.width, mask.height, &mask.alpha, PixelType::U8).map_err(failed)?;
+    Ok(Mask {
+        width,
+        height,
+        alpha: lanczos(&source, width, height)?.into_vec(),
+    })
 }
 
 #[cfg(test)]
@@ -59,23 +79,52 @@ mod tests {
 
     #[test]
     fn outputs_are_stretched_and_cut() {
-        let mask = to_bytes(&output([1, 1, 1, 3], &[-1.0, 0.0, 3.0]), Normalization::MinMax).unwrap();
-        assert_eq!(mask, Mask { width: 3, height: 1, alpha: vec![0, 63, 255] });
-        let mask = to_bytes(&output([1, 1, 1, 3], &[-9.0, 0.0, 9.0]), Normalization::SigmoidMinMax).unwrap();
+        let mask = to_bytes(
+            &output([1, 1, 1, 3], &[-1.0, 0.0, 3.0]),
+            Normalization::MinMax,
+        )
+        .unwrap();
+        assert_eq!(
+            mask,
+            Mask {
+                width: 3,
+                height: 1,
+                alpha: vec![0, 63, 255]
+            }
+        );
+        let mask = to_bytes(
+            &output([1, 1, 1, 3], &[-9.0, 0.0, 9.0]),
+            Normalization::SigmoidMinMax,
+        )
+        .unwrap();
         assert_eq!(mask.alpha, [0, 127, 255]);
     }
 
     #[test]
     fn an_output_that_is_the_same_everywhere_is_background() {
-        assert_eq!(to_bytes(&output([1, 1, 1, 2], &[0.7, 0.7]), Normalization::MinMax).unwrap().alpha, [0, 0]);
-        let not_a_number = to_bytes(&output([1, 1, 1, 2], &[f32::NAN, f32::NAN]), Normalization::MinMax).unwrap();
+        assert_eq!(
+            to_bytes(&output([1, 1, 1, 2], &[0.7, 0.7]), Normalization::MinMax)
+                .unwrap()
+                .alpha,
+            [0, 0]
+        );
+        let not_a_number = to_bytes(
+            &output([1, 1, 1, 2], &[f32::NAN, f32::NAN]),
+            Normalization::MinMax,
+        )
+        .unwrap();
         assert_eq!(not_a_number.alpha, [0, 0]);
     }
 
     #[test]
     fn classes_other_than_the_first_are_foreground() {
         let two_classes = output([1, 3, 1, 2], &[0.9, 0.1, 0.0, 0.2, 0.1, 0.7]);
-        assert_eq!(to_bytes(&two_classes, Normalization::ClassNotZero).unwrap().alpha, [0, 255]);
+        assert_eq!(
+            to_bytes(&two_classes, Normalization::ClassNotZero)
+                .unwrap()
+                .alpha,
+            [0, 255]
+        );
     }
 
     #[test]
@@ -85,7 +134,18 @@ mod tests {
 
     #[test]
     fn a_matte_comes_at_the_asked_size() {
-        let flat = Mask { width: 2, height: 2, alpha: vec![255; 4] };
-        assert_eq!(resize(flat, 5, 3).unwrap(), Mask { width: 5, height: 3, alpha: vec![255; 15] });
+        let flat = Mask {
+            width: 2,
+            height: 2,
+            alpha: vec![255; 4],
+        };
+        assert_eq!(
+            resize(flat, 5, 3).unwrap(),
+            Mask {
+                width: 5,
+                height: 3,
+                alpha: vec![255; 15]
+            }
+        );
     }
 }

@@ -24,21 +24,45 @@ pub(crate) fn subject_area(matte: &Raster, margin_px: u32) -> Option<Area> {
     let is_subject = |alpha: &u8| *alpha >= SUBJECT_ALPHA;
     let rows = || 0..matte.height();
     let top = rows().find(|y| matte.row(*y).iter().any(is_subject))?;
-    let bottom = rows().rev().find(|y| matte.row(*y).iter().any(is_subject))?;
-    let left = (top..=bottom).filter_map(|y| matte.row(y).iter().position(is_subject)).min()? as u32;
-    let right = (top..=bottom).filter_map(|y| matte.row(y).iter().rposition(is_subject)).max()? as u32;
-    let (left, top) = (left.saturating_sub(margin_px), top.saturating_sub(margin_px));
+    let bottom = rows()
+        .rev()
+        .find(|y| matte.row(*y).iter().any(is_subject))?;
+    let left = (top..=bottom)
+        .filter_map(|y| matte.row(y).iter().position(is_subject))
+        .min()? as u32;
+    let right = (top..=bottom)
+        .filter_map(|y| matte.row(y).iter().rposition(is_subject))
+        .max()? as u32;
+    let (left, top) = (
+        left.saturating_sub(margin_px),
+        top.saturating_sub(margin_px),
+    );
     let right = right.saturating_add(margin_px).min(matte.width() - 1);
     let bottom = bottom.saturating_add(margin_px).min(matte.height() - 1);
-    Some(Area { left, top, width: right - left + 1, height: bottom - top + 1 })
+    Some(Area {
+        left,
+        top,
+        width: right - left + 1,
+        height: bottom - top + 1,
+    })
 }
 
 /// The part `area` of `raster`.
 pub(crate) fn crop(raster: Raster, area: Option<Area>) -> Result<Raster, RasterError> {
-    let whole = Area { left: 0, top: 0, width: raster.width(), height: raster.height() };
-    let Some(area) = area.filter(|area| *area != whole) else { return Ok(raster) };
+    let whole = Area {
+        left: 0,
+        top: 0,
+        width: raster.width(),
+        height: raster.height(),
+    };
+    let Some(area) = area.filter(|area| *area != whole) else {
+        return Ok(raster);
+    };
     let channels = raster.channels();
-    let (start, length) = (area.left as usize * channels.count(), area.width as usize * channels.count());
+    let (start, length) = (
+        area.left as usize * channels.count(),
+        area.width as usize * channels.count(),
+    );
     let mut data = Vec::with_capacity(length * area.height as usize);
     for y in area.top..area.top + area.height {
         data.extend_from_slice(raster.row(y).get(start..start + length).unwrap_or_default());
@@ -62,8 +86,16 @@ pub(crate) fn cut_out(
         .zip(alpha.data().par_chunks_exact(width))
         .with_min_len(MIN_ROWS_PER_TASK)
         .for_each(|((output, colors), alphas)| {
-            for ((output, color), alpha) in output.as_chunks_mut::<4>().0.iter_mut().zip(colors.chunks_exact(stride)).zip(alphas) {
-                if *alpha > 0 && let [red, green, blue, ..] = color {
+            for ((output, color), alpha) in output
+                .as_chunks_mut::<4>()
+                .0
+                .iter_mut()
+                .zip(colors.chunks_exact(stride))
+                .zip(alphas)
+            {
+                if *alpha > 0
+                    && let [red, green, blue, ..] = color
+                {
                     *output = [*red, *green, *blue, *alpha];
                 }
             }
@@ -87,24 +119,37 @@ pub(crate) fn lay_over(cut_out: Raster, backdrop: &Backdrop) -> Result<Raster, R
     let (width, height) = (cut_out.width(), cut_out.height());
     let mut data = cut_out.into_data();
     let row_bytes = width as usize * 4;
-    let rows = data.par_chunks_exact_mut(row_bytes).with_min_len(MIN_ROWS_PER_TASK);
+    let rows = data
+        .par_chunks_exact_mut(row_bytes)
+        .with_min_len(MIN_ROWS_PER_TASK);
     let opaque = match backdrop {
         Backdrop::Color(color) => {
-            rows.for_each(|row| row.as_chunks_mut::<4>().0.iter_mut().for_each(|pixel| *pixel = over(*pixel, *color)));
+            rows.for_each(|row| {
+                row.as_chunks_mut::<4>()
+                    .0
+                    .iter_mut()
+                    .for_each(|pixel| *pixel = over(*pixel, *color))
+            });
             color[3] == 255
         }
         Backdrop::Picture(picture) => {
             let stride = picture.channels().count();
-            rows.zip(picture.data().par_chunks_exact(width as usize * stride)).for_each(|(row, under)| {
-                for (pixel, under) in row.as_chunks_mut::<4>().0.iter_mut().zip(under.chunks_exact(stride)) {
-                    let under = match under {
-                        [red, green, blue, alpha] => [*red, *green, *blue, *alpha],
-                        [red, green, blue] => [*red, *green, *blue, 255],
-                        _ => [0; 4],
-                    };
-                    *pixel = over(*pixel, under);
-                }
-            });
+            rows.zip(picture.data().par_chunks_exact(width as usize * stride))
+                .for_each(|(row, under)| {
+                    for (pixel, under) in row
+                        .as_chunks_mut::<4>()
+                        .0
+                        .iter_mut()
+                        .zip(under.chunks_exact(stride))
+                    {
+                        let under = match under {
+                            [red, green, blue, alpha] => [*red, *green, *blue, *alpha],
+                            [red, green, blue] => [*red, *green, *blue, 255],
+                            _ => [0; 4],
+                        };
+                        *pixel = over(*pixel, under);
+                    }
+                });
             picture.channels() == Channels::Rgb
         }
     };
@@ -118,9 +163,14 @@ pub(crate) fn lay_over(cut_out: Raster, backdrop: &Backdrop) -> Result<Raster, R
         .with_min_len(MIN_ROWS_PER_TASK)
         .for_each(|(colors, row)| {
             let pixels = row.as_chunks::<4>().0;
-            colors.as_chunks_mut::<3>().0.iter_mut().zip(pixels).for_each(|(color, [red, green, blue, _])| {
-                *color = [*red, *green, *blue];
-            });
+            colors
+                .as_chunks_mut::<3>()
+                .0
+                .iter_mut()
+                .zip(pixels)
+                .for_each(|(color, [red, green, blue, _])| {
+                    *color = [*red, *green, *blue];
+                });
         });
     Raster::new(width, height, Channels::Rgb, colors)
 }
@@ -130,7 +180,10 @@ fn over(upper: [u8; 4], under: [u8; 4]) -> [u8; 4] {
     let alpha = u32::from(upper[3]);
     let rest = 255 - alpha;
     if under[3] == 255 {
-        let mix = |channel: usize| ((u32::from(upper[channel]) * alpha + u32::from(under[channel]) * rest + 127) / 255) as u8;
+        let mix = |channel: usize| {
+            ((u32::from(upper[channel]) * alpha + u32::from(under[channel]) * rest + 127) / 255)
+                as u8
+        };
         return [mix(0), mix(1), mix(2), 255];
     }
     // In units of 1 / 255².
@@ -140,7 +193,10 @@ fn over(upper: [u8; 4], under: [u8; 4]) -> [u8; 4] {
         return [0; 4];
     }
     let mix = |channel: usize| {
-        ((u32::from(upper[channel]) * alpha * 255 + u32::from(under[channel]) * under_share + total / 2) / total) as u8
+        ((u32::from(upper[channel]) * alpha * 255
+            + u32::from(under[channel]) * under_share
+            + total / 2)
+            / total) as u8
     };
     [mix(0), mix(1), mix(2), ((total + 127) / 255) as u8]
 }
@@ -151,8 +207,14 @@ mod tests {
 
     #[test]
     fn over_is_exact_at_its_ends() {
-        assert_eq!(over([10, 20, 30, 255], [200, 200, 200, 255]), [10, 20, 30, 255]);
-        assert_eq!(over([10, 20, 30, 0], [200, 100, 50, 255]), [200, 100, 50, 255]);
+        assert_eq!(
+            over([10, 20, 30, 255], [200, 200, 200, 255]),
+            [10, 20, 30, 255]
+        );
+        assert_eq!(
+            over([10, 20, 30, 0], [200, 100, 50, 255]),
+            [200, 100, 50, 255]
+        );
         assert_eq!(over([0, 0, 0, 0], [200, 100, 50, 128]), [200, 100, 50, 128]);
         assert_eq!(over([0; 4], [1, 2, 3, 0]), [0; 4]);
         assert_eq!(over([255, 0, 0, 128], [0, 0, 255, 255]), [128, 0, 127, 255]);
@@ -167,9 +229,33 @@ mod tests {
         data[6 * 20 + 9] = 200;
         data[0] = SUBJECT_ALPHA - 1;
         let matte = Raster::new(20, 10, Channels::Gray, data).unwrap();
-        assert_eq!(subject_area(&matte, 0), Some(Area { left: 7, top: 4, width: 3, height: 3 }));
-        assert_eq!(subject_area(&matte, 5), Some(Area { left: 2, top: 0, width: 13, height: 10 }));
-        assert_eq!(subject_area(&matte, u32::MAX), Some(Area { left: 0, top: 0, width: 20, height: 10 }));
+        assert_eq!(
+            subject_area(&matte, 0),
+            Some(Area {
+                left: 7,
+                top: 4,
+                width: 3,
+                height: 3
+            })
+        );
+        assert_eq!(
+            subject_area(&matte, 5),
+            Some(Area {
+                left: 2,
+                top: 0,
+                width: 13,
+                height: 10
+            })
+        );
+        assert_eq!(
+            subject_area(&matte, u32::MAX),
+            Some(Area {
+                left: 0,
+                top: 0,
+                width: 20,
+                height: 10
+            })
+        );
         let nothing = Raster::new(20, 10, Channels::Gray, vec![0; 200]).unwrap();
         assert_eq!(subject_area(&nothing, 3), None);
     }

@@ -8,7 +8,9 @@ use atelier_stores::{BlobError, RasterError};
 #[derive(Debug, thiserror::Error)]
 pub enum ComposeError {
     /// Pixels and matte are not of one size.
-    #[error("the matte has {matte_width} × {matte_height} pixels, the picture {width} × {height}; they must be alike")]
+    #[error(
+        "the matte has {matte_width} × {matte_height} pixels, the picture {width} × {height}; they must be alike"
+    )]
     MatteSize {
         /// In pixels.
         width: u32,
@@ -99,7 +101,9 @@ impl ComposeError {
 impl StageFailure for ComposeError {
     fn class(&self) -> FailureClass {
         match self.blob() {
-            Some(BlobError::Full { .. } | BlobError::Unavailable { .. }) => return FailureClass::Unavailable,
+            Some(BlobError::Full { .. } | BlobError::Unavailable { .. }) => {
+                return FailureClass::Unavailable;
+            }
             Some(BlobError::Source(_)) => return FailureClass::Transient,
             Some(BlobError::NotFound(_) | BlobError::Corrupt(_) | BlobError::TooLarge { .. }) => {
                 return FailureClass::Permanent;
@@ -107,9 +111,9 @@ impl StageFailure for ComposeError {
             None => {}
         }
         match self {
-            Self::Interrupted(_) | Self::ShuttingDown | Self::Raster(RasterError::Interrupted(_)) => {
-                FailureClass::Transient
-            }
+            Self::Interrupted(_)
+            | Self::ShuttingDown
+            | Self::Raster(RasterError::Interrupted(_)) => FailureClass::Transient,
             _ => FailureClass::Permanent,
         }
     }
@@ -118,16 +122,22 @@ impl StageFailure for ComposeError {
         match self.blob() {
             Some(BlobError::NotFound(_)) => return ErrorCode::NotFound,
             Some(BlobError::Full { .. }) => return ErrorCode::StorageFull,
-            Some(BlobError::Unavailable { .. } | BlobError::Source(_)) => return ErrorCode::DependencyUnavailable,
+            Some(BlobError::Unavailable { .. } | BlobError::Source(_)) => {
+                return ErrorCode::DependencyUnavailable;
+            }
             Some(BlobError::TooLarge { .. }) => return ErrorCode::ImageTooLarge,
             Some(BlobError::Corrupt(_)) => return ErrorCode::UndecodableImage,
             None => {}
         }
         match self {
-            Self::TooLargeForFormat { .. } | Self::EncodingFailed { .. } => ErrorCode::EncodingFailed,
+            Self::TooLargeForFormat { .. } | Self::EncodingFailed { .. } => {
+                ErrorCode::EncodingFailed
+            }
             Self::BackgroundTooLarge { .. } => ErrorCode::ImageTooLarge,
             Self::BackgroundUnusable { .. } => ErrorCode::UndecodableImage,
-            Self::BackgroundMissing | Self::MatteSize { .. } | Self::WrongChannels { .. } => ErrorCode::InvalidRequest,
+            Self::BackgroundMissing | Self::MatteSize { .. } | Self::WrongChannels { .. } => {
+                ErrorCode::InvalidRequest
+            }
             _ => ErrorCode::Internal,
         }
     }
@@ -154,8 +164,12 @@ impl StageFailure for ComposeError {
             Self::MatteSize { .. } => "/alpha",
             Self::WrongChannels { what: "matte", .. } => "/alpha",
             Self::WrongChannels { .. } => "/pixels",
-            Self::TooLargeForFormat { .. } | Self::EncodingFailed { .. } => "/image/options/output/format",
-            Self::BackgroundMissing | Self::BackgroundUnusable { .. } | Self::BackgroundTooLarge { .. } => "/background",
+            Self::TooLargeForFormat { .. } | Self::EncodingFailed { .. } => {
+                "/image/options/output/format"
+            }
+            Self::BackgroundMissing
+            | Self::BackgroundUnusable { .. }
+            | Self::BackgroundTooLarge { .. } => "/background",
             _ => return None,
         };
         Some(pointer.to_owned())

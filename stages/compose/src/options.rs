@@ -41,7 +41,9 @@ impl Default for ComposeOptions {
             thumbnail_side_px: 256,
             max_background_file_bytes: 64 * 1024 * 1024,
             max_background_pixels: 100_000_000,
-            max_concurrent: std::thread::available_parallelism().map_or(2, usize::from).min(4),
+            max_concurrent: std::thread::available_parallelism()
+                .map_or(2, usize::from)
+                .min(4),
             max_batch: 8,
         }
     }

@@ -33,23 +33,49 @@ impl Compose {
     /// The stage over the blobs and the cache of `rasters`.
     pub fn new(options: ComposeOptions, rasters: Rasters) -> Self {
         let places = Arc::new(Semaphore::new(options.max_concurrent.max(1)));
-        Self { rasters, options: Arc::new(options), places }
+        Self {
+            rasters,
+            options: Arc::new(options),
+            places,
+        }
     }
 
     async fn work_on(&self, matted: ImageMatted) -> Result<ImageComposed, ComposeError> {
-        let _place = self.places.acquire().await.map_err(|_| ComposeError::ShuttingDown)?;
-        let (picture, matte) = tokio::try_join!(self.rasters.get(&matted.pixels), self.rasters.get(&matted.alpha))?;
+        let _place = self
+            .places
+            .acquire()
+            .await
+            .map_err(|_| ComposeError::ShuttingDown)?;
+        let (picture, matte) = tokio::try_join!(
+            self.rasters.get(&matted.pixels),
+            self.rasters.get(&matted.alpha)
+        )?;
         let background_file = self.background(&matted).await?;
         let output = matted.image.options.output.clone();
         let options = Arc::clone(&self.options);
         let composed = tokio::task::spawn_blocking(move || {
             // Nothing outlives the closure but its result, so no broken state can be seen afterwards.
-            catch_unwind(AssertUnwindSafe(|| compose(&picture, &matte, &output, background_file.as_deref(), &options)))
-                .unwrap_or_else(|panic| Err(ComposeError::Panicked { message: panic_message(panic.as_ref()) }))
+            catch_unwind(AssertUnwindSafe(|| {
+                compose(
+                    &picture,
+                    &matte,
+                    &output,
+                    background_file.as_deref(),
+                    &options,
+                )
+            }))
+            .unwrap_or_else(|panic| {
+                Err(ComposeError::Panicked {
+                    message: panic_message(panic.as_ref()),
+                })
+            })
         })
         .await??;
-        let (result, alpha, thumbnail) =
-            tokio::try_join!(self.store(composed.result), self.store(composed.alpha), self.store(composed.thumbnail))?;
+        let (result, alpha, thumbnail) = tokio::try_join!(
+            self.store(composed.result),
+            self.store(composed.alpha),
+            self.store(composed.thumbnail)
+        )?;
         Ok(ImageComposed {
             image: matted.image,
             original: matted.original,
@@ -64,31 +90,59 @@ impl Compose {
 
     /// The file to lay behind, where the task asks for one.
     async fn background(&self, matted: &ImageMatted) -> Result<Option<Bytes>, ComposeError> {
-        if !matches!(matted.image.options.output.background, Background::Url(_) | Background::Blob(_)) {
+        if !matches!(
+            matted.image.options.output.background,
+            Background::Url(_) | Background::Blob(_)
+        ) {
             return Ok(None);
         }
-        let reference = matted.background.as_ref().ok_or(ComposeError::BackgroundMissing)?;
+        let reference = matted
+            .background
+            .as_ref()
+            .ok_or(ComposeError::BackgroundMissing)?;
         let blobs = self.rasters.blobs();
-        let bytes = blobs.size(&reference.key).await?.ok_or_else(|| BlobError::NotFound(reference.key.clone()))?;
+        let bytes = blobs
+            .size(&reference.key)
+            .await?
+            .ok_or_else(|| BlobError::NotFound(reference.key.clone()))?;
         let limit_bytes = self.options.max_background_file_bytes;
         if bytes > limit_bytes {
-            let message = format!("{bytes} bytes, at most {limit_bytes} are read (`max_background_file_bytes`)");
+            let message = format!(
+                "{bytes} bytes, at most {limit_bytes} are read (`max_background_file_bytes`)"
+            );
             return Err(ComposeError::BackgroundTooLarge { message });
         }
         Ok(Some(blobs.get(&reference.key).await?))
     }
 
     async fn store(&self, encoded: Encoded) -> Result<BlobRef, ComposeError> {
-        let Encoded { bytes, media_type, width, height } = encoded;
+        let Encoded {
+            bytes,
+            media_type,
+            width,
+            height,
+        } = encoded;
         let length_bytes = bytes.len() as u64;
         let key = self.rasters.blobs().put(bytes.into()).await?;
-        Ok(BlobRef { key, media_type: media_type.to_owned(), bytes: length_bytes, width, height })
+        Ok(BlobRef {
+            key,
+            media_type: media_type.to_owned(),
+            bytes: length_bytes,
+            width,
+            height,
+        })
     }
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("it gave no reason").chars().take(200).collect()
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("it gave no reason")
+        .chars()
+        .take(200)
+        .collect()
 }
 
 #[async_trait]
@@ -101,7 +155,11 @@ impl Stage for Compose {
 
     fn batching(&self) -> Batching {
         // No waiting: what has come meanwhile is taken along, so that every core has a picture.
-        Batching { max_batch: self.options.max_batch.max(1), max_pixels: MAX_BATCH_PIXELS, max_delay_ms: 0 }
+        Batching {
+            max_batch: self.options.max_batch.max(1),
+            max_pixels: MAX_BATCH_PIXELS,
+            max_delay_ms: 0,
+        }
     }
 
     fn pixels(&self, input: &ImageMatted) -> u64 {

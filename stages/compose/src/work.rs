@@ -45,8 +45,21 @@ pub fn compose(
     let matte = within_own_alpha(picture, matte)?;
     let sigma_px = output.edge_smoothing_px.clamp(0.0, 20.0);
     let (alpha, reach_px) = if sigma_px > 0.0 {
-        let smooth = smooth::gaussian(matte.data(), matte.width() as usize, matte.height() as usize, sigma_px);
-        (Cow::Owned(Raster::new(matte.width(), matte.height(), Channels::Gray, smooth)?), smooth::reach_px(sigma_px))
+        let smooth = smooth::gaussian(
+            matte.data(),
+            matte.width() as usize,
+            matte.height() as usize,
+            sigma_px,
+        );
+        (
+            Cow::Owned(Raster::new(
+                matte.width(),
+                matte.height(),
+                Channels::Gray,
+                smooth,
+            )?),
+            smooth::reach_px(sigma_px),
+        )
     } else {
         (Cow::Borrowed(matte.as_ref()), 0)
     };
@@ -59,24 +72,45 @@ pub fn compose(
         Contents::Rgba => {
             // Colours of a picture that brought this alpha itself are the subject's own already.
             let mixed = !has_alpha_of_its_own(picture, &matte);
-            let cut_out = canvas::cut_out(picture, mixed.then_some(matte.as_ref()), &alpha, reach_px)?;
-            lay_behind(canvas::crop(cut_out, area)?, output, background_file, options)?
+            let cut_out =
+                canvas::cut_out(picture, mixed.then_some(matte.as_ref()), &alpha, reach_px)?;
+            lay_behind(
+                canvas::crop(cut_out, area)?,
+                output,
+                background_file,
+                options,
+            )?
         }
     };
     let quality = output.encoding_quality.unwrap_or(options.default_quality);
     let (result, (alpha, thumbnail)) = rayon::join(
         || encode::encode_picture(&canvas, output.format, quality, options),
-        || rayon::join(|| encode::encode_alpha_png(&alpha), || encode::thumbnail(&canvas, options)),
+        || {
+            rayon::join(
+                || encode::encode_alpha_png(&alpha),
+                || encode::thumbnail(&canvas, options),
+            )
+        },
     );
-    Ok(Composed { result: result?, alpha: alpha?, thumbnail: thumbnail? })
+    Ok(Composed {
+        result: result?,
+        alpha: alpha?,
+        thumbnail: thumbnail?,
+    })
 }
 
 fn check(picture: &Raster, matte: &Raster) -> Result<(), ComposeError> {
     if matte.channels() != Channels::Gray {
-        return Err(ComposeError::WrongChannels { what: "matte", found: format!("{:?}", matte.channels()) });
+        return Err(ComposeError::WrongChannels {
+            what: "matte",
+            found: format!("{:?}", matte.channels()),
+        });
     }
     if picture.channels() == Channels::Gray {
-        return Err(ComposeError::WrongChannels { what: "picture", found: format!("{:?}", picture.channels()) });
+        return Err(ComposeError::WrongChannels {
+            what: "picture",
+            found: format!("{:?}", picture.channels()),
+        });
     }
     if (picture.width(), picture.height()) != (matte.width(), matte.height()) {
         return Err(ComposeError::MatteSize {
@@ -90,18 +124,36 @@ fn check(picture: &Raster, matte: &Raster) -> Result<(), ComposeError> {
 }
 
 /// What was invisible in the original stays so, whatever the matte says.
-fn within_own_alpha<'a>(picture: &Raster, matte: &'a Raster) -> Result<Cow<'a, Raster>, ComposeError> {
+fn within_own_alpha<'a>(
+    picture: &Raster,
+    matte: &'a Raster,
+) -> Result<Cow<'a, Raster>, ComposeError> {
     if picture.channels() != Channels::Rgba {
         return Ok(Cow::Borrowed(matte));
     }
     let own = picture.data().as_chunks::<4>().0;
-    let data = own.par_iter().zip(matte.data()).map(|([_, _, _, own], matte)| *own.min(matte)).collect();
-    Ok(Cow::Owned(Raster::new(matte.width(), matte.height(), Channels::Gray, data)?))
+    let data = own
+        .par_iter()
+        .zip(matte.data())
+        .map(|([_, _, _, own], matte)| *own.min(matte))
+        .collect();
+    Ok(Cow::Owned(Raster::new(
+        matte.width(),
+        matte.height(),
+        Channels::Gray,
+        data,
+    )?))
 }
 
 fn has_alpha_of_its_own(picture: &Raster, matte: &Raster) -> bool {
     picture.channels() == Channels::Rgba
-        && picture.data().as_chunks::<4>().0.iter().zip(matte.data()).all(|([_, _, _, own], matte)| own == matte)
+        && picture
+            .data()
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .zip(matte.data())
+            .all(|([_, _, _, own], matte)| own == matte)
 }
 
 fn lay_behind(
@@ -110,14 +162,24 @@ fn lay_behind(
     background_file: Option<&[u8]>,
     options: &ComposeOptions,
 ) -> Result<Raster, ComposeError> {
-    let canvas_area = Area { left: 0, top: 0, width: cut_out.width(), height: cut_out.height() };
+    let canvas_area = Area {
+        left: 0,
+        top: 0,
+        width: cut_out.width(),
+        height: cut_out.height(),
+    };
     let backdrop = match &output.background {
         Background::Transparent => None,
         Background::Color(color) => Some(Backdrop::Color(*color)),
         Background::Url(_) | Background::Blob(_) => {
             let file = background_file.ok_or(ComposeError::BackgroundMissing)?;
             let (width, height) = (canvas_area.width, canvas_area.height);
-            Some(Backdrop::Picture(background::cover(file, width, height, options.max_background_pixels)?))
+            Some(Backdrop::Picture(background::cover(
+                file,
+                width,
+                height,
+                options.max_background_pixels,
+            )?))
         }
     };
     let canvas = match backdrop {

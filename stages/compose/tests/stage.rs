@@ -8,8 +8,11 @@ use std::sync::Arc;
 use atelier_compose::{Compose, ComposeOptions};
 use atelier_runtime::{Emission, Message, Outcome, Stage as _};
 use atelier_schemas::{
-    Background, BlobKey, BlobRef, Envelope, ErrorCode, Event, ImageFormat, ImageSource, Kind, TaskOptions,
-    events::{Classification, Evidence, ImageContext, ImageMatted, Measurements, ModelUse, Strategy},
+    Background, BlobKey, BlobRef, Envelope, ErrorCode, Event, ImageFormat, ImageSource, Kind,
+    TaskOptions,
+    events::{
+        Classification, Evidence, ImageContext, ImageMatted, Measurements, ModelUse, Strategy,
+    },
 };
 use atelier_stores::{Blobs, Rasters, blobs::MemoryBlobs};
 use support::disc;
@@ -36,7 +39,12 @@ fn message(pixels: &BlobRef, alpha: &BlobRef, background: Background) -> Message
         strategy: Strategy::Segmentation,
         evidence: Evidence::default(),
     };
-    let model = ModelUse { name: "u2netp".into(), provider: "cpu".into(), inference_ms: 1.0, processor: "general".into() };
+    let model = ModelUse {
+        name: "u2netp".into(),
+        provider: "cpu".into(),
+        inference_ms: 1.0,
+        processor: "general".into(),
+    };
     Message {
         envelope: Envelope::root("/test", "atelier.image.matted.v1", Uuid::new_v4(), task_id),
         data: ImageMatted {
@@ -59,24 +67,45 @@ async fn a_batch_has_one_outcome_a_message() {
     let stage = Compose::new(ComposeOptions::default(), rasters.clone());
     let (picture, matte) = disc(300, 200, [200, 10, 10], [10, 200, 10]);
     let (_, other_matte) = disc(200, 300, [0; 3], [0; 3]);
-    let (pixels, alpha) = (rasters.put(picture).await.unwrap(), rasters.put(matte).await.unwrap());
+    let (pixels, alpha) = (
+        rasters.put(picture).await.unwrap(),
+        rasters.put(matte).await.unwrap(),
+    );
     let other_alpha = rasters.put(other_matte).await.unwrap();
-    let missing = BlobRef { key: BlobKey::from_digest([9; 32]), ..alpha.clone() };
+    let missing = BlobRef {
+        key: BlobKey::from_digest([9; 32]),
+        ..alpha.clone()
+    };
     let mut as_webp = message(&pixels, &alpha, Background::Transparent);
     as_webp.data.image.options.output.format = ImageFormat::Webp;
     let batch = vec![
         message(&pixels, &alpha, Background::Transparent),
         message(&pixels, &other_alpha, Background::Transparent),
         message(&pixels, &missing, Background::Transparent),
-        message(&pixels, &alpha, Background::Url("https://a.example/b.png".into())),
+        message(
+            &pixels,
+            &alpha,
+            Background::Url("https://a.example/b.png".into()),
+        ),
         as_webp,
     ];
     let outcomes = stage.handle(batch).await.unwrap();
     assert_eq!(outcomes.len(), 5);
     for (index, media_type) in [(0, "image/png"), (4, "image/webp")] {
-        let Outcome::Emit(emissions) = &outcomes[index] else { panic!("{:?}", outcomes[index]) };
-        let [Emission::Event(Event::ImageComposed(event))] = emissions.as_slice() else { panic!("{emissions:?}") };
-        assert_eq!((event.result.width, event.result.height, event.result.media_type.as_str()), (300, 200, media_type));
+        let Outcome::Emit(emissions) = &outcomes[index] else {
+            panic!("{:?}", outcomes[index])
+        };
+        let [Emission::Event(Event::ImageComposed(event))] = emissions.as_slice() else {
+            panic!("{emissions:?}")
+        };
+        assert_eq!(
+            (
+                event.result.width,
+                event.result.height,
+                event.result.media_type.as_str()
+            ),
+            (300, 200, media_type)
+        );
         assert_eq!((event.thumbnail.width, event.thumbnail.height), (256, 171));
         assert_eq!(event.alpha.media_type, "image/png");
         for reference in [&event.result, &event.thumbnail, &event.alpha] {
@@ -90,8 +119,13 @@ async fn a_batch_has_one_outcome_a_message() {
         (2, ErrorCode::NotFound, None),
         (3, ErrorCode::InvalidRequest, Some("/background")),
     ] {
-        let Outcome::Reject(failure) = &outcomes[index] else { panic!("{:?}", outcomes[index]) };
-        assert_eq!((failure.body.code, failure.body.details.pointer.as_deref()), (code, pointer));
+        let Outcome::Reject(failure) = &outcomes[index] else {
+            panic!("{:?}", outcomes[index])
+        };
+        assert_eq!(
+            (failure.body.code, failure.body.details.pointer.as_deref()),
+            (code, pointer)
+        );
     }
 }
 
@@ -101,7 +135,10 @@ async fn a_repeat_finds_its_blobs_already_there() {
     let rasters = Rasters::new(blobs.clone(), 0);
     let stage = Compose::new(ComposeOptions::default(), rasters.clone());
     let (picture, matte) = disc(300, 200, [200, 10, 10], [10, 200, 10]);
-    let (pixels, alpha) = (rasters.put(picture).await.unwrap(), rasters.put(matte).await.unwrap());
+    let (pixels, alpha) = (
+        rasters.put(picture).await.unwrap(),
+        rasters.put(matte).await.unwrap(),
+    );
     let repeated = message(&pixels, &alpha, Background::Color([1, 2, 3, 255]));
     let first = stage.handle(vec![repeated.clone()]).await.unwrap();
     assert_eq!(first, stage.handle(vec![repeated]).await.unwrap());

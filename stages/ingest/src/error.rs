@@ -143,10 +143,14 @@ impl StageFailure for IngestError {
     fn class(&self) -> FailureClass {
         match self {
             Self::Fetch(error) => error.class(),
-            Self::Blob(BlobError::Full { .. } | BlobError::Unavailable { .. }) => FailureClass::Unavailable,
+            Self::Blob(BlobError::Full { .. } | BlobError::Unavailable { .. }) => {
+                FailureClass::Unavailable
+            }
             Self::Blob(BlobError::Source(_)) | Self::ShuttingDown => FailureClass::Transient,
             Self::Background(error) => error.class(),
-            Self::Blob(BlobError::NotFound(_) | BlobError::Corrupt(_) | BlobError::TooLarge { .. })
+            Self::Blob(
+                BlobError::NotFound(_) | BlobError::Corrupt(_) | BlobError::TooLarge { .. },
+            )
             | Self::Header(_)
             | Self::TooLarge { .. }
             | Self::UploadMissing(_)
@@ -157,7 +161,9 @@ impl StageFailure for IngestError {
     fn code(&self) -> ErrorCode {
         match self {
             Self::Fetch(error) => error.code(),
-            Self::Header(HeaderError::Empty | HeaderError::UnknownFormat { .. }) => ErrorCode::UnsupportedFormat,
+            Self::Header(HeaderError::Empty | HeaderError::UnknownFormat { .. }) => {
+                ErrorCode::UnsupportedFormat
+            }
             Self::Header(HeaderError::Broken { .. }) => ErrorCode::UndecodableImage,
             Self::Header(HeaderError::TooManyPixels { .. })
             | Self::TooLarge { .. }
@@ -165,9 +171,8 @@ impl StageFailure for IngestError {
             Self::UploadMissing(_) => ErrorCode::NotFound,
             Self::NoSource => ErrorCode::InvalidRequest,
             Self::Blob(BlobError::Full { .. }) => ErrorCode::StorageFull,
-            Self::Blob(BlobError::Unavailable { .. } | BlobError::Source(_)) | Self::ShuttingDown => {
-                ErrorCode::DependencyUnavailable
-            }
+            Self::Blob(BlobError::Unavailable { .. } | BlobError::Source(_))
+            | Self::ShuttingDown => ErrorCode::DependencyUnavailable,
             Self::Blob(BlobError::NotFound(_) | BlobError::Corrupt(_)) => ErrorCode::Internal,
             Self::Background(error) => error.code(),
         }
@@ -198,7 +203,10 @@ impl StageFailure for IngestError {
 impl FetchError {
     fn class(&self) -> FailureClass {
         match self {
-            Self::Status { status: 408 | 425 | 429 | 500.., .. }
+            Self::Status {
+                status: 408 | 425 | 429 | 500..,
+                ..
+            }
             | Self::Broken { .. }
             | Self::TimedOut { .. }
             | Self::TooSlow { .. } => FailureClass::Transient,

@@ -65,7 +65,10 @@ impl Format {
         if first.is_empty() {
             return Err(HeaderError::Empty);
         }
-        match known.into_iter().find(|(magic, _)| first.starts_with(magic)) {
+        match known
+            .into_iter()
+            .find(|(magic, _)| first.starts_with(magic))
+        {
             Some((_, Self::WebP)) if first.get(8..12) != Some(b"WEBP") => Err(unknown(first)),
             Some((_, format)) => Ok(format),
             None => Err(unknown(first)),
@@ -121,13 +124,18 @@ pub async fn inspect(
     options: &IngestOptions,
 ) -> Result<BlobRef, IngestError> {
     if bytes > options.max_bytes {
-        return Err(IngestError::TooLarge { limit_bytes: options.max_bytes });
+        return Err(IngestError::TooLarge {
+            limit_bytes: options.max_bytes,
+        });
     }
     let missing = |error| match error {
         BlobError::NotFound(key) => IngestError::UploadMissing(key),
         other => IngestError::Blob(other),
     };
-    let prefix = blobs.get_range(key, 0..PREFIX_BYTES).await.map_err(missing)?;
+    let prefix = blobs
+        .get_range(key, 0..PREFIX_BYTES)
+        .await
+        .map_err(missing)?;
     let format = Format::of(&prefix)?;
     let mut size = format.size(&prefix);
     if size == Err(Stop::NeedMore) && bytes > prefix.len() as u64 {
@@ -141,14 +149,34 @@ pub async fn inspect(
         },
     })?;
     check_size(width, height, format, options)?;
-    Ok(BlobRef { key: key.clone(), media_type: format.media_type().to_owned(), bytes, width, height })
+    Ok(BlobRef {
+        key: key.clone(),
+        media_type: format.media_type().to_owned(),
+        bytes,
+        width,
+        height,
+    })
 }
 
-fn check_size(width: u32, height: u32, format: Format, options: &IngestOptions) -> Result<(), HeaderError> {
+fn check_size(
+    width: u32,
+    height: u32,
+    format: Format,
+    options: &IngestOptions,
+) -> Result<(), HeaderError> {
     if width == 0 || height == 0 {
-        return Err(HeaderError::Broken { format: format.name(), reason: "its width or height is 0" });
+        return Err(HeaderError::Broken {
+            format: format.name(),
+            reason: "its width or height is 0",
+        });
     }
-    let too_many = |limit| Err(HeaderError::TooManyPixels { width, height, limit });
+    let too_many = |limit| {
+        Err(HeaderError::TooManyPixels {
+            width,
+            height,
+            limit,
+        })
+    };
     if width.max(height) > options.max_side_px {
         return too_many(format!("{} a side (`max_side_px`)", options.max_side_px));
     }
@@ -159,8 +187,14 @@ fn check_size(width: u32, height: u32, format: Format, options: &IngestOptions) 
 }
 
 fn unknown(first: &[u8]) -> HeaderError {
-    let shown: Vec<String> = first.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    HeaderError::UnknownFormat { first_bytes: shown.join(" ") }
+    let shown: Vec<String> = first
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    HeaderError::UnknownFormat {
+        first_bytes: shown.join(" "),
+    }
 }
 
 fn png_size(file: &[u8]) -> Result<Size, Stop> {
@@ -184,7 +218,10 @@ fn jpeg_size(file: &[u8]) -> Result<Size, Stop> {
             0x01 | 0xd0..=0xd8 => at += 2,
             0xd9 | 0xda => return Err(Stop::Broken("the picture begins before its size is told")),
             0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => {
-                return Ok((u32::from(be16(file, at + 7)?), u32::from(be16(file, at + 5)?)));
+                return Ok((
+                    u32::from(be16(file, at + 7)?),
+                    u32::from(be16(file, at + 5)?),
+                ));
             }
             _ => at += 2 + usize::from(be16(file, at + 2)?.max(2)),
         }
@@ -193,16 +230,24 @@ fn jpeg_size(file: &[u8]) -> Result<Size, Stop> {
 
 fn webp_size(file: &[u8]) -> Result<Size, Stop> {
     match &bytes_at::<4>(file, 12)? {
-        b"VP8 " => Ok((u32::from(le16(file, 26)? & 0x3fff), u32::from(le16(file, 28)? & 0x3fff))),
+        b"VP8 " => Ok((
+            u32::from(le16(file, 26)? & 0x3fff),
+            u32::from(le16(file, 28)? & 0x3fff),
+        )),
         b"VP8L" => {
             let bits = u32::from_le_bytes(bytes_at(file, 21)?);
             Ok(((bits & 0x3fff) + 1, ((bits >> 14) & 0x3fff) + 1))
         }
         b"VP8X" => {
             let [w0, w1, w2, h0, h1, h2] = bytes_at::<6>(file, 24)?;
-            Ok((u32::from_le_bytes([w0, w1, w2, 0]) + 1, u32::from_le_bytes([h0, h1, h2, 0]) + 1))
+            Ok((
+                u32::from_le_bytes([w0, w1, w2, 0]) + 1,
+                u32::from_le_bytes([h0, h1, h2, 0]) + 1,
+            ))
         }
-        _ => Err(Stop::Broken("its first chunk is none of VP8, VP8L and VP8X")),
+        _ => Err(Stop::Broken(
+            "its first chunk is none of VP8, VP8L and VP8X",
+        )),
     }
 }
 
@@ -210,7 +255,10 @@ fn bmp_size(file: &[u8]) -> Result<Size, Stop> {
     if u32::from_le_bytes(bytes_at(file, 14)?) == 12 {
         return Ok((u32::from(le16(file, 18)?), u32::from(le16(file, 20)?)));
     }
-    let (width, height) = (i32::from_le_bytes(bytes_at(file, 18)?), i32::from_le_bytes(bytes_at(file, 22)?));
+    let (width, height) = (
+        i32::from_le_bytes(bytes_at(file, 18)?),
+        i32::from_le_bytes(bytes_at(file, 22)?),
+    );
     // A negative height means rows from the top; a negative width means nothing.
     let width = u32::try_from(width).map_err(|_| Stop::Broken("its width is negative"))?;
     Ok((width, height.unsigned_abs()))
@@ -222,19 +270,29 @@ fn ico_size(file: &[u8]) -> Result<Size, Stop> {
     let side = |at| byte_at(file, at).map(|side| if side == 0 { 256 } else { u32::from(side) });
     let sizes = (0..count).map(|entry| Ok((side(6 + entry * 16)?, side(7 + entry * 16)?)));
     let sizes: Vec<Size> = sizes.collect::<Result<_, Stop>>()?;
-    sizes.into_iter().max_by_key(|(width, height)| width * height).ok_or(Stop::Broken("it holds no picture"))
+    sizes
+        .into_iter()
+        .max_by_key(|(width, height)| width * height)
+        .ok_or(Stop::Broken("it holds no picture"))
 }
 
 /// Width and height among the tags of the first directory.
 fn tiff_size(file: &[u8]) -> Result<Size, Stop> {
     let little = file.starts_with(b"II");
     let number = |at: usize, length: usize| -> Result<u64, Stop> {
-        let bytes = file.get(at..at.saturating_add(length)).ok_or(Stop::NeedMore)?;
+        let bytes = file
+            .get(at..at.saturating_add(length))
+            .ok_or(Stop::NeedMore)?;
         let fold = |value: u64, byte: &u8| (value << 8) | u64::from(*byte);
-        Ok(if little { bytes.iter().rev().fold(0, fold) } else { bytes.iter().fold(0, fold) })
+        Ok(if little {
+            bytes.iter().rev().fold(0, fold)
+        } else {
+            bytes.iter().fold(0, fold)
+        })
     };
     let place = |at: usize, length: usize| {
-        usize::try_from(number(at, length)?).map_err(|_| Stop::Broken("its directory lies beyond any file"))
+        usize::try_from(number(at, length)?)
+            .map_err(|_| Stop::Broken("its directory lies beyond any file"))
     };
     let big = number(2, 2)? == 43;
     let (offset_bytes, count_bytes, entry_bytes) = if big { (8, 8, 20) } else { (4, 2, 12) };
@@ -242,7 +300,9 @@ fn tiff_size(file: &[u8]) -> Result<Size, Stop> {
     let count = place(directory, count_bytes)?;
     let (mut width, mut height) = (None, None);
     for entry in 0..count {
-        let at = directory.saturating_add(count_bytes).saturating_add(entry.saturating_mul(entry_bytes));
+        let at = directory
+            .saturating_add(count_bytes)
+            .saturating_add(entry.saturating_mul(entry_bytes));
         let tag = number(at, 2)?;
         if tag != 256 && tag != 257 {
             continue;
@@ -254,7 +314,8 @@ fn tiff_size(file: &[u8]) -> Result<Size, Stop> {
             _ => return Err(Stop::Broken("its width or height is no whole number")),
         };
         let value = number(at + if big { 12 } else { 8 }, value_bytes)?;
-        let value = u32::try_from(value).map_err(|_| Stop::Broken("its width or height is beyond any picture"))?;
+        let value = u32::try_from(value)
+            .map_err(|_| Stop::Broken("its width or height is beyond any picture"))?;
         *(if tag == 256 { &mut width } else { &mut height }) = Some(value);
         if let (Some(width), Some(height)) = (width, height) {
             return Ok((width, height));
@@ -268,7 +329,9 @@ fn byte_at(file: &[u8], at: usize) -> Result<u8, Stop> {
 }
 
 fn bytes_at<const LENGTH: usize>(file: &[u8], at: usize) -> Result<[u8; LENGTH], Stop> {
-    let bytes = file.get(at..at.saturating_add(LENGTH)).ok_or(Stop::NeedMore)?;
+    let bytes = file
+        .get(at..at.saturating_add(LENGTH))
+        .ok_or(Stop::NeedMore)?;
     bytes.try_into().map_err(|_| Stop::NeedMore)
 }
 
@@ -301,8 +364,16 @@ mod tests {
     ];
 
     fn encoded(format: ImageFormat, width: u32, height: u32) -> Vec<u8> {
-        let picture = DynamicImage::from(RgbaImage::from_pixel(width, height, image::Rgba([9, 200, 30, 255])));
-        let picture = if format == ImageFormat::Jpeg { picture.to_rgb8().into() } else { picture };
+        let picture = DynamicImage::from(RgbaImage::from_pixel(
+            width,
+            height,
+            image::Rgba([9, 200, 30, 255]),
+        ));
+        let picture = if format == ImageFormat::Jpeg {
+            picture.to_rgb8().into()
+        } else {
+            picture
+        };
         let mut file = std::io::Cursor::new(Vec::new());
         picture.write_to(&mut file, format).unwrap();
         file.into_inner()
@@ -329,7 +400,10 @@ mod tests {
             let file = encoded(by_image, 20, 10);
             for length in 0..file.len().min(400) {
                 let cut = format.size(&file[..length]);
-                assert!(cut == Err(Stop::NeedMore) || cut == Ok((20, 10)), "{format:?} of {length}: {cut:?}");
+                assert!(
+                    cut == Err(Stop::NeedMore) || cut == Ok((20, 10)),
+                    "{format:?} of {length}: {cut:?}"
+                );
             }
         }
     }
@@ -343,9 +417,15 @@ mod tests {
                 let mut broken = file.clone();
                 broken.truncate(200);
                 for _ in 0..6 {
-                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    state = state
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1_442_695_040_888_963_407);
                     let at = (state >> 33) as usize % broken.len();
-                    broken[at] = if state & 64 == 0 { (state >> 8) as u8 } else { 0xff };
+                    broken[at] = if state & 64 == 0 {
+                        (state >> 8) as u8
+                    } else {
+                        0xff
+                    };
                 }
                 // Only the absence of a panic counts here; any answer is possible.
                 let _ = format.size(&broken);
@@ -355,13 +435,39 @@ mod tests {
 
     #[test]
     fn sizes_that_only_the_rarer_headers_tell() {
-        let core_bmp = [&b"BM"[..], &[0; 12], &12_u32.to_le_bytes(), &300_u16.to_le_bytes(), &200_u16.to_le_bytes()].concat();
+        let core_bmp = [
+            &b"BM"[..],
+            &[0; 12],
+            &12_u32.to_le_bytes(),
+            &300_u16.to_le_bytes(),
+            &200_u16.to_le_bytes(),
+        ]
+        .concat();
         assert_eq!(size_of(&core_bmp), Ok((300, 200)));
-        let top_down = [&b"BM"[..], &[0; 12], &40_u32.to_le_bytes(), &5_i32.to_le_bytes(), &(-9_i32).to_le_bytes()].concat();
+        let top_down = [
+            &b"BM"[..],
+            &[0; 12],
+            &40_u32.to_le_bytes(),
+            &5_i32.to_le_bytes(),
+            &(-9_i32).to_le_bytes(),
+        ]
+        .concat();
         assert_eq!(size_of(&top_down), Ok((5, 9)));
-        let lossy = [&b"RIFF\0\0\0\0WEBPVP8 "[..], &[0; 10], &640_u16.to_le_bytes(), &480_u16.to_le_bytes()].concat();
+        let lossy = [
+            &b"RIFF\0\0\0\0WEBPVP8 "[..],
+            &[0; 10],
+            &640_u16.to_le_bytes(),
+            &480_u16.to_le_bytes(),
+        ]
+        .concat();
         assert_eq!(size_of(&lossy), Ok((640, 480)));
-        let extended = [&b"RIFF\0\0\0\0WEBPVP8X"[..], &[0; 8], &[0x3f, 0x42, 0x0f], &[1, 0, 0]].concat();
+        let extended = [
+            &b"RIFF\0\0\0\0WEBPVP8X"[..],
+            &[0; 8],
+            &[0x3f, 0x42, 0x0f],
+            &[1, 0, 0],
+        ]
+        .concat();
         assert_eq!(size_of(&extended), Ok((1_000_000, 2)));
         let big_tiff = [
             &b"MM\0+\0\x08\0\0"[..],
@@ -371,7 +477,13 @@ mod tests {
             &[1, 1, 0, 3, 0, 0, 0, 0, 0, 0, 0, 1, 0, 9, 0, 0, 0, 0, 0, 0],
         ];
         assert_eq!(size_of(&big_tiff.concat()), Ok((768, 9)));
-        let endless_directory = [&b"II*\0"[..], &8_u32.to_le_bytes(), &u16::MAX.to_le_bytes(), &[2; 600]].concat();
+        let endless_directory = [
+            &b"II*\0"[..],
+            &8_u32.to_le_bytes(),
+            &u16::MAX.to_le_bytes(),
+            &[2; 600],
+        ]
+        .concat();
         assert_eq!(size_of(&endless_directory), Err(Stop::NeedMore));
         let far_directory = [&b"II+\0\x08\0\0\0"[..], &u64::MAX.to_le_bytes()].concat();
         assert_eq!(size_of(&far_directory), Err(Stop::NeedMore));
@@ -380,27 +492,51 @@ mod tests {
     #[test]
     fn the_kind_is_told_by_the_first_bytes() {
         assert_eq!(Format::of(b""), Err(HeaderError::Empty));
-        let others: [&[u8]; 5] = [b"hello", b"RIFF\0\0\0\0WAVEfmt ", b"RIFF", b"%PDF-1.7", b"\x1f\x8b\x08"];
+        let others: [&[u8]; 5] = [
+            b"hello",
+            b"RIFF\0\0\0\0WAVEfmt ",
+            b"RIFF",
+            b"%PDF-1.7",
+            b"\x1f\x8b\x08",
+        ];
         for file in others {
-            assert!(matches!(Format::of(file), Err(HeaderError::UnknownFormat { .. })));
+            assert!(matches!(
+                Format::of(file),
+                Err(HeaderError::UnknownFormat { .. })
+            ));
         }
     }
 
     #[test]
     fn limits_name_their_option() {
-        let options = IngestOptions { max_side_px: 1_000, max_pixels: 500_000, ..IngestOptions::default() };
+        let options = IngestOptions {
+            max_side_px: 1_000,
+            max_pixels: 500_000,
+            ..IngestOptions::default()
+        };
         assert_eq!(check_size(1_000, 500, Format::Png, &options), Ok(()));
-        let side = check_size(1_001, 1, Format::Png, &options).unwrap_err().to_string();
-        assert!(side.contains("1001 × 1") && side.contains("max_side_px"), "{side}");
-        let area = check_size(1_000, 501, Format::Png, &options).unwrap_err().to_string();
+        let side = check_size(1_001, 1, Format::Png, &options)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            side.contains("1001 × 1") && side.contains("max_side_px"),
+            "{side}"
+        );
+        let area = check_size(1_000, 501, Format::Png, &options)
+            .unwrap_err()
+            .to_string();
         assert!(area.contains("max_pixels"), "{area}");
-        assert!(matches!(check_size(0, 5, Format::Gif, &options), Err(HeaderError::Broken { format: "GIF", .. })));
+        assert!(matches!(
+            check_size(0, 5, Format::Gif, &options),
+            Err(HeaderError::Broken { format: "GIF", .. })
+        ));
     }
 
     /// On odd and broken files, whoever else can read a size agrees with ours.
     #[test]
     fn sizes_agree_with_the_decoders_on_odd_files() {
-        let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/malformed");
+        let data =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/malformed");
         let mut folders = vec![data];
         let (mut compared, mut agreed) = (0, 0);
         while let Some(folder) = folders.pop() {
@@ -414,13 +550,17 @@ mod tests {
                     continue;
                 }
                 let file = std::fs::read(&path).unwrap();
-                let Ok(format) = Format::of(&file) else { continue };
+                let Ok(format) = Format::of(&file) else {
+                    continue;
+                };
                 let ours = format.size(&file);
                 // An icon's directory may lie about a PNG within; decoders read that PNG.
                 if format == Format::Ico {
                     continue;
                 }
-                let reader = image::ImageReader::new(std::io::Cursor::new(&file)).with_guessed_format().unwrap();
+                let reader = image::ImageReader::new(std::io::Cursor::new(&file))
+                    .with_guessed_format()
+                    .unwrap();
                 if let Ok(theirs) = reader.into_dimensions() {
                     compared += 1;
                     agreed += usize::from(ours == Ok(theirs));

@@ -46,7 +46,11 @@ impl StageInput for IngestInput {
             ImageRequested::EVENT_TYPE => from_json(value).map(|image| Some(Self::Image(image))),
             other => Err(DecodeError::UnknownType {
                 found: other.chars().take(80).collect(),
-                expected: format!("{}, {}", TaskRequest::EVENT_TYPE, ImageRequested::EVENT_TYPE),
+                expected: format!(
+                    "{}, {}",
+                    TaskRequest::EVENT_TYPE,
+                    ImageRequested::EVENT_TYPE
+                ),
             }),
         }
     }
@@ -81,27 +85,51 @@ impl Ingest {
     ) -> Result<Self, ClientError> {
         let fetcher = Fetcher::new(options.fetch.clone(), options.max_bytes, resolver)?;
         let fetches = Semaphore::new(options.max_concurrent.max(1));
-        let backgrounds =
-            Cache::builder().max_capacity(REMEMBERED_BACKGROUNDS).time_to_live(BACKGROUND_MEMORY).build();
-        Ok(Self { blobs, fetcher, options, fetches, backgrounds })
+        let backgrounds = Cache::builder()
+            .max_capacity(REMEMBERED_BACKGROUNDS)
+            .time_to_live(BACKGROUND_MEMORY)
+            .build();
+        Ok(Self {
+            blobs,
+            fetcher,
+            options,
+            fetches,
+            backgrounds,
+        })
     }
 
     async fn handle_task(&self, envelope: &Envelope, request: TaskRequest) -> Outcome {
         let begun_at = Instant::now();
-        let ValidRequest { task_id, images, options } = match request.validate(self.name()) {
+        let ValidRequest {
+            task_id,
+            images,
+            options,
+        } = match request.validate(self.name()) {
             Ok(valid) => valid,
-            Err(body) => return Outcome::Reject(Failure { class: FailureClass::Permanent, body: *body }),
+            Err(body) => {
+                return Outcome::Reject(Failure {
+                    class: FailureClass::Permanent,
+                    body: *body,
+                });
+            }
         };
         let accepted = TaskAccepted {
-            task_id: task_id.or(envelope.correlation_id).unwrap_or_else(|| task_id_of(envelope.id)),
+            task_id: task_id
+                .or(envelope.correlation_id)
+                .unwrap_or_else(|| task_id_of(envelope.id)),
             options,
             images,
             submitted_at: envelope.time,
         };
-        let background = match self.background(accepted.task_id, &accepted.options.output.background).await {
+        let background = match self
+            .background(accepted.task_id, &accepted.options.output.background)
+            .await
+        {
             Ok(background) => Ok(background),
             // Nothing has gone out yet, so the task as a whole may wait.
-            Err(error) if error.class() != FailureClass::Permanent => return Outcome::failed(error),
+            Err(error) if error.class() != FailureClass::Permanent => {
+                return Outcome::failed(error);
+            }
             Err(error) => Err(Failure::from(error)),
         };
         let contexts = contexts(&accepted);
@@ -109,7 +137,8 @@ impl Ingest {
         let background = match background {
             Ok(background) => background,
             Err(failure) => {
-                let reject = |image| Emission::Reject(ImageRequested { image }.into(), failure.clone());
+                let reject =
+                    |image| Emission::Reject(ImageRequested { image }.into(), failure.clone());
                 emissions.extend(contexts.into_iter().map(reject));
                 return Outcome::Emit(emissions);
             }
@@ -143,13 +172,24 @@ impl Ingest {
             return Ok(Emission::Event(ImageRequested { image }.into()));
         }
         match self.image(&image.source).await {
-            Ok(original) => Ok(Emission::Event(ImageIngested { image, original, background }.into())),
+            Ok(original) => Ok(Emission::Event(
+                ImageIngested {
+                    image,
+                    original,
+                    background,
+                }
+                .into(),
+            )),
             Err(error) => {
                 let failure = Failure::from(error);
                 match failure.class {
                     FailureClass::Unavailable => Err(failure),
-                    FailureClass::Transient => Ok(Emission::Retry(ImageRequested { image }.into(), failure)),
-                    FailureClass::Permanent => Ok(Emission::Reject(ImageRequested { image }.into(), failure)),
+                    FailureClass::Transient => {
+                        Ok(Emission::Retry(ImageRequested { image }.into(), failure))
+                    }
+                    FailureClass::Permanent => {
+                        Ok(Emission::Reject(ImageRequested { image }.into(), failure))
+                    }
                 }
             }
         }
@@ -157,12 +197,19 @@ impl Ingest {
 
     async fn handle_image(&self, requested: ImageRequested) -> Outcome {
         let image = requested.image;
-        let background = match self.background(image.task_id, &image.options.output.background).await {
+        let background = match self
+            .background(image.task_id, &image.options.output.background)
+            .await
+        {
             Ok(background) => background,
             Err(error) => return Outcome::failed(error),
         };
         match self.image(&image.source).await {
-            Ok(original) => Outcome::emit(ImageIngested { image, original, background }),
+            Ok(original) => Outcome::emit(ImageIngested {
+                image,
+                original,
+                background,
+            }),
             Err(error) => Outcome::failed(error),
         }
     }
@@ -176,21 +223,33 @@ impl Ingest {
     }
 
     async fn uploaded(&self, blob: &BlobRef) -> Result<BlobRef, IngestError> {
-        let size = self.blobs.size(&blob.key).await.map_err(IngestError::Blob)?;
+        let size = self
+            .blobs
+            .size(&blob.key)
+            .await
+            .map_err(IngestError::Blob)?;
         let bytes = size.ok_or_else(|| IngestError::UploadMissing(blob.key.clone()))?;
         header::inspect(&*self.blobs, &blob.key, bytes, &self.options).await
     }
 
     async fn fetched(&self, url: &str) -> Result<BlobRef, IngestError> {
         let fetched = {
-            let _turn = self.fetches.acquire().await.map_err(|_| IngestError::ShuttingDown)?;
+            let _turn = self
+                .fetches
+                .acquire()
+                .await
+                .map_err(|_| IngestError::ShuttingDown)?;
             self.fetcher.fetch(url, &*self.blobs).await?
         };
         header::inspect(&*self.blobs, &fetched.key, fetched.bytes, &self.options).await
     }
 
     /// The picture to lay behind, fetched once per task.
-    async fn background(&self, task_id: Uuid, background: &Background) -> Result<Option<BlobRef>, IngestError> {
+    async fn background(
+        &self,
+        task_id: Uuid,
+        background: &Background,
+    ) -> Result<Option<BlobRef>, IngestError> {
         let blob = match background {
             Background::Transparent | Background::Color(_) => return Ok(None),
             Background::Blob(blob) => self.uploaded(blob).await,
@@ -198,11 +257,15 @@ impl Ingest {
                 let remembered = (task_id, url.clone());
                 match self.backgrounds.get(&remembered) {
                     Some(blob) => Ok(blob),
-                    None => self.fetched(url).await.inspect(|blob| self.backgrounds.insert(remembered, blob.clone())),
+                    None => self
+                        .fetched(url)
+                        .await
+                        .inspect(|blob| self.backgrounds.insert(remembered, blob.clone())),
                 }
             }
         };
-        blob.map(Some).map_err(|error| IngestError::Background(Box::new(error)))
+        blob.map(Some)
+            .map_err(|error| IngestError::Background(Box::new(error)))
     }
 }
 

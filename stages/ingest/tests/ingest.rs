@@ -6,7 +6,9 @@ mod server;
 use std::sync::Arc;
 
 use atelier_ingest::{FetchOptions, Ingest, IngestInput, IngestOptions};
-use atelier_runtime::{Emission, FailureClass, LocalRunner, Message, Outcome, Stage as _, StageInput as _};
+use atelier_runtime::{
+    Emission, FailureClass, LocalRunner, Message, Outcome, Stage as _, StageInput as _,
+};
 use atelier_schemas::{
     BlobKey, BlobRef, Envelope, ErrorCode, Event, ImageSource, TaskRequest,
     envelope::image_id,
@@ -38,7 +40,10 @@ impl Bench {
     fn new(options: IngestOptions) -> Self {
         let blobs = Arc::new(MemoryBlobs::new());
         let stage = Ingest::new(options, blobs.clone()).unwrap();
-        Self { runner: LocalRunner::new(vec![Arc::new(stage)]), blobs }
+        Self {
+            runner: LocalRunner::new(vec![Arc::new(stage)]),
+            blobs,
+        }
     }
 
     async fn run(&mut self, request: serde_json::Value) -> Envelope {
@@ -61,18 +66,41 @@ impl Bench {
     }
 
     fn accepted(&self) -> Vec<TaskAccepted> {
-        let accepted = |event| if let Event::TaskAccepted(accepted) = event { Some(accepted) } else { None };
-        events(&self.runner, "task-events").into_iter().filter_map(accepted).collect()
+        let accepted = |event| {
+            if let Event::TaskAccepted(accepted) = event {
+                Some(accepted)
+            } else {
+                None
+            }
+        };
+        events(&self.runner, "task-events")
+            .into_iter()
+            .filter_map(accepted)
+            .collect()
     }
 
     fn failed(&self) -> Vec<StageFailed> {
-        let failed = |event| if let Event::StageFailed(failed) = event { Some(failed) } else { None };
-        events(&self.runner, "task-events").into_iter().filter_map(failed).collect()
+        let failed = |event| {
+            if let Event::StageFailed(failed) = event {
+                Some(failed)
+            } else {
+                None
+            }
+        };
+        events(&self.runner, "task-events")
+            .into_iter()
+            .filter_map(failed)
+            .collect()
     }
 }
 
 fn events(runner: &LocalRunner, topic: &str) -> Vec<Event> {
-    runner.events(topic).unwrap().into_iter().map(|(_, event)| event).collect()
+    runner
+        .events(topic)
+        .unwrap()
+        .into_iter()
+        .map(|(_, event)| event)
+        .collect()
 }
 
 fn upload(key: &BlobKey) -> serde_json::Value {
@@ -87,20 +115,34 @@ async fn a_task_becomes_one_event_per_picture() {
     let key = bench.blobs.put(png(50, 60).into()).await.unwrap();
     let task_id = Uuid::new_v4();
     let images = json!([server.url("/good.png"), {"url": server.url("/other.png"), "name": "b.png"}, upload(&key)]);
-    let envelope = bench.run(json!({"taskId": task_id, "images": images, "type": "product"})).await;
+    let envelope = bench
+        .run(json!({"taskId": task_id, "images": images, "type": "product"}))
+        .await;
 
     let accepted = bench.accepted();
     assert_eq!(accepted.len(), 1);
-    assert_eq!((accepted[0].task_id, accepted[0].images.len()), (task_id, 3));
-    assert_eq!(accepted[0].submitted_at.timestamp_micros(), envelope.time.timestamp_micros());
+    assert_eq!(
+        (accepted[0].task_id, accepted[0].images.len()),
+        (task_id, 3)
+    );
+    assert_eq!(
+        accepted[0].submitted_at.timestamp_micros(),
+        envelope.time.timestamp_micros()
+    );
     let ingested = bench.ingested();
-    let sizes: Vec<_> = ingested.iter().map(|image| (image.original.width, image.original.height)).collect();
+    let sizes: Vec<_> = ingested
+        .iter()
+        .map(|image| (image.original.width, image.original.height))
+        .collect();
     assert_eq!(sizes, [(40, 30), (31, 17), (50, 60)]);
     for (index, image) in (0..).zip(&ingested) {
         assert_eq!((image.image.index, image.image.image_count), (index, 3));
         assert_eq!(image.image.image_id, image_id(task_id, index));
         assert_eq!(image.original.media_type, "image/png");
-        assert_eq!(bench.blobs.size(&image.original.key).await.unwrap(), Some(image.original.bytes));
+        assert_eq!(
+            bench.blobs.size(&image.original.key).await.unwrap(),
+            Some(image.original.bytes)
+        );
         assert_eq!(image.background, None);
     }
     assert_eq!(ingested[1].image.source.name.as_deref(), Some("b.png"));
@@ -124,11 +166,16 @@ async fn one_picture_fails_alone() {
         server.url("/other.png"),
     ]);
     bench.run(json!({"images": images})).await;
-    let indices: Vec<_> = bench.ingested().iter().map(|image| image.image.index).collect();
+    let indices: Vec<_> = bench
+        .ingested()
+        .iter()
+        .map(|image| image.image.index)
+        .collect();
     assert_eq!(indices, [1, 7]);
     let accepted = bench.accepted().remove(0);
     let verdict = |failed: &StageFailed| {
-        let index = (0..8).find(|index| Some(image_id(accepted.task_id, *index)) == failed.image_id);
+        let index =
+            (0..8).find(|index| Some(image_id(accepted.task_id, *index)) == failed.image_id);
         (index, failed.error.code)
     };
     let mut failed: Vec<_> = bench.failed().iter().map(verdict).collect();
@@ -159,7 +206,9 @@ fn huge_png() -> Vec<u8> {
 async fn what_may_succeed_later_does() {
     let server = Server::start().await;
     let mut bench = Bench::new(options());
-    bench.run(json!({"images": [server.url("/503-at-first")]})).await;
+    bench
+        .run(json!({"images": [server.url("/503-at-first")]}))
+        .await;
     assert_eq!(bench.ingested().len(), 1);
     assert_eq!(bench.failed(), []);
     assert_eq!(server.requests(), 3);
@@ -169,10 +218,15 @@ async fn what_may_succeed_later_does() {
 async fn what_never_succeeds_ends_in_the_dead_letters() {
     let server = Server::start().await;
     let mut bench = Bench::new(options());
-    bench.run(json!({"images": [server.url("/503"), server.url("/good.png")]})).await;
+    bench
+        .run(json!({"images": [server.url("/503"), server.url("/good.png")]}))
+        .await;
     assert_eq!(bench.ingested().len(), 1);
     let failed = bench.failed();
-    assert_eq!((failed.len(), failed[0].error.code), (1, ErrorCode::FetchFailed));
+    assert_eq!(
+        (failed.len(), failed[0].error.code),
+        (1, ErrorCode::FetchFailed)
+    );
     assert_eq!(bench.runner.dead_letters("ingest").len(), 1);
     assert!(server.requests() > 2, "it was tried again");
 }
@@ -183,12 +237,18 @@ async fn a_background_is_fetched_once_per_task() {
     let mut bench = Bench::new(options());
     let output = json!({"background": server.url("/other.png")});
     let images: Vec<_> = (0..5).map(|_| server.url("/good.png")).collect();
-    bench.run(json!({"images": images, "options": {"output": output}})).await;
+    bench
+        .run(json!({"images": images, "options": {"output": output}}))
+        .await;
     let ingested = bench.ingested();
     assert_eq!(ingested.len(), 5);
     let background = ingested[0].background.clone().unwrap();
     assert_eq!((background.width, background.height), (31, 17));
-    assert!(ingested.iter().all(|image| image.background.as_ref() == Some(&background)));
+    assert!(
+        ingested
+            .iter()
+            .all(|image| image.background.as_ref() == Some(&background))
+    );
     assert_eq!(server.requests(), 6);
 }
 
@@ -198,13 +258,19 @@ async fn a_background_that_never_comes_fails_every_picture_with_that_reason() {
     let mut bench = Bench::new(options());
     let output = json!({"background": server.url("/404")});
     let images = [server.url("/good.png"), server.url("/other.png")];
-    bench.run(json!({"images": images, "options": {"output": output}})).await;
+    bench
+        .run(json!({"images": images, "options": {"output": output}}))
+        .await;
     assert_eq!((bench.accepted().len(), bench.ingested().len()), (1, 0));
     let failed = bench.failed();
     assert_eq!(failed.len(), 2);
     for failed in failed {
         assert!(failed.image_id.is_some());
-        assert!(failed.error.message.contains("background") && failed.error.message.contains("404"), "{:?}", failed.error);
+        assert!(
+            failed.error.message.contains("background") && failed.error.message.contains("404"),
+            "{:?}",
+            failed.error
+        );
     }
     assert_eq!(server.requests(), 1);
 }
@@ -212,15 +278,29 @@ async fn a_background_that_never_comes_fails_every_picture_with_that_reason() {
 #[tokio::test]
 async fn a_task_over_its_budget_sends_the_rest_on_one_by_one() {
     let server = Server::start().await;
-    let mut bench = Bench::new(IngestOptions { task_budget_ms: 0, max_concurrent_per_task: 1, ..options() });
+    let mut bench = Bench::new(IngestOptions {
+        task_budget_ms: 0,
+        max_concurrent_per_task: 1,
+        ..options()
+    });
     let output = json!({"background": server.url("/other.png")});
     let images: Vec<_> = (0..6).map(|_| server.url("/good.png")).collect();
-    bench.run(json!({"images": images, "options": {"output": output}})).await;
-    let indices: Vec<_> = bench.ingested().iter().map(|image| image.image.index).collect();
+    bench
+        .run(json!({"images": images, "options": {"output": output}}))
+        .await;
+    let indices: Vec<_> = bench
+        .ingested()
+        .iter()
+        .map(|image| image.image.index)
+        .collect();
     assert_eq!(indices, [0, 1, 2, 3, 4, 5]);
     assert_eq!(bench.accepted().len(), 1);
     assert_eq!(bench.runner.records("ingest-retry").len(), 5);
-    assert_eq!(server.requests(), 7, "the background is fetched once all the same");
+    assert_eq!(
+        server.requests(),
+        7,
+        "the background is fetched once all the same"
+    );
 }
 
 #[tokio::test]
@@ -230,9 +310,16 @@ async fn a_request_that_does_not_hold_is_refused_with_its_pointer() {
     bench.run(json!({"taskId": task_id, "images": []})).await;
     bench.run(json!({"taskId": task_id, "images": ["https://a.example/1.jpg"], "callback": "https://b.example"})).await;
     let failed = bench.failed();
-    let pointers: Vec<_> = failed.iter().map(|failed| failed.error.details.pointer.as_deref()).collect();
+    let pointers: Vec<_> = failed
+        .iter()
+        .map(|failed| failed.error.details.pointer.as_deref())
+        .collect();
     assert_eq!(pointers, [Some("/images"), Some("/callback")]);
-    assert!(failed.iter().all(|failed| failed.task_id == task_id && failed.image_id.is_none()));
+    assert!(
+        failed
+            .iter()
+            .all(|failed| failed.task_id == task_id && failed.image_id.is_none())
+    );
     assert_eq!((bench.accepted().len(), bench.ingested().len()), (0, 0));
 }
 
@@ -242,7 +329,13 @@ async fn the_task_id_comes_from_the_body_the_headers_or_the_event() {
     let key = blobs.put(png(5, 5).into()).await.unwrap();
     let stage = Ingest::new(options(), blobs).unwrap();
     let source = ImageSource {
-        blob: Some(BlobRef { key, media_type: String::new(), bytes: 0, width: 0, height: 0 }),
+        blob: Some(BlobRef {
+            key,
+            media_type: String::new(),
+            bytes: 0,
+            width: 0,
+            height: 0,
+        }),
         ..ImageSource::default()
     };
     let (in_body, in_header, event_id) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
@@ -250,11 +343,19 @@ async fn the_task_id_comes_from_the_body_the_headers_or_the_event() {
         let mut envelope = Envelope::root("/test", TaskRequest::EVENT_TYPE, event_id, event_id);
         envelope.correlation_id = header;
         let value = json!({"images": [source], "taskId": body}).to_string();
-        let data = IngestInput::decode(&envelope, value.as_bytes()).unwrap().unwrap();
-        let outcomes = stage.handle(vec![Message { envelope, data }]).await.unwrap();
+        let data = IngestInput::decode(&envelope, value.as_bytes())
+            .unwrap()
+            .unwrap();
+        let outcomes = stage
+            .handle(vec![Message { envelope, data }])
+            .await
+            .unwrap();
         match &outcomes[..] {
             [Outcome::Emit(emissions)] => match &emissions[..] {
-                [Emission::Event(Event::TaskAccepted(accepted)), Emission::Event(Event::ImageIngested(image))] => {
+                [
+                    Emission::Event(Event::TaskAccepted(accepted)),
+                    Emission::Event(Event::ImageIngested(image)),
+                ] => {
                     assert_eq!(image.image.task_id, accepted.task_id);
                     accepted.task_id
                 }
@@ -266,7 +367,11 @@ async fn the_task_id_comes_from_the_body_the_headers_or_the_event() {
     assert_eq!(accepted_id(Some(in_body), Some(in_header)).await, in_body);
     assert_eq!(accepted_id(None, Some(in_header)).await, in_header);
     let made = accepted_id(None, None).await;
-    assert_eq!(accepted_id(None, None).await, made, "a repeat is the same task");
+    assert_eq!(
+        accepted_id(None, None).await,
+        made,
+        "a repeat is the same task"
+    );
     assert!(![in_body, in_header, event_id].contains(&made));
 }
 
@@ -274,28 +379,58 @@ async fn the_task_id_comes_from_the_body_the_headers_or_the_event() {
 async fn a_full_store_makes_the_whole_task_wait() {
     let server = Server::start().await;
     let folder = tempfile::tempdir().unwrap();
-    let full = BlobsOptions { min_free_bytes: u64::MAX, ..BlobsOptions::default() };
+    let full = BlobsOptions {
+        min_free_bytes: u64::MAX,
+        ..BlobsOptions::default()
+    };
     let blobs = DirectoryBlobs::open(folder.path(), full).await.unwrap();
     let stage = Ingest::new(options(), Arc::new(blobs)).unwrap();
-    let request: TaskRequest = serde_json::from_value(json!({"images": [server.url("/good.png")]})).unwrap();
-    let envelope = Envelope::root("/test", TaskRequest::EVENT_TYPE, Uuid::new_v4(), Uuid::new_v4());
-    let outcomes = stage.handle(vec![Message { envelope, data: IngestInput::Task(request) }]).await.unwrap();
-    let [Outcome::Retry(failure)] = &outcomes[..] else { panic!("{outcomes:?}") };
-    assert_eq!((failure.class, failure.body.code), (FailureClass::Unavailable, ErrorCode::StorageFull));
+    let request: TaskRequest =
+        serde_json::from_value(json!({"images": [server.url("/good.png")]})).unwrap();
+    let envelope = Envelope::root(
+        "/test",
+        TaskRequest::EVENT_TYPE,
+        Uuid::new_v4(),
+        Uuid::new_v4(),
+    );
+    let outcomes = stage
+        .handle(vec![Message {
+            envelope,
+            data: IngestInput::Task(request),
+        }])
+        .await
+        .unwrap();
+    let [Outcome::Retry(failure)] = &outcomes[..] else {
+        panic!("{outcomes:?}")
+    };
+    assert_eq!(
+        (failure.class, failure.body.code),
+        (FailureClass::Unavailable, ErrorCode::StorageFull)
+    );
 }
 
 #[tokio::test]
 async fn garbage_goes_to_the_dead_letters_while_its_neighbour_passes() {
     let server = Server::start().await;
     let mut bench = Bench::new(options());
-    for value in [&b"\xff\x00garbage"[..], b"{}", b"{\"images\":7}", b"{\"images\":[\"x\"],\"unknown\":1}", b""] {
-        let event = Event::TaskSubmitted(serde_json::from_value(json!({"images": ["https://a.example/1.jpg"]})).unwrap());
+    for value in [
+        &b"\xff\x00garbage"[..],
+        b"{}",
+        b"{\"images\":7}",
+        b"{\"images\":[\"x\"],\"unknown\":1}",
+        b"",
+    ] {
+        let event = Event::TaskSubmitted(
+            serde_json::from_value(json!({"images": ["https://a.example/1.jpg"]})).unwrap(),
+        );
         let envelope = atelier_runtime::local::root_envelope("/test", &event, chrono::Utc::now());
         let mut record = atelier_runtime::local::root_record(&event, &envelope).unwrap();
         record.value = Some(value.to_vec().into());
         bench.runner.append(record);
     }
-    bench.run(json!({"images": [server.url("/good.png")]})).await;
+    bench
+        .run(json!({"images": [server.url("/good.png")]}))
+        .await;
     assert_eq!(bench.runner.dead_letters("ingest").len(), 5);
     assert_eq!(bench.ingested().len(), 1);
 }

@@ -48,7 +48,9 @@ impl MatteError {
 impl StageFailure for MatteError {
     fn class(&self) -> FailureClass {
         match self.blob() {
-            Some(BlobError::Full { .. } | BlobError::Unavailable { .. }) => return FailureClass::Unavailable,
+            Some(BlobError::Full { .. } | BlobError::Unavailable { .. }) => {
+                return FailureClass::Unavailable;
+            }
             Some(BlobError::Source(_)) => return FailureClass::Transient,
             Some(BlobError::NotFound(_) | BlobError::Corrupt(_) | BlobError::TooLarge { .. }) => {
                 return FailureClass::Permanent;
@@ -61,9 +63,11 @@ impl StageFailure for MatteError {
             | Self::Raster(RasterError::Interrupted(_))
             | Self::Interrupted(_)
             | Self::ShuttingDown => FailureClass::Transient,
-            Self::BadOption { .. } | Self::Model(_) | Self::Segment(_) | Self::Raster(_) | Self::NoAlpha => {
-                FailureClass::Permanent
-            }
+            Self::BadOption { .. }
+            | Self::Model(_)
+            | Self::Segment(_)
+            | Self::Raster(_)
+            | Self::NoAlpha => FailureClass::Permanent,
         }
     }
 
@@ -71,7 +75,9 @@ impl StageFailure for MatteError {
         match self.blob() {
             Some(BlobError::NotFound(_)) => return ErrorCode::NotFound,
             Some(BlobError::Full { .. }) => return ErrorCode::StorageFull,
-            Some(BlobError::Unavailable { .. } | BlobError::Source(_)) => return ErrorCode::DependencyUnavailable,
+            Some(BlobError::Unavailable { .. } | BlobError::Source(_)) => {
+                return ErrorCode::DependencyUnavailable;
+            }
             Some(BlobError::TooLarge { .. } | BlobError::Corrupt(_)) | None => {}
         }
         match self {
@@ -106,7 +112,9 @@ impl StageFailure for MatteError {
         match self {
             Self::Model(_) => Some("/image/options/model".to_owned()),
             Self::NoAlpha => Some("/classification/strategy".to_owned()),
-            Self::Segment(_) | Self::Raster(RasterError::Blob(BlobError::NotFound(_))) => Some("/pixels".to_owned()),
+            Self::Segment(_) | Self::Raster(RasterError::Blob(BlobError::NotFound(_))) => {
+                Some("/pixels".to_owned())
+            }
             _ => None,
         }
     }
@@ -120,13 +128,31 @@ mod tests {
 
     #[test]
     fn what_can_be_repaired_waits_and_what_cannot_is_rejected() {
-        let run = RunError { model: "u2net".into(), reason: "out of memory".into() };
-        assert_eq!(MatteError::Segment(SegmentError::Run(run)).class(), FailureClass::Transient);
-        let full = BlobError::Full { place: "/".into(), reason: "no space".into() };
+        let run = RunError {
+            model: "u2net".into(),
+            reason: "out of memory".into(),
+        };
+        assert_eq!(
+            MatteError::Segment(SegmentError::Run(run)).class(),
+            FailureClass::Transient
+        );
+        let full = BlobError::Full {
+            place: "/".into(),
+            reason: "no space".into(),
+        };
         let full = MatteError::Raster(RasterError::Blob(full));
-        assert_eq!((full.class(), full.code()), (FailureClass::Unavailable, ErrorCode::StorageFull));
-        let missing = LoadError::Missing { name: "silueta".into(), fix: "fetch it".into() };
+        assert_eq!(
+            (full.class(), full.code()),
+            (FailureClass::Unavailable, ErrorCode::StorageFull)
+        );
+        let missing = LoadError::Missing {
+            name: "silueta".into(),
+            fix: "fetch it".into(),
+        };
         let missing = MatteError::Model(missing);
-        assert_eq!((missing.class(), missing.code()), (FailureClass::Permanent, ErrorCode::ModelUnavailable));
+        assert_eq!(
+            (missing.class(), missing.code()),
+            (FailureClass::Permanent, ErrorCode::ModelUnavailable)
+        );
     }
 }

@@ -34,7 +34,10 @@ impl Segmenters {
     /// # Errors
     /// A model or the library is missing or wrong, or an option has a value that is none.
     pub fn load(options: &MatteOptions, store: ModelStore) -> Result<Self, MatteError> {
-        let bad_provider = |reason| MatteError::BadOption { option: "provider", reason };
+        let bad_provider = |reason| MatteError::BadOption {
+            option: "provider",
+            reason,
+        };
         let session_options = SessionOptions {
             intra_threads: (options.intra_threads > 0).then_some(options.intra_threads),
             provider: options.provider.parse().map_err(bad_provider)?,
@@ -72,11 +75,21 @@ impl Segmenters {
             return Ok(segmenter);
         }
         // The name comes from whoever sent the picture: what is no matting model must not push out one that is.
-        if self.store.catalogue().find(name).is_none_or(|model| model.purpose != Purpose::Matte) {
+        if self
+            .store
+            .catalogue()
+            .find(name)
+            .is_none_or(|model| model.purpose != Purpose::Matte)
+        {
             return Err(self.unknown(name));
         }
         let is_full = extra.len() >= self.max_extra_models;
-        let segmenter = Arc::new(Segmenter::open(&self.runtime, &self.store, name, &self.session_options)?);
+        let segmenter = Arc::new(Segmenter::open(
+            &self.runtime,
+            &self.store,
+            name,
+            &self.session_options,
+        )?);
         if is_full {
             let (dropped, _) = extra.remove(0);
             tracing::info!(dropped, loaded = name, "a model makes room for another");

@@ -27,24 +27,44 @@ impl Matte {
     ///
     /// # Errors
     /// A model or ONNX Runtime's library is missing or wrong; the error says which command fetches it.
-    pub async fn start(options: MatteOptions, store: ModelStore, rasters: Rasters) -> Result<Self, MatteError> {
+    pub async fn start(
+        options: MatteOptions,
+        store: ModelStore,
+        rasters: Rasters,
+    ) -> Result<Self, MatteError> {
         let to_load = options.clone();
         let segmenters = spawn_blocking(move || Segmenters::load(&to_load, store)).await??;
         let processors = Processors::new(General::new(&options, segmenters));
         let places = Semaphore::new(options.max_concurrent.max(1));
-        Ok(Self { options, rasters, processors, places })
+        Ok(Self {
+            options,
+            rasters,
+            processors,
+            places,
+        })
     }
 
     async fn work_on(&self, classified: ImageClassified) -> Result<ImageMatted, MatteError> {
-        let _place = self.places.acquire().await.map_err(|_| MatteError::ShuttingDown)?;
+        let _place = self
+            .places
+            .acquire()
+            .await
+            .map_err(|_| MatteError::ShuttingDown)?;
         let options = &classified.image.options;
         let job = Job {
             pixels: self.rasters.get(&classified.pixels).await?,
             classification: classified.classification.clone(),
-            model: options.model.clone().unwrap_or_else(|| model_for(options.quality).to_owned()),
+            model: options
+                .model
+                .clone()
+                .unwrap_or_else(|| model_for(options.quality).to_owned()),
             model_was_named: options.model.is_some(),
         };
-        let matted = self.processors.for_kind(classified.classification.kind).matte(job).await?;
+        let matted = self
+            .processors
+            .for_kind(classified.classification.kind)
+            .matte(job)
+            .await?;
         tracing::debug!(
             image_id = %classified.image.image_id,
             model = matted.model.name,

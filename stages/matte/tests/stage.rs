@@ -8,19 +8,27 @@ use atelier_models::ModelStore;
 use atelier_runtime::{Emission, Message, Outcome, Stage as _};
 use atelier_schemas::{
     Envelope, ErrorCode, Event, ImageSource, Kind, Quality, TaskOptions,
-    events::{Classification, Evidence, ImageClassified, ImageContext, ImageMatted, Measurements, Strategy},
+    events::{
+        Classification, Evidence, ImageClassified, ImageContext, ImageMatted, Measurements,
+        Strategy,
+    },
 };
 use atelier_stores::{Raster, Rasters, blobs::MemoryBlobs, raster::Channels};
 use uuid::Uuid;
 
 /// Only the small model, so that a test starts in no time.
 fn options() -> MatteOptions {
-    MatteOptions { preload: vec!["u2netp".into()], ..MatteOptions::default() }
+    MatteOptions {
+        preload: vec!["u2netp".into()],
+        ..MatteOptions::default()
+    }
 }
 
 async fn stage(rasters: &Rasters) -> Matte {
     let store = ModelStore::open(None).unwrap();
-    Matte::start(options(), store, rasters.clone()).await.unwrap_or_else(|error| panic!("{error}"))
+    Matte::start(options(), store, rasters.clone())
+        .await
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn rasters() -> Rasters {
@@ -29,7 +37,8 @@ fn rasters() -> Rasters {
 
 /// A bright disc on a dark ground, as RGB, or as RGBA whose right half is transparent.
 fn disc(width: u32, height: u32, channels: Channels) -> Raster {
-    let (center_x, center_y, radius) = (width as f32 / 2.0, height as f32 / 2.0, height as f32 / 4.0);
+    let (center_x, center_y, radius) =
+        (width as f32 / 2.0, height as f32 / 2.0, height as f32 / 4.0);
     let mut pixels = Vec::new();
     for y in 0..height {
         for x in 0..width {
@@ -43,7 +52,12 @@ fn disc(width: u32, height: u32, channels: Channels) -> Raster {
     Raster::new(width, height, channels, pixels).unwrap()
 }
 
-async fn message(rasters: &Rasters, picture: Raster, strategy: Strategy, options: TaskOptions) -> Message<ImageClassified> {
+async fn message(
+    rasters: &Rasters,
+    picture: Raster,
+    strategy: Strategy,
+    options: TaskOptions,
+) -> Message<ImageClassified> {
     let pixels = rasters.put(picture).await.unwrap();
     let (task_id, image_id) = (Uuid::from_u128(1), Uuid::from_u128(2));
     let image = ImageContext {
@@ -51,7 +65,10 @@ async fn message(rasters: &Rasters, picture: Raster, strategy: Strategy, options
         image_id,
         index: 0,
         image_count: 1,
-        source: ImageSource { url: Some("https://a.example/1.jpg".into()), ..ImageSource::default() },
+        source: ImageSource {
+            url: Some("https://a.example/1.jpg".into()),
+            ..ImageSource::default()
+        },
         options,
         submitted_at: chrono::DateTime::UNIX_EPOCH,
     };
@@ -70,15 +87,24 @@ async fn message(rasters: &Rasters, picture: Raster, strategy: Strategy, options
             evidence: Evidence::default(),
         },
     };
-    Message { envelope: Envelope::root("test", "atelier.image.classified.v1", image_id, task_id), data }
+    Message {
+        envelope: Envelope::root("test", "atelier.image.classified.v1", image_id, task_id),
+        data,
+    }
 }
 
 fn low() -> TaskOptions {
-    TaskOptions { quality: Quality::Low, ..TaskOptions::default() }
+    TaskOptions {
+        quality: Quality::Low,
+        ..TaskOptions::default()
+    }
 }
 
 fn named(model: &str) -> TaskOptions {
-    TaskOptions { model: Some(model.into()), ..TaskOptions::default() }
+    TaskOptions {
+        model: Some(model.into()),
+        ..TaskOptions::default()
+    }
 }
 
 fn matted(outcome: &Outcome) -> &ImageMatted {
@@ -107,7 +133,10 @@ async fn a_batch_is_matted_in_order_and_the_same_every_time() {
     let outcomes = stage.handle(batch).await.unwrap();
     for (outcome, width) in outcomes.iter().zip([200, 320, 411, 200]) {
         let alpha = alpha(&rasters, outcome).await;
-        assert_eq!((alpha.width(), alpha.height(), alpha.channels()), (width, 200, Channels::Gray));
+        assert_eq!(
+            (alpha.width(), alpha.height(), alpha.channels()),
+            (width, 200, Channels::Gray)
+        );
         assert!(alpha.row(100)[width as usize / 2] > 200 && alpha.row(2)[2] < 30);
         assert_eq!(matted(outcome).model.name, "u2netp");
         assert!(matted(outcome).model.inference_ms > 0.0);
@@ -119,14 +148,32 @@ async fn a_batch_is_matted_in_order_and_the_same_every_time() {
 async fn runs_at_the_same_time_give_the_same_mattes() {
     let rasters = rasters();
     let store = ModelStore::open(None).unwrap();
-    let options = MatteOptions { intra_threads: 1, max_concurrent_runs: 2, ..options() };
-    let stage = Matte::start(options, store, rasters.clone()).await.unwrap_or_else(|error| panic!("{error}"));
+    let options = MatteOptions {
+        intra_threads: 1,
+        max_concurrent_runs: 2,
+        ..options()
+    };
+    let stage = Matte::start(options, store, rasters.clone())
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
     let mut batch = Vec::new();
     for _ in 0..4 {
-        batch.push(message(&rasters, disc(320, 240, Channels::Rgb), Strategy::Segmentation, low()).await);
+        batch.push(
+            message(
+                &rasters,
+                disc(320, 240, Channels::Rgb),
+                Strategy::Segmentation,
+                low(),
+            )
+            .await,
+        );
     }
     let outcomes = stage.handle(batch).await.unwrap();
-    assert!(outcomes.iter().all(|outcome| matted(outcome).alpha == matted(&outcomes[0]).alpha));
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| matted(outcome).alpha == matted(&outcomes[0]).alpha)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,19 +185,33 @@ async fn a_pictures_own_alpha_is_kept_or_taken_into_account() {
         message(&rasters, picture(), Strategy::KeepAlpha, low()).await,
         message(&rasters, picture(), Strategy::Segmentation, low()).await,
         message(&rasters, picture(), Strategy::KeepAlpha, named("u2netp")).await,
-        message(&rasters, disc(320, 240, Channels::Rgb), Strategy::KeepAlpha, low()).await,
+        message(
+            &rasters,
+            disc(320, 240, Channels::Rgb),
+            Strategy::KeepAlpha,
+            low(),
+        )
+        .await,
     ];
     let outcomes = stage.handle(batch).await.unwrap();
     let kept = alpha(&rasters, &outcomes[0]).await;
-    assert_eq!((kept.row(2)[2], kept.row(120)[120], kept.row(120)[300]), (255, 255, 0));
+    assert_eq!(
+        (kept.row(2)[2], kept.row(120)[120], kept.row(120)[300]),
+        (255, 255, 0)
+    );
     assert_eq!(matted(&outcomes[0]).model.name, "own-alpha");
     for outcome in &outcomes[1..3] {
         let cut = alpha(&rasters, outcome).await;
-        assert!(cut.row(120)[150] > 200 && cut.row(2)[2] < 30, "the disc's left half is cut out");
+        assert!(
+            cut.row(120)[150] > 200 && cut.row(2)[2] < 30,
+            "the disc's left half is cut out"
+        );
         assert_eq!(cut.row(120)[170], 0, "what was transparent stays so");
         assert_eq!(matted(outcome).model.name, "u2netp");
     }
-    assert!(matches!(&outcomes[3], Outcome::Reject(failure) if failure.body.details.reason == "MatteError::NoAlpha"));
+    assert!(
+        matches!(&outcomes[3], Outcome::Reject(failure) if failure.body.details.reason == "MatteError::NoAlpha")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -158,16 +219,44 @@ async fn models_that_cannot_be_used_are_rejected_beside_a_neighbour_that_can() {
     let rasters = rasters();
     let stage = stage(&rasters).await;
     let mut batch = Vec::new();
-    for options in [named("photoshop"), named("sam"), named("yunet"), named("birefnet-cod"), low()] {
-        batch.push(message(&rasters, disc(100, 80, Channels::Rgb), Strategy::Segmentation, options).await);
+    for options in [
+        named("photoshop"),
+        named("sam"),
+        named("yunet"),
+        named("birefnet-cod"),
+        low(),
+    ] {
+        batch.push(
+            message(
+                &rasters,
+                disc(100, 80, Channels::Rgb),
+                Strategy::Segmentation,
+                options,
+            )
+            .await,
+        );
     }
     let outcomes = stage.handle(batch).await.unwrap();
-    let expected = ["isnet-general-use, u2net, u2netp", "no matting model", "no matting model", "/birefnet-cod.onnx"];
+    let expected = [
+        "isnet-general-use, u2net, u2netp",
+        "no matting model",
+        "no matting model",
+        "/birefnet-cod.onnx",
+    ];
     for (outcome, words) in outcomes.iter().zip(expected) {
-        let Outcome::Reject(failure) = outcome else { panic!("{outcome:?}") };
+        let Outcome::Reject(failure) = outcome else {
+            panic!("{outcome:?}")
+        };
         assert_eq!(failure.body.code, ErrorCode::ModelUnavailable);
-        assert_eq!(failure.body.details.pointer.as_deref(), Some("/image/options/model"));
-        assert!(failure.body.message.contains(words), "{}", failure.body.message);
+        assert_eq!(
+            failure.body.details.pointer.as_deref(),
+            Some("/image/options/model")
+        );
+        assert!(
+            failure.body.message.contains(words),
+            "{}",
+            failure.body.message
+        );
     }
     assert_eq!(matted(&outcomes[4]).model.name, "u2netp");
 }
@@ -176,11 +265,27 @@ async fn models_that_cannot_be_used_are_rejected_beside_a_neighbour_that_can() {
 async fn a_named_model_is_loaded_when_it_is_first_asked_for() {
     let rasters = rasters();
     let store = ModelStore::open(None).unwrap();
-    let nothing_preloaded = MatteOptions { preload: Vec::new(), ..MatteOptions::default() };
-    let stage = Matte::start(nothing_preloaded, store, rasters.clone()).await.unwrap_or_else(|error| panic!("{error}"));
+    let nothing_preloaded = MatteOptions {
+        preload: Vec::new(),
+        ..MatteOptions::default()
+    };
+    let stage = Matte::start(nothing_preloaded, store, rasters.clone())
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
     for model in ["u2netp", "u2net", "u2netp"] {
-        let message = message(&rasters, disc(100, 80, Channels::Rgb), Strategy::Segmentation, named(model)).await;
-        assert_eq!(matted(&stage.handle(vec![message]).await.unwrap()[0]).model.name, model);
+        let message = message(
+            &rasters,
+            disc(100, 80, Channels::Rgb),
+            Strategy::Segmentation,
+            named(model),
+        )
+        .await;
+        assert_eq!(
+            matted(&stage.handle(vec![message]).await.unwrap()[0])
+                .model
+                .name,
+            model
+        );
     }
 }
 
@@ -188,10 +293,18 @@ async fn a_named_model_is_loaded_when_it_is_first_asked_for() {
 async fn pixels_that_are_gone_are_rejected() {
     let rasters = rasters();
     let stage = stage(&rasters).await;
-    let mut gone = message(&rasters, disc(100, 80, Channels::Rgb), Strategy::Segmentation, low()).await;
+    let mut gone = message(
+        &rasters,
+        disc(100, 80, Channels::Rgb),
+        Strategy::Segmentation,
+        low(),
+    )
+    .await;
     gone.data.pixels.key = "0".repeat(64).parse().unwrap();
     let outcomes = stage.handle(vec![gone]).await.unwrap();
-    assert!(matches!(&outcomes[0], Outcome::Reject(failure) if failure.body.code == ErrorCode::NotFound));
+    assert!(
+        matches!(&outcomes[0], Outcome::Reject(failure) if failure.body.code == ErrorCode::NotFound)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,11 +314,38 @@ async fn a_missing_default_model_is_an_error_at_start() {
     let store = ModelStore::open(Some(folder.path().to_owned())).unwrap();
     let start = |options| Matte::start(options, store.clone(), rasters());
     let message = start(options()).await.err().unwrap().to_string();
-    assert_eq!(message, "model `onnxruntime` is not there: run `atelier models pull onnxruntime`");
-    let unknown = MatteOptions { preload: vec!["nothing".into()], ..MatteOptions::default() };
-    let error = Matte::start(unknown, pulled.clone(), rasters()).await.err().unwrap();
-    assert!(error.to_string().contains("there is no model `nothing`"), "{error}");
-    let provider = MatteOptions { provider: "cuda".into(), ..options() };
-    let error = Matte::start(provider, pulled, rasters()).await.err().unwrap();
-    assert!(matches!(error, MatteError::BadOption { option: "provider", .. }), "{error}");
+    assert_eq!(
+        message,
+        "model `onnxruntime` is not there: run `atelier models pull onnxruntime`"
+    );
+    let unknown = MatteOptions {
+        preload: vec!["nothing".into()],
+        ..MatteOptions::default()
+    };
+    let error = Matte::start(unknown, pulled.clone(), rasters())
+        .await
+        .err()
+        .unwrap();
+    assert!(
+        error.to_string().contains("there is no model `nothing`"),
+        "{error}"
+    );
+    let provider = MatteOptions {
+        provider: "cuda".into(),
+        ..options()
+    };
+    let error = Matte::start(provider, pulled, rasters())
+        .await
+        .err()
+        .unwrap();
+    assert!(
+        matches!(
+            error,
+            MatteError::BadOption {
+                option: "provider",
+                ..
+            }
+        ),
+        "{error}"
+    );
 }

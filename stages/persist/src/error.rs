@@ -19,9 +19,13 @@ impl StageFailure for PersistError {
     fn class(&self) -> FailureClass {
         match self {
             // Every event needs the ledger: waiting beats moving all of them to the dead letters.
-            Self::Ledger(LedgerError::Full { .. } | LedgerError::Unavailable { .. }) => FailureClass::Unavailable,
+            Self::Ledger(LedgerError::Full { .. } | LedgerError::Unavailable { .. }) => {
+                FailureClass::Unavailable
+            }
             Self::Ledger(
-                LedgerError::Contradiction(_) | LedgerError::Corrupt { .. } | LedgerError::InvalidCursor(_),
+                LedgerError::Contradiction(_)
+                | LedgerError::Corrupt { .. }
+                | LedgerError::InvalidCursor(_),
             )
             | Self::Contradiction(_) => FailureClass::Permanent,
         }
@@ -31,14 +35,20 @@ impl StageFailure for PersistError {
         match self {
             Self::Ledger(LedgerError::Full { .. }) => ErrorCode::StorageFull,
             Self::Ledger(LedgerError::Unavailable { .. }) => ErrorCode::DependencyUnavailable,
-            Self::Contradiction(_) | Self::Ledger(LedgerError::Contradiction(_)) => ErrorCode::InvalidRequest,
-            Self::Ledger(LedgerError::Corrupt { .. } | LedgerError::InvalidCursor(_)) => ErrorCode::Internal,
+            Self::Contradiction(_) | Self::Ledger(LedgerError::Contradiction(_)) => {
+                ErrorCode::InvalidRequest
+            }
+            Self::Ledger(LedgerError::Corrupt { .. } | LedgerError::InvalidCursor(_)) => {
+                ErrorCode::Internal
+            }
         }
     }
 
     fn reason(&self) -> &'static str {
         match self {
-            Self::Contradiction(_) | Self::Ledger(LedgerError::Contradiction(_)) => "PersistError::Contradiction",
+            Self::Contradiction(_) | Self::Ledger(LedgerError::Contradiction(_)) => {
+                "PersistError::Contradiction"
+            }
             Self::Ledger(LedgerError::Full { .. }) => "LedgerError::Full",
             Self::Ledger(LedgerError::Unavailable { .. }) => "LedgerError::Unavailable",
             Self::Ledger(LedgerError::Corrupt { .. }) => "LedgerError::Corrupt",

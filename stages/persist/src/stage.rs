@@ -70,12 +70,20 @@ impl Stage for Persist {
 
     fn batching(&self) -> Batching {
         // No waiting: what has come meanwhile shares one SQL transaction.
-        Batching { max_batch: self.options.max_batch.max(1), max_pixels: u64::MAX, max_delay_ms: 0 }
+        Batching {
+            max_batch: self.options.max_batch.max(1),
+            max_pixels: u64::MAX,
+            max_delay_ms: 0,
+        }
     }
 
     async fn handle(&self, batch: Batch<PersistInput>) -> Result<Vec<Outcome>, Failure> {
         let effects = batch.into_iter().map(effect_of).collect();
-        let answers = self.ledger.apply_all(effects).await.map_err(PersistError::from)?;
+        let answers = self
+            .ledger
+            .apply_all(effects)
+            .await
+            .map_err(PersistError::from)?;
         let outcomes = answers.into_iter().map(|answer| match answer {
             Ok(events) => Outcome::Emit(events.into_iter().map(Emission::Event).collect()),
             Err(contradiction) => Outcome::failed(PersistError::from(contradiction)),
@@ -89,10 +97,22 @@ fn effect_of(message: Message<PersistInput>) -> (Uuid, Effect) {
     let effect = match data {
         PersistInput::Composed(composed) => {
             let result = composed.to_result(&envelope.timings);
-            Effect::ImageCompleted { image: composed.image, result }
+            Effect::ImageCompleted {
+                image: composed.image,
+                result,
+            }
         }
         PersistInput::Accepted(accepted) => Effect::Accepted(accepted),
-        PersistInput::Failed(StageFailed { task_id, image_id, error, .. }) => Effect::Failed { task_id, image_id, error },
+        PersistInput::Failed(StageFailed {
+            task_id,
+            image_id,
+            error,
+            ..
+        }) => Effect::Failed {
+            task_id,
+            image_id,
+            error,
+        },
     };
     (envelope.id, effect)
 }

@@ -17,13 +17,17 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 fn fixture(event_type: &str) -> Event {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas/fixtures").join(format!("{event_type}.json"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../schemas/fixtures")
+        .join(format!("{event_type}.json"));
     let envelope = Envelope::root("/test", event_type, Uuid::nil(), Uuid::nil());
     Event::decode(&envelope, &fs::read(path).unwrap()).unwrap()
 }
 
 fn composed(task: Uuid, index: u32) -> ImageComposed {
-    let Event::ImageComposed(mut event) = fixture("atelier.image.composed.v1") else { panic!("wrong fixture") };
+    let Event::ImageComposed(mut event) = fixture("atelier.image.composed.v1") else {
+        panic!("wrong fixture")
+    };
     event.image.task_id = task;
     event.image.index = index;
     event.image.image_id = image_id(task, index);
@@ -31,17 +35,34 @@ fn composed(task: Uuid, index: u32) -> ImageComposed {
 }
 
 fn accepted(task: Uuid) -> TaskAccepted {
-    let Event::TaskAccepted(event) = fixture("atelier.task.accepted.v1") else { panic!("wrong fixture") };
-    TaskAccepted { task_id: task, ..event }
+    let Event::TaskAccepted(event) = fixture("atelier.task.accepted.v1") else {
+        panic!("wrong fixture")
+    };
+    TaskAccepted {
+        task_id: task,
+        ..event
+    }
 }
 
 fn failed(task: Uuid, index: Option<u32>, stage: &str) -> StageFailed {
-    let Event::StageFailed(event) = fixture("atelier.stage.failed.v1") else { panic!("wrong fixture") };
-    StageFailed { task_id: task, image_id: index.map(|index| image_id(task, index)), stage: stage.to_owned(), ..event }
+    let Event::StageFailed(event) = fixture("atelier.stage.failed.v1") else {
+        panic!("wrong fixture")
+    };
+    StageFailed {
+        task_id: task,
+        image_id: index.map(|index| image_id(task, index)),
+        stage: stage.to_owned(),
+        ..event
+    }
 }
 
 async fn runner(folder: &TempDir) -> (LocalRunner, Arc<dyn Ledger>) {
-    let ledger = SqliteLedger::open(&folder.path().join("ledger.sqlite"), LedgerOptions::default()).await.unwrap();
+    let ledger = SqliteLedger::open(
+        &folder.path().join("ledger.sqlite"),
+        LedgerOptions::default(),
+    )
+    .await
+    .unwrap();
     let ledger: Arc<dyn Ledger> = Arc::new(ledger);
     let stage = Persist::new(PersistOptions::default(), Arc::clone(&ledger));
     (LocalRunner::new(vec![Arc::new(stage)]), ledger)
@@ -53,7 +74,12 @@ fn record(event: Event) -> OutRecord {
 }
 
 fn count(runner: &LocalRunner, topic: &str, wanted: &str) -> usize {
-    runner.events(topic).unwrap().iter().filter(|(envelope, _)| envelope.event_type == wanted).count()
+    runner
+        .events(topic)
+        .unwrap()
+        .iter()
+        .filter(|(envelope, _)| envelope.event_type == wanted)
+        .count()
 }
 
 #[tokio::test]
@@ -62,16 +88,26 @@ async fn the_last_image_closes_the_task_and_a_repeat_says_the_same_again() {
     let (mut runner, ledger) = runner(&folder).await;
     let task = Uuid::new_v4();
     let done = record(composed(task, 0).into());
-    for input in [record(accepted(task).into()), done.clone(), record(failed(task, Some(1), "preprocess").into())] {
+    for input in [
+        record(accepted(task).into()),
+        done.clone(),
+        record(failed(task, Some(1), "preprocess").into()),
+    ] {
         runner.append(input);
     }
     runner.run().await;
     let answer = ledger.task(task).await.unwrap().unwrap();
     assert_eq!(answer.status, TaskStatus::Completed);
-    assert_eq!((answer.summary.success_count, answer.summary.failure_count), (1, 1));
+    assert_eq!(
+        (answer.summary.success_count, answer.summary.failure_count),
+        (1, 1)
+    );
     assert_eq!(count(&runner, "task-events", "atelier.image.ended.v1"), 2);
     assert_eq!(count(&runner, "task-events", "atelier.task.ended.v1"), 1);
-    assert_eq!(count(&runner, "images-persisted", "atelier.image.persisted.v1"), 1);
+    assert_eq!(
+        count(&runner, "images-persisted", "atelier.image.persisted.v1"),
+        1
+    );
 
     let first: Vec<(Uuid, Vec<u8>)> = runner
         .events("images-persisted")
@@ -83,8 +119,16 @@ async fn the_last_image_closes_the_task_and_a_repeat_says_the_same_again() {
     runner.run().await;
     let persisted = runner.events("images-persisted").unwrap();
     assert_eq!(persisted.len(), 2, "a repeat must answer again");
-    assert_eq!((persisted[1].0.id, persisted[1].1.to_json().unwrap()), first[0], "and with the same event");
-    assert_eq!(ledger.task(task).await.unwrap().unwrap(), answer, "and change nothing");
+    assert_eq!(
+        (persisted[1].0.id, persisted[1].1.to_json().unwrap()),
+        first[0],
+        "and with the same event"
+    );
+    assert_eq!(
+        ledger.task(task).await.unwrap().unwrap(),
+        answer,
+        "and change nothing"
+    );
 }
 
 #[tokio::test]
@@ -101,8 +145,14 @@ async fn only_ingest_fails_a_task_as_a_whole() {
         runner.append(input);
     }
     runner.run().await;
-    assert_eq!(ledger.task(task).await.unwrap().unwrap().status, TaskStatus::Processing);
-    assert_eq!(ledger.task(other).await.unwrap().unwrap().status, TaskStatus::Failed);
+    assert_eq!(
+        ledger.task(task).await.unwrap().unwrap().status,
+        TaskStatus::Processing
+    );
+    assert_eq!(
+        ledger.task(other).await.unwrap().unwrap().status,
+        TaskStatus::Failed
+    );
 }
 
 #[tokio::test]
@@ -120,7 +170,10 @@ async fn a_result_after_a_failure_is_a_repair_and_no_second_end() {
         runner.run().await;
     }
     assert_eq!(count(&runner, "task-events", "atelier.task.ended.v1"), 1);
-    assert_eq!(count(&runner, "task-events", "atelier.image.repaired.v1"), 1);
+    assert_eq!(
+        count(&runner, "task-events", "atelier.image.repaired.v1"),
+        1
+    );
     let answer = ledger.task(task).await.unwrap().unwrap();
     assert_eq!(answer.status, TaskStatus::Completed);
     assert!(answer.results[0].result_url.is_some());
@@ -144,6 +197,9 @@ async fn garbage_goes_to_the_dead_letters_and_other_events_are_skipped() {
     runner.append(record(fixture("atelier.stage.completed.v1")));
     runner.run().await;
     assert_eq!(runner.dead_letters("persist").len(), 2);
-    let reason = runner.dead_letters("persist")[0].header_text("__connect.errors.exception.message").unwrap().to_owned();
+    let reason = runner.dead_letters("persist")[0]
+        .header_text("__connect.errors.exception.message")
+        .unwrap()
+        .to_owned();
     assert!(reason.contains("/image"), "{reason}");
 }

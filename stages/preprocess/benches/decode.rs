@@ -12,7 +12,8 @@ const RUNS: usize = 9;
 fn main() {
     let picture = photograph().unwrap_or_else(generated);
     // About a megapixel, whatever it was.
-    let picture = image::imageops::resize(&picture, 1_200, 900, image::imageops::FilterType::Lanczos3);
+    let picture =
+        image::imageops::resize(&picture, 1_200, 900, image::imageops::FilterType::Lanczos3);
     for (name, format) in [
         ("jpeg", ImageFormat::Jpeg),
         ("png", ImageFormat::Png),
@@ -39,20 +40,39 @@ fn report(name: &str, file: &[u8]) {
     }
     times_ms.sort_by(f64::total_cmp);
     let per_megapixel = times_ms[RUNS / 2] * 1e6 / pixels as f64;
-    println!("prepare {name}: {per_megapixel:.1} ms/megapixel ({} bytes)", file.len());
+    println!(
+        "prepare {name}: {per_megapixel:.1} ms/megapixel ({} bytes)",
+        file.len()
+    );
 }
 
 /// The first readable photograph of the sample data.
 fn photograph() -> Option<RgbImage> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/photos8");
-    let mut files: Vec<_> = std::fs::read_dir(folder).ok()?.flatten().flat_map(|category| std::fs::read_dir(category.path())).flatten().flatten().collect();
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .ok()?
+        .flatten()
+        .flat_map(|category| std::fs::read_dir(category.path()))
+        .flatten()
+        .flatten()
+        .collect();
     files.sort_by_key(std::fs::DirEntry::path);
-    files.iter().find_map(|file| Some(image::open(file.path()).ok()?.to_rgb8()))
+    files
+        .iter()
+        .find_map(|file| Some(image::open(file.path()).ok()?.to_rgb8()))
 }
 
 fn generated() -> RgbImage {
     RgbImage::from_fn(1_200, 900, |x, y| {
-        let noise = (x.wrapping_mul(2_654_435_761).wrapping_add(y.wrapping_mul(40_503)) >> 13) % 24;
-        image::Rgb([(x / 5 + noise) as u8, (y / 4 + noise) as u8, ((x + y) / 9 + noise) as u8])
+        let noise = (x
+            .wrapping_mul(2_654_435_761)
+            .wrapping_add(y.wrapping_mul(40_503))
+            >> 13)
+            % 24;
+        image::Rgb([
+            (x / 5 + noise) as u8,
+            (y / 4 + noise) as u8,
+            ((x + y) / 9 + noise) as u8,
+        ])
     })
 }

@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use moxcms::{ColorProfile, DataColorSpace, Layout as CmsLayout, TransformExecutor, TransformOptions};
+use moxcms::{
+    ColorProfile, DataColorSpace, Layout as CmsLayout, TransformExecutor, TransformOptions,
+};
 
 use crate::decode::{Depth, Layout, Source};
 
@@ -18,36 +20,56 @@ pub(crate) struct Srgb {
 /// Converts the pixels of `source`; a profile that is broken or made for another colour model is left out.
 pub(crate) fn to_srgb(source: &mut Source) -> Srgb {
     let bytes = std::mem::take(&mut source.bytes);
-    let conversion = source.icc_profile.take().and_then(|profile| ProfileConversion::new(&profile, source));
+    let conversion = source
+        .icc_profile
+        .take()
+        .and_then(|profile| ProfileConversion::new(&profile, source));
     let has_alpha_channel = matches!(source.layout, Layout::GrayAlpha | Layout::Rgba);
     let profile_converted = conversion.is_some();
     let conversion = conversion.filter(|conversion| !conversion.changes_nothing());
-    let is_final = source.depth == Depth::Eight && matches!(source.layout, Layout::Rgb | Layout::Rgba);
+    let is_final =
+        source.depth == Depth::Eight && matches!(source.layout, Layout::Rgb | Layout::Rgba);
     if is_final && conversion.is_none() && !source.premultiplied {
-        return Srgb { data: bytes, has_alpha_channel, profile_converted };
+        return Srgb {
+            data: bytes,
+            has_alpha_channel,
+            profile_converted,
+        };
     }
     let (width, height) = (source.width as usize, source.height as usize);
     let output_samples = if has_alpha_channel { 4 } else { 3 };
     let mut data = vec![0; width * height * output_samples];
     let input_row_bytes = width * source.layout.samples() * source.depth.bytes();
-    let rows = bytes.chunks_exact(input_row_bytes).zip(data.chunks_exact_mut(width * output_samples));
+    let rows = bytes
+        .chunks_exact(input_row_bytes)
+        .zip(data.chunks_exact_mut(width * output_samples));
     match source.depth {
         Depth::Eight => {
-            let mut converter = RowConverter::<u8>::new(source, conversion.and_then(|found| found.eight));
-            rows.for_each(|(input, output)| converter.convert(|row| row.copy_from_slice(input), output));
+            let mut converter =
+                RowConverter::<u8>::new(source, conversion.and_then(|found| found.eight));
+            rows.for_each(|(input, output)| {
+                converter.convert(|row| row.copy_from_slice(input), output)
+            });
         }
         Depth::Sixteen => {
-            let mut converter = RowConverter::<u16>::new(source, conversion.and_then(|found| found.sixteen));
+            let mut converter =
+                RowConverter::<u16>::new(source, conversion.and_then(|found| found.sixteen));
             rows.for_each(|(input, output)| {
                 let samples = input.as_chunks::<2>().0;
                 let fill = |row: &mut [u16]| {
-                    row.iter_mut().zip(samples).for_each(|(sample, bytes)| *sample = u16::from_ne_bytes(*bytes));
+                    row.iter_mut()
+                        .zip(samples)
+                        .for_each(|(sample, bytes)| *sample = u16::from_ne_bytes(*bytes));
                 };
                 converter.convert(fill, output);
             });
         }
     }
-    Srgb { data, has_alpha_channel, profile_converted }
+    Srgb {
+        data,
+        has_alpha_channel,
+        profile_converted,
+    }
 }
 
 /// A sample of a file: one or two bytes.
@@ -102,7 +124,11 @@ struct RowConverter<T> {
 impl<T: Sample> RowConverter<T> {
     fn new(source: &Source, executor: Option<Executor<T>>) -> Self {
         let width = source.width as usize;
-        let output_samples = if matches!(source.layout, Layout::GrayAlpha | Layout::Rgba) { 4 } else { 3 };
+        let output_samples = if matches!(source.layout, Layout::GrayAlpha | Layout::Rgba) {
+            4
+        } else {
+            3
+        };
         Self {
             layout: source.layout,
             premultiplied: source.premultiplied,
@@ -116,7 +142,11 @@ impl<T: Sample> RowConverter<T> {
     fn convert(&mut self, fill: impl FnOnce(&mut [T]), output: &mut [u8]) {
         fill(&mut self.input);
         if self.premultiplied && self.layout == Layout::Rgba {
-            self.input.as_chunks_mut::<4>().0.iter_mut().for_each(unpremultiply);
+            self.input
+                .as_chunks_mut::<4>()
+                .0
+                .iter_mut()
+                .for_each(unpremultiply);
         }
         // With a profile inks go through it as they are; grey is first made RGB only where the profile is for RGB.
         let result = match (&self.executor, self.layout) {
@@ -134,7 +164,10 @@ impl<T: Sample> RowConverter<T> {
                 }
             }
         };
-        output.iter_mut().zip(result).for_each(|(byte, sample)| *byte = sample.to_eight());
+        output
+            .iter_mut()
+            .zip(result)
+            .for_each(|(byte, sample)| *byte = sample.to_eight());
     }
 }
 
@@ -144,7 +177,10 @@ fn unpremultiply<T: Sample>([red, green, blue, alpha]: &mut [T; 4]) {
         return;
     }
     for channel in [red, green, blue] {
-        *channel = T::from_u32(((u64::from(channel.to_u32()) * u64::from(T::MAXIMUM) + u64::from(alpha / 2)) / u64::from(alpha)) as u32);
+        *channel = T::from_u32(
+            ((u64::from(channel.to_u32()) * u64::from(T::MAXIMUM) + u64::from(alpha / 2))
+                / u64::from(alpha)) as u32,
+        );
     }
 }
 
@@ -152,24 +188,39 @@ fn unpremultiply<T: Sample>([red, green, blue, alpha]: &mut [T; 4]) {
 fn expand<T: Sample>(layout: Layout, input: &[T], output: &mut [T]) {
     match layout {
         Layout::Gray => {
-            output.as_chunks_mut::<3>().0.iter_mut().zip(input).for_each(|(pixel, gray)| *pixel = [*gray; 3]);
+            output
+                .as_chunks_mut::<3>()
+                .0
+                .iter_mut()
+                .zip(input)
+                .for_each(|(pixel, gray)| *pixel = [*gray; 3]);
         }
         Layout::GrayAlpha => {
             let pairs = input.as_chunks::<2>().0;
-            output.as_chunks_mut::<4>().0.iter_mut().zip(pairs).for_each(|(pixel, [gray, alpha])| {
-                *pixel = [*gray, *gray, *gray, *alpha];
-            });
+            output
+                .as_chunks_mut::<4>()
+                .0
+                .iter_mut()
+                .zip(pairs)
+                .for_each(|(pixel, [gray, alpha])| {
+                    *pixel = [*gray, *gray, *gray, *alpha];
+                });
         }
         Layout::Rgb | Layout::Rgba => output.copy_from_slice(input),
         Layout::Cmyk => {
             let inks = input.as_chunks::<4>().0;
-            output.as_chunks_mut::<3>().0.iter_mut().zip(inks).for_each(|(pixel, [cyan, magenta, yellow, black])| {
-                let left = |ink: &T| {
-                    let light = u64::from(T::MAXIMUM - ink.to_u32()) * u64::from(T::MAXIMUM - black.to_u32());
-                    T::from_u32(((light + u64::from(T::MAXIMUM / 2)) / u64::from(T::MAXIMUM)) as u32)
-                };
-                *pixel = [left(cyan), left(magenta), left(yellow)];
-            });
+            output.as_chunks_mut::<3>().0.iter_mut().zip(inks).for_each(
+                |(pixel, [cyan, magenta, yellow, black])| {
+                    let left = |ink: &T| {
+                        let light = u64::from(T::MAXIMUM - ink.to_u32())
+                            * u64::from(T::MAXIMUM - black.to_u32());
+                        T::from_u32(
+                            ((light + u64::from(T::MAXIMUM / 2)) / u64::from(T::MAXIMUM)) as u32,
+                        )
+                    };
+                    *pixel = [left(cyan), left(magenta), left(yellow)];
+                },
+            );
         }
     }
 }
@@ -199,12 +250,28 @@ impl ProfileConversion {
         let layout = source.layout;
         match source.depth {
             Depth::Eight => {
-                let eight = Some(profile.create_transform_8bit(input, &srgb, output, options).ok()?);
-                Some(Self { eight, sixteen: None, layout })
+                let eight = Some(
+                    profile
+                        .create_transform_8bit(input, &srgb, output, options)
+                        .ok()?,
+                );
+                Some(Self {
+                    eight,
+                    sixteen: None,
+                    layout,
+                })
             }
             Depth::Sixteen => {
-                let sixteen = Some(profile.create_transform_16bit(input, &srgb, output, options).ok()?);
-                Some(Self { eight: None, sixteen, layout })
+                let sixteen = Some(
+                    profile
+                        .create_transform_16bit(input, &srgb, output, options)
+                        .ok()?,
+                );
+                Some(Self {
+                    eight: None,
+                    sixteen,
+                    layout,
+                })
             }
         }
     }
@@ -212,14 +279,21 @@ impl ProfileConversion {
     /// Whether it is sRGB under another name, as in most photographs: then the pixels need no pass of their own.
     fn changes_nothing(&self) -> bool {
         const STEP: usize = 15;
-        let (Some(executor), Layout::Rgb) = (&self.eight, self.layout) else { return false };
+        let (Some(executor), Layout::Rgb) = (&self.eight, self.layout) else {
+            return false;
+        };
         let levels = || (0..=255_u8).step_by(STEP);
         let colors: Vec<u8> = levels()
-            .flat_map(|red| levels().flat_map(move |green| levels().flat_map(move |blue| [red, green, blue])))
+            .flat_map(|red| {
+                levels().flat_map(move |green| levels().flat_map(move |blue| [red, green, blue]))
+            })
             .collect();
         let mut converted = vec![0; colors.len()];
         executor.transform(&colors, &mut converted).is_ok()
-            && colors.iter().zip(&converted).all(|(before, after)| before.abs_diff(*after) <= 1)
+            && colors
+                .iter()
+                .zip(&converted)
+                .all(|(before, after)| before.abs_diff(*after) <= 1)
     }
 }
 
@@ -238,7 +312,11 @@ mod tests {
     #[test]
     fn inks_leave_light() {
         let mut pixels = [0_u8; 12];
-        expand(Layout::Cmyk, &[0, 0, 0, 0, 255, 0, 0, 0, 0, 0, 0, 255, 0, 128, 255, 64], &mut pixels);
+        expand(
+            Layout::Cmyk,
+            &[0, 0, 0, 0, 255, 0, 0, 0, 0, 0, 0, 255, 0, 128, 255, 64],
+            &mut pixels,
+        );
         assert_eq!(pixels, [255, 255, 255, 0, 255, 255, 0, 0, 0, 191, 95, 0]);
     }
 

@@ -46,7 +46,9 @@ impl PreprocessError {
 impl StageFailure for PreprocessError {
     fn class(&self) -> FailureClass {
         match self.blob() {
-            Some(BlobError::Full { .. } | BlobError::Unavailable { .. }) => return FailureClass::Unavailable,
+            Some(BlobError::Full { .. } | BlobError::Unavailable { .. }) => {
+                return FailureClass::Unavailable;
+            }
             Some(BlobError::Source(_)) => return FailureClass::Transient,
             Some(BlobError::NotFound(_) | BlobError::Corrupt(_) | BlobError::TooLarge { .. }) => {
                 return FailureClass::Permanent;
@@ -54,10 +56,12 @@ impl StageFailure for PreprocessError {
             None => {}
         }
         match self {
-            Self::Interrupted(_) | Self::ShuttingDown | Self::Raster(RasterError::Interrupted(_)) => {
-                FailureClass::Transient
+            Self::Interrupted(_)
+            | Self::ShuttingDown
+            | Self::Raster(RasterError::Interrupted(_)) => FailureClass::Transient,
+            Self::Decode(_) | Self::FileTooLarge { .. } | Self::Blob(_) | Self::Raster(_) => {
+                FailureClass::Permanent
             }
-            Self::Decode(_) | Self::FileTooLarge { .. } | Self::Blob(_) | Self::Raster(_) => FailureClass::Permanent,
         }
     }
 
@@ -65,20 +69,26 @@ impl StageFailure for PreprocessError {
         match self.blob() {
             Some(BlobError::NotFound(_)) => return ErrorCode::NotFound,
             Some(BlobError::Full { .. }) => return ErrorCode::StorageFull,
-            Some(BlobError::Unavailable { .. } | BlobError::Source(_)) => return ErrorCode::DependencyUnavailable,
+            Some(BlobError::Unavailable { .. } | BlobError::Source(_)) => {
+                return ErrorCode::DependencyUnavailable;
+            }
             Some(BlobError::TooLarge { .. }) => return ErrorCode::ImageTooLarge,
             Some(BlobError::Corrupt(_)) => return ErrorCode::UndecodableImage,
             None => {}
         }
         match self {
-            Self::Decode(DecodeError::TooLarge { .. }) | Self::FileTooLarge { .. } => ErrorCode::ImageTooLarge,
+            Self::Decode(DecodeError::TooLarge { .. }) | Self::FileTooLarge { .. } => {
+                ErrorCode::ImageTooLarge
+            }
             Self::Decode(
                 DecodeError::UnknownFormat { .. }
                 | DecodeError::UnsupportedFormat { .. }
                 | DecodeError::UnsupportedFeature { .. },
             ) => ErrorCode::UnsupportedFormat,
             Self::Decode(_) => ErrorCode::UndecodableImage,
-            Self::Blob(_) | Self::Raster(_) | Self::Interrupted(_) | Self::ShuttingDown => ErrorCode::Internal,
+            Self::Blob(_) | Self::Raster(_) | Self::Interrupted(_) | Self::ShuttingDown => {
+                ErrorCode::Internal
+            }
         }
     }
 

@@ -1,7 +1,10 @@
 //! Sharpness and noise of a finished raster.
 
 use atelier_stores::{Raster, raster::Channels};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer, images::{Image, ImageRef}};
+use fast_image_resize::{
+    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
+    images::{Image, ImageRef},
+};
 
 /// Sharpness is measured at no more than this many pixels a side, so that it does not depend on the camera.
 const SHARPNESS_SIDE_PX: u32 = 512;
@@ -88,17 +91,26 @@ fn each_neighbourhood(raster: &Raster, step: usize, mut visit: impl FnMut(&[i32]
 
 /// Rec. 601 luma in 8-bit fixed point.
 fn luma(raster: &Raster, y: u32, luma: &mut [i32]) {
-    let weigh = |red: u8, green: u8, blue: u8| (77 * i32::from(red) + 150 * i32::from(green) + 29 * i32::from(blue) + 128) >> 8;
+    let weigh = |red: u8, green: u8, blue: u8| {
+        (77 * i32::from(red) + 150 * i32::from(green) + 29 * i32::from(blue) + 128) >> 8
+    };
     let row = raster.row(y);
     match raster.channels() {
-        Channels::Gray => luma.iter_mut().zip(row).for_each(|(value, gray)| *value = i32::from(*gray)),
+        Channels::Gray => luma
+            .iter_mut()
+            .zip(row)
+            .for_each(|(value, gray)| *value = i32::from(*gray)),
         Channels::Rgb => {
             let pixels = row.as_chunks::<3>().0;
-            luma.iter_mut().zip(pixels).for_each(|(value, [red, green, blue])| *value = weigh(*red, *green, *blue));
+            luma.iter_mut()
+                .zip(pixels)
+                .for_each(|(value, [red, green, blue])| *value = weigh(*red, *green, *blue));
         }
         Channels::Rgba => {
             let pixels = row.as_chunks::<4>().0;
-            luma.iter_mut().zip(pixels).for_each(|(value, [red, green, blue, _])| *value = weigh(*red, *green, *blue));
+            luma.iter_mut()
+                .zip(pixels)
+                .for_each(|(value, [red, green, blue, _])| *value = weigh(*red, *green, *blue));
         }
     }
 }
@@ -114,7 +126,10 @@ pub(crate) fn resize_to_side(raster: &Raster, side_px: u32, filter: FilterType) 
     if longest <= side_px {
         return None;
     }
-    let scaled = |side: u32| ((u64::from(side) * u64::from(side_px) + u64::from(longest / 2)) / u64::from(longest)).max(1) as u32;
+    let scaled = |side: u32| {
+        ((u64::from(side) * u64::from(side_px) + u64::from(longest / 2)) / u64::from(longest))
+            .max(1) as u32
+    };
     let (width, height) = (scaled(raster.width()), scaled(raster.height()));
     let pixel_type = match raster.channels() {
         Channels::Gray => PixelType::U8,
@@ -133,7 +148,10 @@ mod tests {
     use super::*;
 
     fn gray(width: u32, height: u32, value: impl Fn(u32, u32) -> u8) -> Raster {
-        let data = (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).map(|(x, y)| value(x, y)).collect();
+        let data = (0..height)
+            .flat_map(|y| (0..width).map(move |x| (x, y)))
+            .map(|(x, y)| value(x, y))
+            .collect();
         Raster::new(width, height, Channels::Gray, data).unwrap()
     }
 
@@ -152,10 +170,14 @@ mod tests {
         // The sum of twelve uniform numbers is close to normal; scaled to a standard deviation of 8.
         let mut state = 12_345_u64;
         let mut uniform = move || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (state >> 40) as f64 / f64::from(1 << 24)
         };
-        let data = (0..400 * 300).map(|_| (128.0 + 8.0 * ((0..12).map(|_| uniform()).sum::<f64>() - 6.0)) as u8).collect();
+        let data = (0..400 * 300)
+            .map(|_| (128.0 + 8.0 * ((0..12).map(|_| uniform()).sum::<f64>() - 6.0)) as u8)
+            .collect();
         let noisy = Raster::new(400, 300, Channels::Gray, data).unwrap();
         let found = noise(&noisy);
         assert!((found - 8.0).abs() < 0.5, "{found}");
@@ -164,7 +186,9 @@ mod tests {
     #[test]
     fn an_edge_is_sharper_than_its_blur() {
         let sharp = gray(300, 300, |x, _| if x % 20 < 10 { 30 } else { 220 });
-        let soft = gray(300, 300, |x, _| (125.0 + 95.0 * (f64::from(x) * std::f64::consts::TAU / 20.0).sin()) as u8);
+        let soft = gray(300, 300, |x, _| {
+            (125.0 + 95.0 * (f64::from(x) * std::f64::consts::TAU / 20.0).sin()) as u8
+        });
         assert!(sharpness(&sharp) > 4.0 * sharpness(&soft));
     }
 

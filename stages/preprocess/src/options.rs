@@ -26,7 +26,9 @@ impl Default for PreprocessOptions {
             max_file_bytes: 64 * 1024 * 1024,
             limits: Limits::default(),
             max_side_px: 0,
-            max_concurrent: std::thread::available_parallelism().map_or(2, usize::from).min(4),
+            max_concurrent: std::thread::available_parallelism()
+                .map_or(2, usize::from)
+                .min(4),
             max_batch: 8,
         }
     }
@@ -46,6 +48,10 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_pixels: 100_000_000, max_dimension_px: 32_767, max_decoded_bytes: 1024 * 1024 * 1024 }
+        Self {
+            max_pixels: 100_000_000,
+            max_dimension_px: 32_767,
+            max_decoded_bytes: 1024 * 1024 * 1024,
+        }
     }
 }

@@ -23,22 +23,34 @@ impl Preprocess {
     /// The stage over the blobs and the cache of `rasters`.
     pub fn new(options: PreprocessOptions, rasters: Rasters) -> Self {
         let places = Arc::new(Semaphore::new(options.max_concurrent.max(1)));
-        Self { rasters, options, places }
+        Self {
+            rasters,
+            options,
+            places,
+        }
     }
 
     async fn work_on(&self, ingested: ImageIngested) -> Result<ImagePreprocessed, PreprocessError> {
-        let _place = self.places.acquire().await.map_err(|_| PreprocessError::ShuttingDown)?;
+        let _place = self
+            .places
+            .acquire()
+            .await
+            .map_err(|_| PreprocessError::ShuttingDown)?;
         let key = &ingested.original.key;
         let blobs = self.rasters.blobs();
         // The event says how long the file is, but events come from anywhere: the store knows.
-        let bytes = blobs.size(key).await?.ok_or_else(|| BlobError::NotFound(key.clone()))?;
+        let bytes = blobs
+            .size(key)
+            .await?
+            .ok_or_else(|| BlobError::NotFound(key.clone()))?;
         let limit_bytes = self.options.max_file_bytes;
         if bytes > limit_bytes {
             return Err(PreprocessError::FileTooLarge { bytes, limit_bytes });
         }
         let file = blobs.get(key).await?;
         let (limits, max_side_px) = (self.options.limits, self.options.max_side_px);
-        let prepared = tokio::task::spawn_blocking(move || prepare(&file, &limits, max_side_px)).await??;
+        let prepared =
+            tokio::task::spawn_blocking(move || prepare(&file, &limits, max_side_px)).await??;
         tracing::debug!(
             image_id = %ingested.image.image_id,
             width = prepared.raster.width(),
@@ -67,7 +79,11 @@ impl Stage for Preprocess {
 
     fn batching(&self) -> Batching {
         // No waiting: what has come meanwhile is taken along, so that every core has a picture.
-        Batching { max_batch: self.options.max_batch.max(1), max_pixels: self.options.limits.max_pixels, max_delay_ms: 0 }
+        Batching {
+            max_batch: self.options.max_batch.max(1),
+            max_pixels: self.options.limits.max_pixels,
+            max_delay_ms: 0,
+        }
     }
 
     fn pixels(&self, input: &ImageIngested) -> u64 {

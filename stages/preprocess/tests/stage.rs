@@ -19,7 +19,9 @@ use uuid::Uuid;
 fn png() -> Vec<u8> {
     let image = RgbImage::from_raw(40, 30, rgb_gradient(40, 30)).unwrap();
     let mut file = Cursor::new(Vec::new());
-    DynamicImage::ImageRgb8(image).write_to(&mut file, ImageFormat::Png).unwrap();
+    DynamicImage::ImageRgb8(image)
+        .write_to(&mut file, ImageFormat::Png)
+        .unwrap();
     file.into_inner()
 }
 
@@ -34,10 +36,25 @@ fn message(key: BlobKey, bytes: u64) -> Message<ImageIngested> {
         options: TaskOptions::default(),
         submitted_at: chrono::Utc::now(),
     };
-    let original = BlobRef { key, media_type: "image/png".into(), bytes, width: 40, height: 30 };
+    let original = BlobRef {
+        key,
+        media_type: "image/png".into(),
+        bytes,
+        width: 40,
+        height: 30,
+    };
     Message {
-        envelope: Envelope::root("/test", "atelier.image.ingested.v1", Uuid::new_v4(), task_id),
-        data: ImageIngested { image, original, background: None },
+        envelope: Envelope::root(
+            "/test",
+            "atelier.image.ingested.v1",
+            Uuid::new_v4(),
+            task_id,
+        ),
+        data: ImageIngested {
+            image,
+            original,
+            background: None,
+        },
     }
 }
 
@@ -45,10 +62,16 @@ fn message(key: BlobKey, bytes: u64) -> Message<ImageIngested> {
 async fn a_batch_has_one_outcome_a_message() {
     let blobs = Arc::new(MemoryBlobs::new());
     let rasters = Rasters::new(blobs.clone(), 1 << 24);
-    let options = PreprocessOptions { max_file_bytes: 100_000, ..PreprocessOptions::default() };
+    let options = PreprocessOptions {
+        max_file_bytes: 100_000,
+        ..PreprocessOptions::default()
+    };
     let stage = Preprocess::new(options, rasters.clone());
     let good = blobs.put(png().into()).await.unwrap();
-    let bad = blobs.put(bytes::Bytes::from_static(b"\x89PNG\r\n\x1a\nnot really")).await.unwrap();
+    let bad = blobs
+        .put(bytes::Bytes::from_static(b"\x89PNG\r\n\x1a\nnot really"))
+        .await
+        .unwrap();
     let large = blobs.put(vec![0; 100_001].into()).await.unwrap();
     let missing = BlobKey::from_digest([9; 32]);
     let batch = vec![
@@ -62,15 +85,38 @@ async fn a_batch_has_one_outcome_a_message() {
     let outcomes = stage.handle(batch).await.unwrap();
     assert_eq!(outcomes.len(), 5);
     for index in [0, 4] {
-        let Outcome::Emit(emissions) = &outcomes[index] else { panic!("{:?}", outcomes[index]) };
-        let [Emission::Event(Event::ImagePreprocessed(event))] = emissions.as_slice() else { panic!("{emissions:?}") };
-        assert_eq!((event.pixels.width, event.pixels.height, event.pixels.media_type.as_str()), (40, 30, PAM_MEDIA_TYPE));
-        assert_eq!(rasters.get(&event.pixels).await.unwrap().data(), rgb_gradient(40, 30));
+        let Outcome::Emit(emissions) = &outcomes[index] else {
+            panic!("{:?}", outcomes[index])
+        };
+        let [Emission::Event(Event::ImagePreprocessed(event))] = emissions.as_slice() else {
+            panic!("{emissions:?}")
+        };
+        assert_eq!(
+            (
+                event.pixels.width,
+                event.pixels.height,
+                event.pixels.media_type.as_str()
+            ),
+            (40, 30, PAM_MEDIA_TYPE)
+        );
+        assert_eq!(
+            rasters.get(&event.pixels).await.unwrap().data(),
+            rgb_gradient(40, 30)
+        );
         assert!(event.measurements.sharpness > 0.0);
     }
-    for (index, code) in [(1, ErrorCode::UndecodableImage), (2, ErrorCode::ImageTooLarge), (3, ErrorCode::NotFound)] {
-        let Outcome::Reject(failure) = &outcomes[index] else { panic!("{:?}", outcomes[index]) };
-        assert_eq!((failure.class, failure.body.code), (FailureClass::Permanent, code));
+    for (index, code) in [
+        (1, ErrorCode::UndecodableImage),
+        (2, ErrorCode::ImageTooLarge),
+        (3, ErrorCode::NotFound),
+    ] {
+        let Outcome::Reject(failure) = &outcomes[index] else {
+            panic!("{:?}", outcomes[index])
+        };
+        assert_eq!(
+            (failure.class, failure.body.code),
+            (FailureClass::Permanent, code)
+        );
         assert_eq!(failure.body.details.pointer.as_deref(), Some("/original"));
         assert!(failure.body.details.reason.contains("::"));
     }

@@ -48,7 +48,11 @@ impl DirectoryBlobs {
     /// [`BlobError::Unavailable`] where the folder cannot be made or written.
     pub async fn open(folder: &Path, options: BlobsOptions) -> Result<Self, BlobError> {
         let blobs = folder.join("blobs");
-        let place = Arc::new(Place { temporary: blobs.join("temporary"), blobs, options });
+        let place = Arc::new(Place {
+            temporary: blobs.join("temporary"),
+            blobs,
+            options,
+        });
         let opened = Self { place };
         opened.blocking(Place::prepare).await?;
         Ok(opened)
@@ -77,7 +81,9 @@ impl Blobs for DirectoryBlobs {
             }
             place.check_room(length_bytes)?;
             let mut file = place.temporary_file()?;
-            file.as_file_mut().write_all(&bytes).map_err(|error| place.failed(&error))?;
+            file.as_file_mut()
+                .write_all(&bytes)
+                .map_err(|error| place.failed(&error))?;
             place.keep(file, &key)?;
             Ok(key)
         })
@@ -94,14 +100,22 @@ impl Blobs for DirectoryBlobs {
         loop {
             chunk.clear();
             // Chunks are filled before they are handed to the disk: a source that trickles costs no more threads.
-            while chunk.len() < CHUNK_BYTES && reader.read_buf(&mut chunk).await.map_err(BlobError::Source)? > 0 {}
+            while chunk.len() < CHUNK_BYTES
+                && reader
+                    .read_buf(&mut chunk)
+                    .await
+                    .map_err(BlobError::Source)?
+                    > 0
+            {}
             if chunk.is_empty() {
                 break;
             }
             if writer.length_bytes + chunk.len() as u64 > limit_bytes {
                 return Err(BlobError::TooLarge { limit_bytes });
             }
-            (writer, chunk) = self.blocking(move |place| writer.write(place, &chunk).map(|writer| (writer, chunk))).await?;
+            (writer, chunk) = self
+                .blocking(move |place| writer.write(place, &chunk).map(|writer| (writer, chunk)))
+                .await?;
         }
         self.blocking(move |place| writer.finish(place)).await
     }
@@ -111,7 +125,9 @@ impl Blobs for DirectoryBlobs {
         self.blocking(move |place| {
             let (mut file, length_bytes) = place.open_blob(&key)?;
             let bytes = place.read(&mut file, &key, length_bytes)?;
-            if place.options.verify_on_read && BlobKey::from_digest(Sha256::digest(&bytes).into()) != key {
+            if place.options.verify_on_read
+                && BlobKey::from_digest(Sha256::digest(&bytes).into()) != key
+            {
                 return Err(BlobError::Corrupt(key));
             }
             Ok(bytes)
@@ -127,7 +143,8 @@ impl Blobs for DirectoryBlobs {
             if range.start >= end {
                 return Ok(Bytes::new());
             }
-            file.seek(io::SeekFrom::Start(range.start)).map_err(|error| place.failed(&error))?;
+            file.seek(io::SeekFrom::Start(range.start))
+                .map_err(|error| place.failed(&error))?;
             place.read(&mut file, &key, end - range.start)
         })
         .await
@@ -147,7 +164,10 @@ impl Blobs for DirectoryBlobs {
         self.blocking(|place| {
             place.check_room(0)?;
             let mut probe = place.temporary_file()?;
-            probe.as_file_mut().write_all(b"probe").map_err(|error| place.failed(&error))
+            probe
+                .as_file_mut()
+                .write_all(b"probe")
+                .map_err(|error| place.failed(&error))
         })
         .await
     }
@@ -164,7 +184,12 @@ struct Writer {
 impl Writer {
     fn start(place: &Place) -> Result<Self, BlobError> {
         place.check_room(0)?;
-        Ok(Self { file: place.temporary_file()?, hasher: Sha256::new(), length_bytes: 0, room_checked_at_bytes: 0 })
+        Ok(Self {
+            file: place.temporary_file()?,
+            hasher: Sha256::new(),
+            length_bytes: 0,
+            room_checked_at_bytes: 0,
+        })
     }
 
     fn write(mut self, place: &Place, chunk: &[u8]) -> Result<Self, BlobError> {
@@ -172,7 +197,10 @@ impl Writer {
             place.check_room(chunk.len() as u64)?;
             self.room_checked_at_bytes = self.length_bytes;
         }
-        self.file.as_file_mut().write_all(chunk).map_err(|error| place.failed(&error))?;
+        self.file
+            .as_file_mut()
+            .write_all(chunk)
+            .map_err(|error| place.failed(&error))?;
         self.hasher.update(chunk);
         self.length_bytes += chunk.len() as u64;
         Ok(self)
@@ -200,7 +228,9 @@ impl Place {
             }
         }
         if self.options.durability == Durability::Fsync {
-            let parents = [self.blobs.as_path()].into_iter().chain(self.blobs.parent());
+            let parents = [self.blobs.as_path()]
+                .into_iter()
+                .chain(self.blobs.parent());
             for parent in parents {
                 sync_folder(parent).map_err(failed)?;
             }
@@ -238,7 +268,9 @@ impl Place {
 
     fn keep(&self, file: TemporaryFile, key: &BlobKey) -> Result<(), BlobError> {
         if self.options.durability == Durability::Fsync {
-            file.as_file().sync_all().map_err(|error| self.failed(&error))?;
+            file.as_file()
+                .sync_all()
+                .map_err(|error| self.failed(&error))?;
         }
         let path = self.path_of(key);
         file.rename(&path).map_err(|error| self.failed(&error))?;
@@ -247,7 +279,9 @@ impl Place {
 
     fn sync_parent(&self, path: &Path) -> Result<(), BlobError> {
         match (self.options.durability, path.parent()) {
-            (Durability::Fsync, Some(parent)) => sync_folder(parent).map_err(|error| self.failed(&error)),
+            (Durability::Fsync, Some(parent)) => {
+                sync_folder(parent).map_err(|error| self.failed(&error))
+            }
             _ => Ok(()),
         }
     }
@@ -261,7 +295,10 @@ impl Place {
             io::ErrorKind::NotFound => BlobError::NotFound(key.clone()),
             _ => self.unavailable(&error),
         })?;
-        let length_bytes = file.metadata().map_err(|error| self.unavailable(&error))?.len();
+        let length_bytes = file
+            .metadata()
+            .map_err(|error| self.unavailable(&error))?
+            .len();
         // The one truncation that a file system leaves behind by itself.
         if length_bytes == 0 && *key != BlobKey::from_digest(Sha256::digest([]).into()) {
             return Err(BlobError::Corrupt(key.clone()));
@@ -270,31 +307,47 @@ impl Place {
     }
 
     fn read(&self, file: &mut File, key: &BlobKey, length_bytes: u64) -> Result<Bytes, BlobError> {
-        let capacity = usize::try_from(length_bytes).map_err(|error| self.unavailable(&io::Error::other(error)))?;
+        let capacity = usize::try_from(length_bytes)
+            .map_err(|error| self.unavailable(&io::Error::other(error)))?;
         let mut bytes = Vec::with_capacity(capacity);
-        file.take(length_bytes).read_to_end(&mut bytes).map_err(|error| self.unavailable(&error))?;
+        file.take(length_bytes)
+            .read_to_end(&mut bytes)
+            .map_err(|error| self.unavailable(&error))?;
         // A blob never shrinks: someone has cut the file under our hands.
-        if bytes.len() != capacity { Err(BlobError::Corrupt(key.clone())) } else { Ok(Bytes::from(bytes)) }
+        if bytes.len() != capacity {
+            Err(BlobError::Corrupt(key.clone()))
+        } else {
+            Ok(Bytes::from(bytes))
+        }
     }
 
     fn check_room(&self, needed_bytes: u64) -> Result<(), BlobError> {
         match disk::lack_of_room(&self.blobs, needed_bytes, self.options.min_free_bytes) {
             Ok(None) => Ok(()),
-            Ok(Some(reason)) => Err(BlobError::Full { place: self.name(), reason }),
+            Ok(Some(reason)) => Err(BlobError::Full {
+                place: self.name(),
+                reason,
+            }),
             Err(error) => Err(self.unavailable(&error)),
         }
     }
 
     fn failed(&self, error: &io::Error) -> BlobError {
         if disk::is_full(error) {
-            BlobError::Full { place: self.name(), reason: error.to_string() }
+            BlobError::Full {
+                place: self.name(),
+                reason: error.to_string(),
+            }
         } else {
             self.unavailable(error)
         }
     }
 
     fn unavailable(&self, error: &io::Error) -> BlobError {
-        BlobError::Unavailable { place: self.name(), reason: error.to_string() }
+        BlobError::Unavailable {
+            place: self.name(),
+            reason: error.to_string(),
+        }
     }
 
     fn name(&self) -> String {

@@ -47,7 +47,10 @@ impl MemoryBlobs {
 
     /// Bytes held now.
     pub fn held_bytes(&self) -> u64 {
-        self.lock().values().map(|entry| entry.bytes.len() as u64).sum()
+        self.lock()
+            .values()
+            .map(|entry| entry.bytes.len() as u64)
+            .sum()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<BlobKey, Held>> {
@@ -59,7 +62,10 @@ impl MemoryBlobs {
 impl Blobs for MemoryBlobs {
     async fn put(&self, bytes: Bytes) -> Result<BlobKey, BlobError> {
         let key = BlobKey::from_digest(Sha256::digest(&bytes).into());
-        self.lock().entry(key.clone()).or_insert(Held { bytes, holders: 0 }).holders += 1;
+        self.lock()
+            .entry(key.clone())
+            .or_insert(Held { bytes, holders: 0 })
+            .holders += 1;
         Ok(key)
     }
 
@@ -69,7 +75,11 @@ impl Blobs for MemoryBlobs {
         limit_bytes: u64,
     ) -> Result<(BlobKey, u64), BlobError> {
         let mut bytes = Vec::new();
-        reader.take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes).await.map_err(BlobError::Source)?;
+        reader
+            .take(limit_bytes.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .await
+            .map_err(BlobError::Source)?;
         let length = bytes.len() as u64;
         if length > limit_bytes {
             return Err(BlobError::TooLarge { limit_bytes });
@@ -78,14 +88,25 @@ impl Blobs for MemoryBlobs {
     }
 
     async fn get(&self, key: &BlobKey) -> Result<Bytes, BlobError> {
-        self.lock().get(key).map(|entry| entry.bytes.clone()).ok_or_else(|| BlobError::NotFound(key.clone()))
+        self.lock()
+            .get(key)
+            .map(|entry| entry.bytes.clone())
+            .ok_or_else(|| BlobError::NotFound(key.clone()))
     }
 
     async fn get_range(&self, key: &BlobKey, range: Range<u64>) -> Result<Bytes, BlobError> {
         let bytes = self.get(key).await?;
-        let within = |place: u64| usize::try_from(place).unwrap_or(usize::MAX).min(bytes.len());
+        let within = |place: u64| {
+            usize::try_from(place)
+                .unwrap_or(usize::MAX)
+                .min(bytes.len())
+        };
         let (start, end) = (within(range.start), within(range.end));
-        Ok(if start < end { bytes.slice(start..end) } else { Bytes::new() })
+        Ok(if start < end {
+            bytes.slice(start..end)
+        } else {
+            Bytes::new()
+        })
     }
 
     async fn size(&self, key: &BlobKey) -> Result<Option<u64>, BlobError> {
@@ -105,7 +126,10 @@ mod tests {
     async fn the_last_release_frees_the_bytes() {
         let blobs = MemoryBlobs::new();
         let key = blobs.put(Bytes::from_static(b"picture")).await.unwrap();
-        assert_eq!(blobs.put(Bytes::from_static(b"picture")).await.unwrap(), key);
+        assert_eq!(
+            blobs.put(Bytes::from_static(b"picture")).await.unwrap(),
+            key
+        );
         blobs.release(&key);
         assert_eq!(blobs.get(&key).await.unwrap().as_ref(), b"picture");
         blobs.release(&key);

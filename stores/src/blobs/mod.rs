@@ -57,7 +57,9 @@ pub enum BlobError {
     #[error("blob {0} is damaged: its bytes no longer match its key")]
     Corrupt(BlobKey),
     /// No space is left, or less than the reserve.
-    #[error("the blob store at {place} is full: {reason}; free space, nothing that was accepted is lost")]
+    #[error(
+        "the blob store at {place} is full: {reason}; free space, nothing that was accepted is lost"
+    )]
     Full {
         /// Where.
         place: String,

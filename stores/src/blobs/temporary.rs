@@ -29,10 +29,21 @@ impl TemporaryFile {
     pub(super) fn create(folder: &Path) -> io::Result<Self> {
         loop {
             let path = folder.join(Uuid::new_v4().to_string());
-            let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
-            let created = Self { file, path: Some(path) };
+            let file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(&path)?;
+            let created = Self {
+                file,
+                path: Some(path),
+            };
             match flock(&created.file, FlockOperation::LockExclusive) {
-                Ok(()) | Err(rustix::io::Errno::NOSYS | rustix::io::Errno::NOLCK | rustix::io::Errno::OPNOTSUPP) => {}
+                Ok(())
+                | Err(
+                    rustix::io::Errno::NOSYS
+                    | rustix::io::Errno::NOLCK
+                    | rustix::io::Errno::OPNOTSUPP,
+                ) => {}
                 Err(error) => return Err(error.into()),
             }
             if created.file.metadata()?.nlink() > 0 {
@@ -85,7 +96,11 @@ pub(super) fn remove_stale(folder: &Path) -> io::Result<usize> {
         let dead = match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => true,
             Err(rustix::io::Errno::WOULDBLOCK) => false,
-            Err(_) => file.metadata()?.modified()?.elapsed().is_ok_and(|age| age > STALE_AGE),
+            Err(_) => file
+                .metadata()?
+                .modified()?
+                .elapsed()
+                .is_ok_and(|age| age > STALE_AGE),
         };
         if dead && fs::remove_file(&path).is_ok() {
             removed += 1;
@@ -127,7 +142,8 @@ mod tests {
                 scope.spawn(move || {
                     for round in 0..200 {
                         let file = TemporaryFile::create(folder).unwrap();
-                        file.rename(&root.join(format!("kept-{writer}-{round}"))).unwrap();
+                        file.rename(&root.join(format!("kept-{writer}-{round}")))
+                            .unwrap();
                     }
                 });
             }

@@ -64,14 +64,23 @@ impl AsyncRead for Source {
 }
 
 fn source(bytes: &Bytes, ending: Ending) -> Source {
-    Source { bytes: bytes.clone(), step: 4_000, ending }
+    Source {
+        bytes: bytes.clone(),
+        step: 4_000,
+        ending,
+    }
 }
 
 /// Bytes come back as they were put, under their SHA-256, also after the store is opened again.
 pub async fn what_is_put_is_got<P: BlobsPlace>() {
     let place = P::fresh().await;
     let blobs = place.open().await;
-    let contents = [Bytes::new(), Bytes::from_static(b"x"), bytes_of(1, 70_000), bytes_of(2, 3_000_000)];
+    let contents = [
+        Bytes::new(),
+        Bytes::from_static(b"x"),
+        bytes_of(1, 70_000),
+        bytes_of(2, 3_000_000),
+    ];
     for bytes in &contents {
         let key = blobs.put(bytes.clone()).await.unwrap();
         assert_eq!(key, key_of(bytes));
@@ -82,7 +91,10 @@ pub async fn what_is_put_is_got<P: BlobsPlace>() {
     let blobs = place.open().await;
     for bytes in &contents {
         assert_eq!(blobs.get(&key_of(bytes)).await.unwrap(), *bytes);
-        assert_eq!(blobs.size(&key_of(bytes)).await.unwrap(), Some(bytes.len() as u64));
+        assert_eq!(
+            blobs.size(&key_of(bytes)).await.unwrap(),
+            Some(bytes.len() as u64)
+        );
     }
 }
 
@@ -92,7 +104,10 @@ pub async fn a_reader_is_stored_as_its_bytes<P: BlobsPlace>() {
     let blobs = place.open().await;
     for length in [0, 1, 65_536, 262_144, 1_000_003] {
         let bytes = bytes_of(3, length);
-        let stored = blobs.put_reader(&mut source(&bytes, Ending::End), NO_LIMIT).await.unwrap();
+        let stored = blobs
+            .put_reader(&mut source(&bytes, Ending::End), NO_LIMIT)
+            .await
+            .unwrap();
         assert_eq!(stored, (key_of(&bytes), length as u64));
         assert_eq!(blobs.get(&stored.0).await.unwrap(), bytes);
         assert_eq!(blobs.put(bytes).await.unwrap(), stored.0);
@@ -114,7 +129,11 @@ pub async fn ranges_are_cut_at_the_end<P: BlobsPlace>() {
         (5..u64::MAX, 5..10_000),
         (u64::MAX - 1..u64::MAX, 0..0),
     ] {
-        assert_eq!(blobs.get_range(&key, range.clone()).await.unwrap(), bytes.slice(expected), "{range:?}");
+        assert_eq!(
+            blobs.get_range(&key, range.clone()).await.unwrap(),
+            bytes.slice(expected),
+            "{range:?}"
+        );
     }
     let empty = blobs.put(Bytes::new()).await.unwrap();
     assert_eq!(blobs.get_range(&empty, 0..10).await.unwrap(), Bytes::new());
@@ -126,7 +145,9 @@ pub async fn unknown_keys_are_not_found<P: BlobsPlace>() {
     let blobs = place.open().await;
     let key = key_of(b"never stored");
     assert!(matches!(blobs.get(&key).await, Err(BlobError::NotFound(missing)) if missing == key));
-    assert!(matches!(blobs.get_range(&key, 0..1).await, Err(BlobError::NotFound(missing)) if missing == key));
+    assert!(
+        matches!(blobs.get_range(&key, 0..1).await, Err(BlobError::NotFound(missing)) if missing == key)
+    );
     assert_eq!(blobs.size(&key).await.unwrap(), None);
 }
 
@@ -135,15 +156,36 @@ pub async fn what_is_too_large_is_not_kept<P: BlobsPlace>() {
     let place = P::fresh().await;
     let blobs = place.open().await;
     let bytes = bytes_of(5, 300_000);
-    let stored = blobs.put_reader(&mut source(&bytes, Ending::End), 300_000).await.unwrap();
+    let stored = blobs
+        .put_reader(&mut source(&bytes, Ending::End), 300_000)
+        .await
+        .unwrap();
     assert_eq!(stored.1, 300_000);
     let longer = bytes_of(6, 300_001);
-    let refused = blobs.put_reader(&mut source(&longer, Ending::End), 300_000).await;
-    assert!(matches!(refused, Err(BlobError::TooLarge { limit_bytes: 300_000 })), "{refused:?}");
+    let refused = blobs
+        .put_reader(&mut source(&longer, Ending::End), 300_000)
+        .await;
+    assert!(
+        matches!(
+            refused,
+            Err(BlobError::TooLarge {
+                limit_bytes: 300_000
+            })
+        ),
+        "{refused:?}"
+    );
     assert_eq!(blobs.size(&key_of(&longer)).await.unwrap(), None);
     let mut endless = tokio::io::repeat(0);
     let refused = blobs.put_reader(&mut endless, 1_000_000).await;
-    assert!(matches!(refused, Err(BlobError::TooLarge { limit_bytes: 1_000_000 })), "{refused:?}");
+    assert!(
+        matches!(
+            refused,
+            Err(BlobError::TooLarge {
+                limit_bytes: 1_000_000
+            })
+        ),
+        "{refused:?}"
+    );
 }
 
 /// A source that fails leaves nothing, and its error is told apart from the store's own.
@@ -151,8 +193,13 @@ pub async fn a_source_that_breaks_off_is_not_kept<P: BlobsPlace>() {
     let place = P::fresh().await;
     let blobs = place.open().await;
     let bytes = bytes_of(7, 500_000);
-    let broken = blobs.put_reader(&mut source(&bytes, Ending::BreakOff), NO_LIMIT).await;
-    assert!(matches!(&broken, Err(BlobError::Source(error)) if error.to_string().contains("went away")), "{broken:?}");
+    let broken = blobs
+        .put_reader(&mut source(&bytes, Ending::BreakOff), NO_LIMIT)
+        .await;
+    assert!(
+        matches!(&broken, Err(BlobError::Source(error)) if error.to_string().contains("went away")),
+        "{broken:?}"
+    );
     assert_eq!(blobs.size(&key_of(&bytes)).await.unwrap(), None);
 }
 
@@ -164,10 +211,23 @@ pub async fn racing_writers_of_one_blob_agree<P: BlobsPlace>() {
     let key = key_of(&bytes);
     let mut writers = tokio::task::JoinSet::new();
     for writer in 0..12 {
-        let (blobs, bytes) = (if writer % 2 == 0 { one.clone() } else { other.clone() }, bytes.clone());
+        let (blobs, bytes) = (
+            if writer % 2 == 0 {
+                one.clone()
+            } else {
+                other.clone()
+            },
+            bytes.clone(),
+        );
         writers.spawn(async move {
             match writer % 3 {
-                0 => blobs.put_reader(&mut source(&bytes, Ending::End), NO_LIMIT).await.unwrap().0,
+                0 => {
+                    blobs
+                        .put_reader(&mut source(&bytes, Ending::End), NO_LIMIT)
+                        .await
+                        .unwrap()
+                        .0
+                }
                 _ => blobs.put(bytes).await.unwrap(),
             }
         });
@@ -196,7 +256,12 @@ pub async fn racing_writers_of_many_blobs_keep_them_apart<P: BlobsPlace>() {
     let mut writers = tokio::task::JoinSet::new();
     for seed in 0..64 {
         let blobs = blobs.clone();
-        writers.spawn(async move { blobs.put(bytes_of(seed, 4_096 + seed as usize)).await.unwrap() });
+        writers.spawn(async move {
+            blobs
+                .put(bytes_of(seed, 4_096 + seed as usize))
+                .await
+                .unwrap()
+        });
     }
     writers.join_all().await;
     for seed in 0..64 {
@@ -213,7 +278,10 @@ pub async fn an_abandoned_write_leaves_nothing<P: BlobsPlace>() {
     let mut hanging = source(&bytes, Ending::Hang);
     let write = blobs.put_reader(&mut hanging, NO_LIMIT);
     let abandoned = tokio::time::timeout(std::time::Duration::from_millis(200), write).await;
-    assert!(abandoned.is_err(), "the source never ends, so neither does the write");
+    assert!(
+        abandoned.is_err(),
+        "the source never ends, so neither does the write"
+    );
     assert_eq!(blobs.size(&key_of(&bytes)).await.unwrap(), None);
     drop(blobs);
     let blobs = place.open().await;

@@ -28,7 +28,11 @@ pub trait Ledger: Send + Sync {
 
     /// A page of tasks, newest first, after `cursor` (opaque, from the page before; none comes with the last page). Tasks
     /// that arrive between two pages shift nothing.
-    async fn tasks(&self, cursor: Option<&str>, limit: u32) -> Result<(Vec<TaskAnswer>, Option<String>), LedgerError>;
+    async fn tasks(
+        &self,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<(Vec<TaskAnswer>, Option<String>), LedgerError>;
 
     /// What is known of one image: its context as far as known, and its result.
     async fn image(&self, task_id: Uuid, index: u32) -> Result<Option<ImageRecord>, LedgerError>;
@@ -47,7 +51,10 @@ pub trait Ledger: Send + Sync {
     /// Applies the effect of one event, as [`Ledger::apply_all`] does.
     async fn apply(&self, event_id: Uuid, effect: Effect) -> Result<Vec<Event>, LedgerError> {
         let mut answers = self.apply_all(vec![(event_id, effect)]).await?;
-        answers.pop().unwrap_or_else(|| Ok(Vec::new())).map_err(LedgerError::from)
+        answers
+            .pop()
+            .unwrap_or_else(|| Ok(Vec::new()))
+            .map_err(LedgerError::from)
     }
 
     /// Whether the ledger can be read and written now. Checked by `/health/ready`.
@@ -171,7 +178,9 @@ pub enum LedgerError {
     #[error(transparent)]
     Contradiction(#[from] Contradiction),
     /// No space is left.
-    #[error("the ledger at {place} is full: {reason}; free space, nothing that was accepted is lost")]
+    #[error(
+        "the ledger at {place} is full: {reason}; free space, nothing that was accepted is lost"
+    )]
     Full {
         /// Where.
         place: String,

@@ -75,7 +75,10 @@ impl Rasters {
     pub async fn get(&self, reference: &BlobRef) -> Result<Arc<Raster>, RasterError> {
         if reference.media_type != PAM_MEDIA_TYPE {
             let media_type = reference.media_type.chars().take(80).collect();
-            return Err(RasterError::NotPixels { key: reference.key.clone(), media_type });
+            return Err(RasterError::NotPixels {
+                key: reference.key.clone(),
+                media_type,
+            });
         }
         if let Some(raster) = self.cache.get(&reference.key) {
             check_reference(reference, &raster)?;
@@ -85,7 +88,8 @@ impl Rasters {
         let raster = tokio::task::spawn_blocking(move || Raster::from_pam(pam.into())).await??;
         check_reference(reference, &raster)?;
         let raster = Arc::new(raster);
-        self.cache.insert(reference.key.clone(), Arc::clone(&raster));
+        self.cache
+            .insert(reference.key.clone(), Arc::clone(&raster));
         Ok(raster)
     }
 

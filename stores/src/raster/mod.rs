@@ -83,7 +83,9 @@ pub enum RasterError {
         media_type: String,
     },
     /// The blob is not the size that its reference says.
-    #[error("blob {key} holds {width} × {height} pixels, its reference says {claimed_width} × {claimed_height}")]
+    #[error(
+        "blob {key} holds {width} × {height} pixels, its reference says {claimed_width} × {claimed_height}"
+    )]
     ReferenceMismatch {
         /// The blob.
         key: BlobKey,
@@ -110,14 +112,29 @@ impl Raster {
     /// # Errors
     /// [`RasterError::Empty`] for a side of 0, [`RasterError::LengthMismatch`] unless `data` is exactly
     /// `width × height × channels` bytes.
-    pub fn new(width: u32, height: u32, channels: Channels, data: Vec<u8>) -> Result<Self, RasterError> {
+    pub fn new(
+        width: u32,
+        height: u32,
+        channels: Channels,
+        data: Vec<u8>,
+    ) -> Result<Self, RasterError> {
         if width == 0 || height == 0 {
             return Err(RasterError::Empty { width, height });
         }
         if byte_length(width, height, channels) != Some(data.len()) {
-            return Err(RasterError::LengthMismatch { width, height, channels, actual_bytes: data.len() });
+            return Err(RasterError::LengthMismatch {
+                width,
+                height,
+                channels,
+                actual_bytes: data.len(),
+            });
         }
-        Ok(Self { width, height, channels, data })
+        Ok(Self {
+            width,
+            height,
+            channels,
+            data,
+        })
     }
 
     /// Width in pixels, at least 1.
@@ -149,7 +166,9 @@ impl Raster {
     pub fn row(&self, y: u32) -> &[u8] {
         let stride = self.width as usize * self.channels.count();
         let start = (y as usize).saturating_mul(stride);
-        self.data.get(start..start.saturating_add(stride)).unwrap_or_default()
+        self.data
+            .get(start..start.saturating_add(stride))
+            .unwrap_or_default()
     }
 
     /// Number of pixels.
@@ -160,13 +179,19 @@ impl Raster {
 
 impl std::fmt::Debug for Raster {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "Raster({} × {}, {:?})", self.width, self.height, self.channels)
+        write!(
+            formatter,
+            "Raster({} × {}, {:?})",
+            self.width, self.height, self.channels
+        )
     }
 }
 
 /// Bytes of a picture; `None` where a machine word cannot hold the number.
 fn byte_length(width: u32, height: u32, channels: Channels) -> Option<usize> {
-    (width as usize).checked_mul(height as usize)?.checked_mul(channels.count())
+    (width as usize)
+        .checked_mul(height as usize)?
+        .checked_mul(channels.count())
 }
 
 #[cfg(test)]
@@ -176,8 +201,17 @@ mod tests {
     #[test]
     fn the_length_is_checked() {
         assert!(Raster::new(2, 3, Channels::Rgb, vec![0; 18]).is_ok());
-        for (width, height, length) in [(2, 3, 17), (2, 3, 19), (0, 3, 0), (3, 0, 0), (u32::MAX, u32::MAX, 12)] {
-            assert!(Raster::new(width, height, Channels::Rgb, vec![0; length]).is_err(), "{width} × {height}");
+        for (width, height, length) in [
+            (2, 3, 17),
+            (2, 3, 19),
+            (0, 3, 0),
+            (3, 0, 0),
+            (u32::MAX, u32::MAX, 12),
+        ] {
+            assert!(
+                Raster::new(width, height, Channels::Rgb, vec![0; length]).is_err(),
+                "{width} × {height}"
+            );
         }
     }
 

@@ -36,9 +36,18 @@ impl Raster {
         let header_length = header_length(&pam)?;
         let header = Header::parse(pam.get(..header_length).unwrap_or_default())?;
         let actual_bytes = pam.len() - header_length;
-        let Header { width, height, channels } = header;
+        let Header {
+            width,
+            height,
+            channels,
+        } = header;
         if byte_length(width, height, channels) != Some(actual_bytes) {
-            return Err(RasterError::LengthMismatch { width, height, channels, actual_bytes });
+            return Err(RasterError::LengthMismatch {
+                width,
+                height,
+                channels,
+                actual_bytes,
+            });
         }
         pam.drain(..header_length);
         Self::new(width, height, channels, pam)
@@ -57,7 +66,9 @@ fn header_length(pam: &[u8]) -> Result<usize, RasterError> {
     if !pam.starts_with(b"P7\n") {
         return Err(RasterError::Malformed("it does not begin with `P7`"));
     }
-    let head = pam.get(..MAX_HEADER_BYTES.min(pam.len())).unwrap_or_default();
+    let head = pam
+        .get(..MAX_HEADER_BYTES.min(pam.len()))
+        .unwrap_or_default();
     head.windows(HEADER_END.len())
         .position(|window| window == HEADER_END)
         .map(|start| start + HEADER_END.len())
@@ -72,10 +83,13 @@ struct Header {
 
 impl Header {
     fn parse(bytes: &[u8]) -> Result<Self, RasterError> {
-        let text = std::str::from_utf8(bytes).map_err(|_| RasterError::Malformed("its header is not text"))?;
+        let text = std::str::from_utf8(bytes)
+            .map_err(|_| RasterError::Malformed("its header is not text"))?;
         let (mut width, mut height, mut depth, mut maximum) = (None, None, None, None);
         for line in text.lines().skip(1) {
-            let Some((name, value)) = line.split_once(' ') else { continue };
+            let Some((name, value)) = line.split_once(' ') else {
+                continue;
+            };
             let slot = match name {
                 "WIDTH" => &mut width,
                 "HEIGHT" => &mut height,
@@ -83,13 +97,18 @@ impl Header {
                 "MAXVAL" => &mut maximum,
                 _ => continue,
             };
-            let number: u32 = value.trim().parse().map_err(|_| RasterError::Malformed("its header has a bad number"))?;
+            let number: u32 = value
+                .trim()
+                .parse()
+                .map_err(|_| RasterError::Malformed("its header has a bad number"))?;
             if slot.replace(number).is_some() {
                 return Err(RasterError::Malformed("its header names a value twice"));
             }
         }
         if maximum != Some(255) {
-            return Err(RasterError::Malformed("its samples are not eight bits (MAXVAL 255)"));
+            return Err(RasterError::Malformed(
+                "its samples are not eight bits (MAXVAL 255)",
+            ));
         }
         let channels = match depth {
             Some(1) => Channels::Gray,
@@ -100,7 +119,11 @@ impl Header {
         let (Some(width), Some(height)) = (width, height) else {
             return Err(RasterError::Malformed("its header lacks WIDTH or HEIGHT"));
         };
-        Ok(Self { width, height, channels })
+        Ok(Self {
+            width,
+            height,
+            channels,
+        })
     }
 }
 
@@ -110,7 +133,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn any_raster() -> impl Strategy<Value = Raster> {
-        let channels = prop_oneof![Just(Channels::Gray), Just(Channels::Rgb), Just(Channels::Rgba)];
+        let channels = prop_oneof![
+            Just(Channels::Gray),
+            Just(Channels::Rgb),
+            Just(Channels::Rgba)
+        ];
         (1_u32..20, 1_u32..20, channels).prop_flat_map(|(width, height, channels)| {
             let length = width as usize * height as usize * channels.count();
             prop::collection::vec(any::<u8>(), length)
@@ -148,7 +175,10 @@ mod tests {
             "P6\n1 1\n255\n",
             "",
         ] {
-            assert!(Raster::from_pam(header.as_bytes().to_vec()).is_err(), "{header}");
+            assert!(
+                Raster::from_pam(header.as_bytes().to_vec()).is_err(),
+                "{header}"
+            );
         }
     }
 }

@@ -38,7 +38,11 @@ impl SmallDisk {
     /// Makes it larger.
     pub fn grow(&self, size_kib: u32) {
         let options = format!("remount,size={size_kib}k");
-        let grown = Command::new("mount").args(["-o", &options]).arg(self.folder.path()).status().unwrap();
+        let grown = Command::new("mount")
+            .args(["-o", &options])
+            .arg(self.folder.path())
+            .status()
+            .unwrap();
         assert!(grown.success());
     }
 
@@ -50,8 +54,14 @@ impl SmallDisk {
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         // A lazy unmount also works while a connection is still being closed.
-        let unmounted = Command::new("umount").arg("-l").arg(self.folder.path()).status();
-        assert!(unmounted.is_ok_and(|status| status.success()), "the tmpfs stays mounted");
+        let unmounted = Command::new("umount")
+            .arg("-l")
+            .arg(self.folder.path())
+            .status();
+        assert!(
+            unmounted.is_ok_and(|status| status.success()),
+            "the tmpfs stays mounted"
+        );
     }
 }
 
@@ -59,7 +69,13 @@ impl Drop for SmallDisk {
 /// acknowledged `lines` pieces of work and a random while more, and answers with what it acknowledged.
 pub fn kill_after(name: &str, folder: &Path, lines: usize, more: Duration) -> Vec<String> {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([name, "--exact", "--ignored", "--nocapture", "--test-threads=1"])
+        .args([
+            name,
+            "--exact",
+            "--ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .env(CHILD_FOLDER, folder)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -81,7 +97,11 @@ pub fn kill_after(name: &str, folder: &Path, lines: usize, more: Duration) -> Ve
             killer = None;
         }
     }
-    assert!(killer.is_none(), "the child ended by itself after {} pieces of work", acknowledged.len());
+    assert!(
+        killer.is_none(),
+        "the child ended by itself after {} pieces of work",
+        acknowledged.len()
+    );
     acknowledged
 }
 

@@ -12,7 +12,9 @@ use atelier_schemas::ImageFormat;
 use crate::cli::CutoutArgs;
 
 /// What a picture in a folder ends in; a picture that is named itself may end in anything.
-pub const EXTENSIONS: [&str; 10] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ico", "jfif"];
+pub const EXTENSIONS: [&str; 10] = [
+    "jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ico", "jfif",
+];
 
 /// One picture to cut out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +35,10 @@ pub enum Destination {
 impl Job {
     /// What people call it.
     pub fn label(&self) -> String {
-        self.source.as_ref().map_or_else(|| "standard input".to_owned(), |path| path.display().to_string())
+        self.source.as_ref().map_or_else(
+            || "standard input".to_owned(),
+            |path| path.display().to_string(),
+        )
     }
 }
 
@@ -55,28 +60,43 @@ pub fn jobs(arguments: &CutoutArgs) -> anyhow::Result<(Vec<Job>, Vec<String>)> {
             let name = input.file_name().map_or_else(PathBuf::new, PathBuf::from);
             found.push((Some(input.clone()), name));
         } else {
-            failures.push(format!("{}: there is no such file or folder", input.display()));
+            failures.push(format!(
+                "{}: there is no such file or folder",
+                input.display()
+            ));
         }
     }
     if found.iter().filter(|(source, _)| source.is_none()).count() > 1 {
         bail!("`-` can be given once: standard input holds one picture");
     }
-    let into_folder = arguments.inputs.len() > 1 || arguments.inputs.iter().any(|input| input.is_dir());
+    let into_folder =
+        arguments.inputs.len() > 1 || arguments.inputs.iter().any(|input| input.is_dir());
     let mut jobs = Vec::new();
     let mut taken = std::collections::HashSet::new();
     for (source, relative) in found {
         let destination = destination(arguments, source.as_deref(), &relative, format, into_folder);
         if let Destination::File(path) = &destination {
             if path.exists() && !arguments.overwrite {
-                failures.push(format!("{}: {} is already there; --overwrite writes it anew", relative.display(), path.display()));
+                failures.push(format!(
+                    "{}: {} is already there; --overwrite writes it anew",
+                    relative.display(),
+                    path.display()
+                ));
                 continue;
             }
             if !taken.insert(path.clone()) {
-                failures.push(format!("{}: another picture goes to {} too; rename one", relative.display(), path.display()));
+                failures.push(format!(
+                    "{}: another picture goes to {} too; rename one",
+                    relative.display(),
+                    path.display()
+                ));
                 continue;
             }
         }
-        jobs.push(Job { source, destination });
+        jobs.push(Job {
+            source,
+            destination,
+        });
     }
     Ok((jobs, failures))
 }
@@ -100,11 +120,22 @@ fn destination(
 }
 
 /// Pictures below `folder` by their extension, with their paths relative to `root`. Results of an earlier run are left out.
-fn search(root: &Path, folder: &Path, found: &mut Vec<(Option<PathBuf>, PathBuf)>) -> io::Result<()> {
+fn search(
+    root: &Path,
+    folder: &Path,
+    found: &mut Vec<(Option<PathBuf>, PathBuf)>,
+) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase();
-        let is_result = path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| stem.ends_with(".cutout"));
+        let extension = path
+            .extension()
+            .and_then(|extension| extension.to_str())
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        let is_result = path
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .is_some_and(|stem| stem.ends_with(".cutout"));
         if path.is_dir() {
             search(root, &path, found)?;
         } else if EXTENSIONS.contains(&extension.as_str()) && !is_result {
@@ -117,5 +148,6 @@ fn search(root: &Path, folder: &Path, found: &mut Vec<(Option<PathBuf>, PathBuf)
 
 /// Temporary files are private to their owner; a result should be as readable as any other file of this user.
 pub fn make_readable(file: &tempfile::NamedTempFile) -> io::Result<()> {
-    file.as_file().set_permissions(fs::Permissions::from_mode(0o644))
+    file.as_file()
+        .set_permissions(fs::Permissions::from_mode(0o644))
 }

@@ -23,18 +23,35 @@ pub(super) fn encode(picture: &Raster, quality: u8, speed: u8) -> Result<Vec<u8>
         .with_num_threads(Some(THREADS));
     let (width, height) = (picture.width() as usize, picture.height() as usize);
     let encoded = match picture.channels() {
-        Channels::Gray => encoder.encode_rgb(Img::new(&rgb_pixels(&gray_to_rgb(picture.data())), width, height)),
+        Channels::Gray => encoder.encode_rgb(Img::new(
+            &rgb_pixels(&gray_to_rgb(picture.data())),
+            width,
+            height,
+        )),
         Channels::Rgb => encoder.encode_rgb(Img::new(&rgb_pixels(picture.data()), width, height)),
         Channels::Rgba => {
-            let pixels: Vec<RGBA8> = picture.data().as_chunks::<4>().0.iter().map(|[r, g, b, a]| RGBA8::new(*r, *g, *b, *a)).collect();
+            let pixels: Vec<RGBA8> = picture
+                .data()
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|[r, g, b, a]| RGBA8::new(*r, *g, *b, *a))
+                .collect();
             encoder.encode_rgba(Img::new(&pixels, width, height))
         }
     };
     encoded
         .map(|image| image.avif_file)
-        .map_err(|error| ComposeError::EncodingFailed { format: FORMAT, message: error.to_string() })
+        .map_err(|error| ComposeError::EncodingFailed {
+            format: FORMAT,
+            message: error.to_string(),
+        })
 }
 
 fn rgb_pixels(data: &[u8]) -> Vec<RGB8> {
-    data.as_chunks::<3>().0.iter().map(|[red, green, blue]| RGB8::new(*red, *green, *blue)).collect()
+    data.as_chunks::<3>()
+        .0
+        .iter()
+        .map(|[red, green, blue]| RGB8::new(*red, *green, *blue))
+        .collect()
 }

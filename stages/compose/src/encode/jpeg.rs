@@ -17,7 +17,10 @@ pub(super) fn encode(picture: &Raster, quality: u8) -> Result<Vec<u8>, ComposeEr
         Channels::Rgb => ColorType::Rgb,
         Channels::Rgba => {
             let found = "RGBA, which JPEG does not hold".to_owned();
-            return Err(ComposeError::WrongChannels { what: "picture", found });
+            return Err(ComposeError::WrongChannels {
+                what: "picture",
+                found,
+            });
         }
     };
     let mut file = Vec::with_capacity(picture.data().len() / 8 + 1024);
@@ -25,6 +28,9 @@ pub(super) fn encode(picture: &Raster, quality: u8) -> Result<Vec<u8>, ComposeEr
     let (width, height) = (picture.width() as u16, picture.height() as u16);
     Encoder::new(&mut file, quality)
         .encode(picture.data(), width, height, color_type)
-        .map_err(|error| ComposeError::EncodingFailed { format: FORMAT, message: error.to_string() })?;
+        .map_err(|error| ComposeError::EncodingFailed {
+            format: FORMAT,
+            message: error.to_string(),
+        })?;
     Ok(file)
 }

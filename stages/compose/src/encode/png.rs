@@ -10,8 +10,10 @@ const FORMAT: &str = "PNG";
 pub(super) fn encode(picture: &Raster) -> Result<Vec<u8>, ComposeError> {
     // Photographs come out at about half their size; cut-outs at less.
     let mut file = Vec::with_capacity(picture.data().len() / 2 + 1024);
-    write(picture, &mut file)
-        .map_err(|error| ComposeError::EncodingFailed { format: FORMAT, message: error.to_string() })?;
+    write(picture, &mut file).map_err(|error| ComposeError::EncodingFailed {
+        format: FORMAT,
+        message: error.to_string(),
+    })?;
     Ok(file)
 }
 

@@ -22,16 +22,37 @@ pub(super) struct Band {
 impl Band {
     /// Every pixel.
     pub(super) fn whole(width: usize, height: usize) -> Self {
-        Self { width, rows: vec![vec![Span { start: 0, end: width, first_cell: 0 }]; height] }
+        Self {
+            width,
+            rows: vec![
+                vec![Span {
+                    start: 0,
+                    end: width,
+                    first_cell: 0
+                }];
+                height
+            ],
+        }
     }
 
     /// All pixels no further than `reach` from a pixel whose alpha is partial or differs from a neighbour's, and all
     /// that `finer` (a band of the next level) starts from.
-    pub(super) fn around_edges(matte: &[u8], width: usize, height: usize, reach: usize, finer: Option<&Self>) -> Self {
+    pub(super) fn around_edges(
+        matte: &[u8],
+        width: usize,
+        height: usize,
+        reach: usize,
+        finer: Option<&Self>,
+    ) -> Self {
         let mut edges = vec![0_u8; width * height];
-        edges.par_chunks_exact_mut(width).enumerate().for_each(|(y, edges)| mark_edges(matte, width, height, y, edges));
+        edges
+            .par_chunks_exact_mut(width)
+            .enumerate()
+            .for_each(|(y, edges)| mark_edges(matte, width, height, y, edges));
         let mut wide = vec![0_u8; width * height];
-        wide.par_chunks_exact_mut(width).zip(edges.par_chunks_exact(width)).for_each(|(wide, edges)| widen(edges, wide, reach));
+        wide.par_chunks_exact_mut(width)
+            .zip(edges.par_chunks_exact(width))
+            .for_each(|(wide, edges)| widen(edges, wide, reach));
         let mut seeds: Vec<Vec<usize>> = vec![Vec::new(); height];
         if let Some(finer) = finer {
             finer.project_onto(width, height, &mut seeds);
@@ -43,7 +64,10 @@ impl Band {
                 let mut marked = vec![0_u8; width];
                 for neighbour in y.saturating_sub(reach)..(y + reach + 1).min(height) {
                     let row = &wide[neighbour * width..(neighbour + 1) * width];
-                    marked.iter_mut().zip(row).for_each(|(mark, other)| *mark |= other);
+                    marked
+                        .iter_mut()
+                        .zip(row)
+                        .for_each(|(mark, other)| *mark |= other);
                 }
                 for x in seeds {
                     marked[x] = 1;
@@ -59,7 +83,10 @@ impl Band {
         for (y, spans) in self.rows.iter().enumerate() {
             let seeds = &mut seeds[y * height / self.height()];
             for span in spans {
-                let (first, last) = (span.start * width / self.width, (span.end - 1) * width / self.width);
+                let (first, last) = (
+                    span.start * width / self.width,
+                    (span.end - 1) * width / self.width,
+                );
                 seeds.extend(first..=last);
             }
             // Several fine rows project onto one coarse row; what they share is kept once.
@@ -82,7 +109,9 @@ impl Band {
 
     /// Pixels of the band in a row.
     pub(super) fn cells_in_row(&self, y: usize) -> usize {
-        self.row(y).last().map_or(0, |span| span.first_cell + span.end - span.start)
+        self.row(y)
+            .last()
+            .map_or(0, |span| span.first_cell + span.end - span.start)
     }
 }
 
@@ -106,8 +135,14 @@ fn widen(edges: &[u8], wide: &mut [u8], reach: usize) {
     wide.copy_from_slice(edges);
     for distance in 1..=reach.min(edges.len().saturating_sub(1)) {
         let last = edges.len() - distance;
-        wide[distance..].iter_mut().zip(&edges[..last]).for_each(|(mark, edge)| *mark |= edge);
-        wide[..last].iter_mut().zip(&edges[distance..]).for_each(|(mark, edge)| *mark |= edge);
+        wide[distance..]
+            .iter_mut()
+            .zip(&edges[..last])
+            .for_each(|(mark, edge)| *mark |= edge);
+        wide[..last]
+            .iter_mut()
+            .zip(&edges[distance..])
+            .for_each(|(mark, edge)| *mark |= edge);
     }
 }
 
@@ -116,8 +151,15 @@ fn spans(marked: &[u8]) -> Vec<Span> {
     let (mut x, mut first_cell) = (0, 0);
     while let Some(skipped) = marked[x..].iter().position(|mark| *mark != 0) {
         let start = x + skipped;
-        let end = marked[start..].iter().position(|mark| *mark == 0).map_or(marked.len(), |length| start + length);
-        spans.push(Span { start, end, first_cell });
+        let end = marked[start..]
+            .iter()
+            .position(|mark| *mark == 0)
+            .map_or(marked.len(), |length| start + length);
+        spans.push(Span {
+            start,
+            end,
+            first_cell,
+        });
         first_cell += end - start;
         x = end;
     }

@@ -53,7 +53,10 @@ impl<'a> Picture<'a> {
     /// Mean colour of what is surely subject and of what is surely not, from a grid of samples.
     pub(super) fn mean_colors(&self) -> Cell {
         const SAMPLES_A_SIDE: usize = 128;
-        let (step_x, step_y) = (self.width.div_ceil(SAMPLES_A_SIDE), self.height.div_ceil(SAMPLES_A_SIDE));
+        let (step_x, step_y) = (
+            self.width.div_ceil(SAMPLES_A_SIDE),
+            self.height.div_ceil(SAMPLES_A_SIDE),
+        );
         let mut sums = [([0.0_f32; 4], 0.0_f32); 2];
         for y in (0..self.height).step_by(step_y) {
             for x in (0..self.width).step_by(step_x) {
@@ -64,12 +67,18 @@ impl<'a> Picture<'a> {
                 };
                 let (sum, count) = &mut sums[slot];
                 let color = self.color(x, y);
-                sum.iter_mut().zip(color).for_each(|(sum, value)| *sum += value);
+                sum.iter_mut()
+                    .zip(color)
+                    .for_each(|(sum, value)| *sum += value);
                 *count += 1.0;
             }
         }
-        let [foreground, background] = sums.map(|(sum, count)| sum.map(|value| value / count.max(1.0)));
-        Cell { foreground, background }
+        let [foreground, background] =
+            sums.map(|(sum, count)| sum.map(|value| value / count.max(1.0)));
+        Cell {
+            foreground,
+            background,
+        }
     }
 }
 
@@ -91,9 +100,18 @@ impl<'a> Level<'a> {
             Cow::Borrowed(picture.matte)
         } else {
             let rows = full_y.iter().map(|y| &picture.matte[y * picture.width..]);
-            Cow::Owned(rows.flat_map(|row| full_x.iter().map(|x| row[*x])).collect())
+            Cow::Owned(
+                rows.flat_map(|row| full_x.iter().map(|x| row[*x]))
+                    .collect(),
+            )
         };
-        Self { width, height, full_x, full_y, matte }
+        Self {
+            width,
+            height,
+            full_x,
+            full_y,
+            matte,
+        }
     }
 
     pub(super) fn matte(&self) -> &[u8] {
@@ -124,7 +142,11 @@ impl Solution {
                 start
             })
             .collect();
-        Self { halves: lengths.map(|length| vec![cell; length]), row_starts, band }
+        Self {
+            halves: lengths.map(|length| vec![cell; length]),
+            row_starts,
+            band,
+        }
     }
 
     /// Every cell as the nearest one of the coarser level.
@@ -134,7 +156,8 @@ impl Solution {
         let (coarse_width, coarse_height) = (coarser.band.width(), coarser.band.height());
         for y in 0..height {
             let coarse_y = y * coarse_height / height;
-            let mut source = RowCursor::new(coarser.band.row(coarse_y), coarser.row_cells(coarse_y));
+            let mut source =
+                RowCursor::new(coarser.band.row(coarse_y), coarser.row_cells(coarse_y));
             let start = finer.row_starts[y];
             let row = &mut finer.halves[y % 2][start..];
             for span in finer.band.row(y) {
@@ -155,21 +178,30 @@ impl Solution {
 
     /// One round: even rows, then odd rows.
     pub(super) fn relax(&mut self, picture: &Picture, level: &Level) {
-        let Self { band, halves: [even, odd], row_starts } = self;
+        let Self {
+            band,
+            halves: [even, odd],
+            row_starts,
+        } = self;
         relax_half(picture, level, band, row_starts, 0, even, odd);
         relax_half(picture, level, band, row_starts, 1, odd, even);
     }
 
     /// Calls `visit` with place and foreground of every pixel of the band whose matte is not sure: where it is, the
     /// picture's own colour is the subject's.
-    pub(super) fn for_each_unsure_pixel(&self, matte: &[u8], mut visit: impl FnMut(usize, [u8; 3])) {
+    pub(super) fn for_each_unsure_pixel(
+        &self,
+        matte: &[u8],
+        mut visit: impl FnMut(usize, [u8; 3]),
+    ) {
         for y in 0..self.band.height() {
             let cells = self.row_cells(y);
             for span in self.band.row(y) {
                 for (x, cell) in (span.start..span.end).zip(&cells[span.first_cell..]) {
                     let index = y * self.band.width() + x;
                     if matte[index] < 255 {
-                        let [red, green, blue, _] = cell.foreground.map(|value| (value + 0.5) as u8);
+                        let [red, green, blue, _] =
+                            cell.foreground.map(|value| (value + 0.5) as u8);
                         visit(index, [red, green, blue]);
                     }
                 }
@@ -199,11 +231,23 @@ fn relax_half(
     let neighbour = |y: Option<usize>| {
         let y = y.filter(|y| *y < level.height)?;
         let start = row_starts[y];
-        Some((RowCursor::new(band.row(y), &other[start..start + band.cells_in_row(y)]), level.matte_row(y)))
+        Some((
+            RowCursor::new(band.row(y), &other[start..start + band.cells_in_row(y)]),
+            level.matte_row(y),
+        ))
     };
-    rows.into_par_iter().with_min_len(MIN_ROWS_PER_TASK).for_each(|(y, row)| {
-        relax_row(picture, level, y, band.row(y), row, [neighbour(y.checked_sub(1)), neighbour(Some(y + 1))]);
-    });
+    rows.into_par_iter()
+        .with_min_len(MIN_ROWS_PER_TASK)
+        .for_each(|(y, row)| {
+            relax_row(
+                picture,
+                level,
+                y,
+                band.row(y),
+                row,
+                [neighbour(y.checked_sub(1)), neighbour(Some(y + 1))],
+            );
+        });
 }
 
 /// A row above or below, with its matte.
@@ -225,12 +269,22 @@ fn relax_row(
             let mut equations = Equations::new(matte[x], picture.color(level.full_x[x], full_y));
             // What lies outside the band or the picture is taken to be like the pixel itself.
             let own = row[index];
-            let left = if x > span.start { Some((&row[index - 1], matte[x - 1])) } else { None };
+            let left = if x > span.start {
+                Some((&row[index - 1], matte[x - 1]))
+            } else {
+                None
+            };
             equations.hold_to(left, &own);
-            let right = if x + 1 < span.end { Some((&row[index + 1], matte[x + 1])) } else { None };
+            let right = if x + 1 < span.end {
+                Some((&row[index + 1], matte[x + 1]))
+            } else {
+                None
+            };
             equations.hold_to(right, &own);
             for neighbour in &mut neighbours {
-                let found = neighbour.as_mut().and_then(|(cursor, matte)| Some((cursor.at(x)?, matte[x])));
+                let found = neighbour
+                    .as_mut()
+                    .and_then(|(cursor, matte)| Some((cursor.at(x)?, matte[x])));
                 equations.hold_to(found, &own);
             }
             row[index] = equations.solve();
@@ -249,7 +303,12 @@ struct Equations {
 impl Equations {
     fn new(alpha: u8, color: [f32; 4]) -> Self {
         let alpha = f32::from(alpha) * (1.0 / 255.0);
-        Self { alpha, pull: 0.0, foreground: color.map(|value| alpha * value), background: color.map(|value| (1.0 - alpha) * value) }
+        Self {
+            alpha,
+            pull: 0.0,
+            foreground: color.map(|value| alpha * value),
+            background: color.map(|value| (1.0 - alpha) * value),
+        }
     }
 
     #[inline(always)]
@@ -269,13 +328,19 @@ impl Equations {
     #[inline(always)]
     fn solve(&self) -> Cell {
         let rest = 1.0 - self.alpha;
-        let (a00, a01, a11) = (self.alpha * self.alpha + self.pull, self.alpha * rest, rest * rest + self.pull);
+        let (a00, a01, a11) = (
+            self.alpha * self.alpha + self.pull,
+            self.alpha * rest,
+            rest * rest + self.pull,
+        );
         let inverse = 1.0 / (a00 * a11 - a01 * a01);
         let mut cell = Cell::default();
         for channel in 0..4 {
             let (foreground, background) = (self.foreground[channel], self.background[channel]);
-            cell.foreground[channel] = ((a11 * foreground - a01 * background) * inverse).clamp(0.0, 255.0);
-            cell.background[channel] = ((a00 * background - a01 * foreground) * inverse).clamp(0.0, 255.0);
+            cell.foreground[channel] =
+                ((a11 * foreground - a01 * background) * inverse).clamp(0.0, 255.0);
+            cell.background[channel] =
+                ((a00 * background - a01 * foreground) * inverse).clamp(0.0, 255.0);
         }
         cell
     }
@@ -296,7 +361,9 @@ impl<'a> RowCursor<'a> {
     fn at(&mut self, x: usize) -> Option<&'a Cell> {
         while let Some((span, rest)) = self.spans.split_first() {
             if x < span.end {
-                return (x >= span.start).then(|| self.cells.get(span.first_cell + x - span.start)).flatten();
+                return (x >= span.start)
+                    .then(|| self.cells.get(span.first_cell + x - span.start))
+                    .flatten();
             }
             self.spans = rest;
         }

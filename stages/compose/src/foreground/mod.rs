@@ -28,14 +28,29 @@ const BAND_MARGIN_PX: usize = LARGE_LEVEL_ROUNDS;
 ///
 /// # Errors
 /// [`RasterError::LengthMismatch`] where picture and matte are not of one size.
-pub fn estimate_foreground(picture: &Raster, matte: &Raster, reach_px: usize) -> Result<Raster, RasterError> {
+pub fn estimate_foreground(
+    picture: &Raster,
+    matte: &Raster,
+    reach_px: usize,
+) -> Result<Raster, RasterError> {
     let mut data = vec![0; picture.pixels() as usize * 3];
     let stride = picture.channels().count();
-    for (target, source) in data.as_chunks_mut::<3>().0.iter_mut().zip(picture.data().chunks_exact(stride)) {
-        *target = if let [red, green, blue, ..] = source { [*red, *green, *blue] } else { [source[0]; 3] };
+    for (target, source) in data
+        .as_chunks_mut::<3>()
+        .0
+        .iter_mut()
+        .zip(picture.data().chunks_exact(stride))
+    {
+        *target = if let [red, green, blue, ..] = source {
+            [*red, *green, *blue]
+        } else {
+            [source[0]; 3]
+        };
     }
     let rgb = Raster::new(picture.width(), picture.height(), Channels::Rgb, data)?;
-    if (matte.width(), matte.height(), matte.channels()) != (picture.width(), picture.height(), Channels::Gray) {
+    if (matte.width(), matte.height(), matte.channels())
+        != (picture.width(), picture.height(), Channels::Gray)
+    {
         return Err(RasterError::LengthMismatch {
             width: picture.width(),
             height: picture.height(),
@@ -75,7 +90,11 @@ fn solve(picture: &Raster, matte: &[u8], reach_px: usize) -> Solution {
             None => Solution::uniform(picture.mean_colors(), band),
         };
         let small = level.width.max(level.height) <= SMALL_SIDE_PX;
-        for _ in 0..if small { SMALL_LEVEL_ROUNDS } else { LARGE_LEVEL_ROUNDS } {
+        for _ in 0..if small {
+            SMALL_LEVEL_ROUNDS
+        } else {
+            LARGE_LEVEL_ROUNDS
+        } {
             next.relax(&picture, level);
         }
         solution = Some(next);
@@ -86,8 +105,11 @@ fn solve(picture: &Raster, matte: &[u8], reach_px: usize) -> Solution {
 /// From one pixel to the full size, each level about twice as large as the one before.
 fn level_sizes(width: usize, height: usize) -> Vec<(usize, usize)> {
     let steps = (width.max(height) as f64).log2().ceil().max(1.0) as usize;
-    let side = |full: usize, step: usize| (full as f64).powf(step as f64 / steps as f64).round() as usize;
-    (0..=steps).map(|step| (side(width, step), side(height, step))).collect()
+    let side =
+        |full: usize, step: usize| (full as f64).powf(step as f64 / steps as f64).round() as usize;
+    (0..=steps)
+        .map(|step| (side(width, step), side(height, step)))
+        .collect()
 }
 
 /// The bands from coarse to fine. What a finer level solves, the coarser one solves too: it starts from there.
@@ -96,7 +118,13 @@ fn bands(levels: &[Level], reach_px: usize) -> Vec<Band> {
     for (index, level) in levels.iter().enumerate().rev() {
         let finest = index + 1 == levels.len();
         let reach = if finest { reach_px } else { 0 } + BAND_MARGIN_PX;
-        bands.push(Band::around_edges(level.matte(), level.width, level.height, reach, bands.last()));
+        bands.push(Band::around_edges(
+            level.matte(),
+            level.width,
+            level.height,
+            reach,
+            bands.last(),
+        ));
     }
     bands.reverse();
     bands

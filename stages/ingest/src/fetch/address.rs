@@ -30,7 +30,11 @@ impl AddressRange {
     pub fn contains(&self, address: IpAddr) -> bool {
         let all_bits = bits_of(self.network);
         let shift = u32::from(all_bits - self.prefix_bits);
-        all_bits == bits_of(address) && (number_of(self.network) ^ number_of(address)).checked_shr(shift).unwrap_or(0) == 0
+        all_bits == bits_of(address)
+            && (number_of(self.network) ^ number_of(address))
+                .checked_shr(shift)
+                .unwrap_or(0)
+                == 0
     }
 }
 
@@ -39,11 +43,22 @@ impl FromStr for AddressRange {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let invalid = || InvalidAddressRange(text.to_owned());
-        let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
+        let (address, prefix) = text
+            .split_once('/')
+            .map_or((text, None), |(address, prefix)| (address, Some(prefix)));
         let network: IpAddr = address.parse().map_err(|_| invalid())?;
         let all_bits = bits_of(network);
-        let prefix_bits = prefix.map_or(Ok(all_bits), str::parse).map_err(|_| invalid())?;
-        if prefix_bits > all_bits { Err(invalid()) } else { Ok(Self { network, prefix_bits }) }
+        let prefix_bits = prefix
+            .map_or(Ok(all_bits), str::parse)
+            .map_err(|_| invalid())?;
+        if prefix_bits > all_bits {
+            Err(invalid())
+        } else {
+            Ok(Self {
+                network,
+                prefix_bits,
+            })
+        }
     }
 }
 
@@ -64,7 +79,10 @@ impl From<AddressRange> for String {
 /// Why `address` may not be connected to; `None` where it may.
 pub(super) fn why_forbidden(address: IpAddr, allowed: &[AddressRange]) -> Option<&'static str> {
     let meant = meant_by(address);
-    if allowed.iter().any(|range| range.contains(address) || range.contains(meant)) {
+    if allowed
+        .iter()
+        .any(|range| range.contains(address) || range.contains(meant))
+    {
         return None;
     }
     match meant {
@@ -75,15 +93,17 @@ pub(super) fn why_forbidden(address: IpAddr, allowed: &[AddressRange]) -> Option
 
 /// The address that a packet ends up at: an IPv6 address may carry an IPv4 one.
 fn meant_by(address: IpAddr) -> IpAddr {
-    let IpAddr::V6(v6) = address else { return address };
+    let IpAddr::V6(v6) = address else {
+        return address;
+    };
     if let Some(mapped) = v6.to_ipv4_mapped() {
         return IpAddr::V4(mapped);
     }
     match v6.segments() {
         // NAT64 (RFC 6052): on networks without IPv4 every public name resolves to this.
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-            IpAddr::V4(Ipv4Addr::from_bits((u32::from(high) << 16) | u32::from(low)))
-        }
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => IpAddr::V4(Ipv4Addr::from_bits(
+            (u32::from(high) << 16) | u32::from(low),
+        )),
         _ => address,
     }
 }
@@ -95,10 +115,14 @@ fn why_not_global_v4(address: Ipv4Addr) -> Option<&'static str> {
         [10, ..] | [172, 16..=31, ..] | [192, 168, ..] => Some("its address is private"),
         [100, 64..=127, ..] => Some("its address is shared behind a carrier's NAT"),
         [169, 254, ..] => Some("its address is link-local"),
-        [192, 0, 0, _] | [192, 88, 99, _] | [192, 31, 196, _] | [192, 52, 193, _] | [192, 175, 48, _] => {
-            Some("its address is reserved for protocols")
+        [192, 0, 0, _]
+        | [192, 88, 99, _]
+        | [192, 31, 196, _]
+        | [192, 52, 193, _]
+        | [192, 175, 48, _] => Some("its address is reserved for protocols"),
+        [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => {
+            Some("its address is for documentation")
         }
-        [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => Some("its address is for documentation"),
         [198, 18..=19, ..] => Some("its address is for benchmarks"),
         [224..=239, ..] => Some("its address is multicast"),
         [240..=255, ..] => Some("its address is reserved"),
@@ -143,20 +167,75 @@ mod tests {
     #[test]
     fn only_global_unicast_is_public() {
         for address in [
-            "0.0.0.0", "0.1.2.3", "10.0.0.1", "100.64.0.1", "100.127.255.255", "127.0.0.1", "127.255.255.254",
-            "169.254.169.254", "172.16.0.1", "172.31.255.255", "192.0.0.8", "192.0.2.1", "192.88.99.1", "192.168.1.1",
-            "198.18.0.1", "198.19.255.255", "198.51.100.7", "203.0.113.9", "224.0.0.1", "239.255.255.255", "240.0.0.1",
-            "255.255.255.255", "::", "::1", "::7f00:1", "::10.0.0.1", "::ffff:127.0.0.1", "::ffff:169.254.169.254",
-            "::ffff:0:127.0.0.1", "64:ff9b::10.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::1", "100::1", "2001::1",
-            "2001:2::1", "2001:10::1", "2001:db8::1", "2002:7f00:1::1", "2002:808:808::1", "3fff::1", "4000::1",
-            "5f00::1", "fc00::1", "fd12:3456::1", "fe80::1", "febf::1", "fec0::1", "ff02::1", "fd00:ec2::254",
+            "0.0.0.0",
+            "0.1.2.3",
+            "10.0.0.1",
+            "100.64.0.1",
+            "100.127.255.255",
+            "127.0.0.1",
+            "127.255.255.254",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.8",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.1.1",
+            "198.18.0.1",
+            "198.19.255.255",
+            "198.51.100.7",
+            "203.0.113.9",
+            "224.0.0.1",
+            "239.255.255.255",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::7f00:1",
+            "::10.0.0.1",
+            "::ffff:127.0.0.1",
+            "::ffff:169.254.169.254",
+            "::ffff:0:127.0.0.1",
+            "64:ff9b::10.0.0.1",
+            "64:ff9b::7f00:1",
+            "64:ff9b:1::1",
+            "100::1",
+            "2001::1",
+            "2001:2::1",
+            "2001:10::1",
+            "2001:db8::1",
+            "2002:7f00:1::1",
+            "2002:808:808::1",
+            "3fff::1",
+            "4000::1",
+            "5f00::1",
+            "fc00::1",
+            "fd12:3456::1",
+            "fe80::1",
+            "febf::1",
+            "fec0::1",
+            "ff02::1",
+            "fd00:ec2::254",
         ] {
             assert!(forbidden(address), "{address}");
         }
         for address in [
-            "1.1.1.1", "8.8.8.8", "100.63.255.255", "100.128.0.1", "172.15.0.1", "172.32.0.1", "192.167.0.1", "192.1.0.1",
-            "198.17.0.1", "198.20.0.1", "223.255.255.255", "2606:4700:4700::1111", "2a00:1450:4001:80b::200e",
-            "2001:4860:4860::8888", "::ffff:8.8.8.8", "64:ff9b::808:808",
+            "1.1.1.1",
+            "8.8.8.8",
+            "100.63.255.255",
+            "100.128.0.1",
+            "172.15.0.1",
+            "172.32.0.1",
+            "192.167.0.1",
+            "192.1.0.1",
+            "198.17.0.1",
+            "198.20.0.1",
+            "223.255.255.255",
+            "2606:4700:4700::1111",
+            "2a00:1450:4001:80b::200e",
+            "2001:4860:4860::8888",
+            "::ffff:8.8.8.8",
+            "64:ff9b::808:808",
         ] {
             assert!(!forbidden(address), "{address}");
         }
@@ -164,18 +243,47 @@ mod tests {
 
     #[test]
     fn ranges_allow_what_they_contain() {
-        let allowed: Vec<AddressRange> =
-            ["127.0.0.0/8", "10.1.2.3", "fd00::/8", "0.0.0.0/32"].map(|text| text.parse().unwrap()).to_vec();
+        let allowed: Vec<AddressRange> = ["127.0.0.0/8", "10.1.2.3", "fd00::/8", "0.0.0.0/32"]
+            .map(|text| text.parse().unwrap())
+            .to_vec();
         for (address, is_allowed) in [
-            ("127.9.9.9", true), ("::ffff:127.0.0.1", true), ("64:ff9b::7f00:1", true), ("10.1.2.3", true), ("10.1.2.4", false),
-            ("fd00::1", true), ("fc00::1", false), ("::1", false), ("0.0.0.0", true), ("0.0.0.1", false),
+            ("127.9.9.9", true),
+            ("::ffff:127.0.0.1", true),
+            ("64:ff9b::7f00:1", true),
+            ("10.1.2.3", true),
+            ("10.1.2.4", false),
+            ("fd00::1", true),
+            ("fc00::1", false),
+            ("::1", false),
+            ("0.0.0.0", true),
+            ("0.0.0.1", false),
         ] {
-            assert_eq!(why_forbidden(address.parse().unwrap(), &allowed).is_none(), is_allowed, "{address}");
+            assert_eq!(
+                why_forbidden(address.parse().unwrap(), &allowed).is_none(),
+                is_allowed,
+                "{address}"
+            );
         }
-        assert!("0.0.0.0/0".parse::<AddressRange>().unwrap().contains("9.9.9.9".parse().unwrap()));
-        for text in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "localhost", "10.0.0.0/-1", "10.0.0.0/8/8"] {
+        assert!(
+            "0.0.0.0/0"
+                .parse::<AddressRange>()
+                .unwrap()
+                .contains("9.9.9.9".parse().unwrap())
+        );
+        for text in [
+            "",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0/8",
+            "localhost",
+            "10.0.0.0/-1",
+            "10.0.0.0/8/8",
+        ] {
             assert!(text.parse::<AddressRange>().is_err(), "{text}");
         }
-        assert_eq!(String::from("10.1.2.3".parse::<AddressRange>().unwrap()), "10.1.2.3/32");
+        assert_eq!(
+            String::from("10.1.2.3".parse::<AddressRange>().unwrap()),
+            "10.1.2.3/32"
+        );
     }
 }

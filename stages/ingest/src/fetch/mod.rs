@@ -57,8 +57,15 @@ impl Fetcher {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub fn new(options: FetchOptions, max_bytes: u64, resolver: Arc<dyn Resolver>) -> Result<Self, ClientError> {
-        let checked = CheckedResolver { resolver, allowed: options.allow_addresses.clone() };
+    pub fn new(
+        options: FetchOptions,
+        max_bytes: u64,
+        resolver: Arc<dyn Resolver>,
+    ) -> Result<Self, ClientError> {
+        let checked = CheckedResolver {
+            resolver,
+            allowed: options.allow_addresses.clone(),
+        };
         let client = Client::builder()
             .user_agent(concat!("atelier/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(Duration::from_millis(options.connect_timeout_ms))
@@ -67,7 +74,11 @@ impl Fetcher {
             .no_proxy()
             .dns_resolver(Arc::new(checked))
             .build()?;
-        Ok(Self { client, options, max_bytes })
+        Ok(Self {
+            client,
+            options,
+            max_bytes,
+        })
     }
 
     /// Fetches `address` into `blobs`.
@@ -92,7 +103,11 @@ impl Fetcher {
             }
             url = self.redirected(&url, &response)?;
         }
-        Err(FetchError::TooManyRedirects { host: host_of(&url), limit: self.options.max_redirects }.into())
+        Err(FetchError::TooManyRedirects {
+            host: host_of(&url),
+            limit: self.options.max_redirects,
+        }
+        .into())
     }
 
     async fn request(&self, url: &Url) -> Result<Response, FetchError> {
@@ -106,9 +121,14 @@ impl Fetcher {
             .await
             .map_err(|error| broken(url, &error))?;
         // The resolver has checked it already; this holds even if the client should find an address by another way.
-        let reached = response.remote_addr().and_then(|peer| why_forbidden(peer.ip(), &self.options.allow_addresses));
+        let reached = response
+            .remote_addr()
+            .and_then(|peer| why_forbidden(peer.ip(), &self.options.allow_addresses));
         match reached {
-            Some(reason) => Err(FetchError::Forbidden { target: host_of(url), reason }),
+            Some(reason) => Err(FetchError::Forbidden {
+                target: host_of(url),
+                reason,
+            }),
             None => Ok(response),
         }
     }
@@ -117,7 +137,13 @@ impl Fetcher {
     fn parse(&self, address: &str) -> Result<Url, FetchError> {
         let url = Url::parse(address).map_err(|error| FetchError::InvalidUrl {
             // Without what stands before an `@`: errors are logged, passwords are not.
-            url: address.rsplit('@').next().unwrap_or_default().chars().take(200).collect(),
+            url: address
+                .rsplit('@')
+                .next()
+                .unwrap_or_default()
+                .chars()
+                .take(200)
+                .collect(),
             reason: error.to_string(),
         })?;
         self.check(&url)?;
@@ -127,13 +153,23 @@ impl Fetcher {
     fn check(&self, url: &Url) -> Result<(), FetchError> {
         let forbidden = |target: String, reason| Err(FetchError::Forbidden { target, reason });
         if !matches!(url.scheme(), "http" | "https") {
-            return forbidden(format!("{}:", url.scheme()), "only http and https addresses are fetched");
+            return forbidden(
+                format!("{}:", url.scheme()),
+                "only http and https addresses are fetched",
+            );
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return forbidden(host_of(url), "the address carries a user name or a password");
+            return forbidden(
+                host_of(url),
+                "the address carries a user name or a password",
+            );
         }
         let ports = &self.options.allow_ports;
-        if !ports.is_empty() && !url.port_or_known_default().is_some_and(|port| ports.contains(&port)) {
+        if !ports.is_empty()
+            && !url
+                .port_or_known_default()
+                .is_some_and(|port| ports.contains(&port))
+        {
             return forbidden(host_of(url), "its port is not one that is allowed");
         }
         let literal = match url.host() {
@@ -150,24 +186,57 @@ impl Fetcher {
 
     fn redirected(&self, url: &Url, response: &Response) -> Result<Url, FetchError> {
         let status = response.status().as_u16();
-        let invalid = || FetchError::InvalidRedirect { host: host_of(url), status };
-        let location = response.headers().get(header::LOCATION).ok_or_else(invalid)?;
-        let next = location.to_str().ok().and_then(|location| url.join(location).ok()).ok_or_else(invalid)?;
+        let invalid = || FetchError::InvalidRedirect {
+            host: host_of(url),
+            status,
+        };
+        let location = response
+            .headers()
+            .get(header::LOCATION)
+            .ok_or_else(invalid)?;
+        let next = location
+            .to_str()
+            .ok()
+            .and_then(|location| url.join(location).ok())
+            .ok_or_else(invalid)?;
         self.check(&next)?;
         Ok(next)
     }
 
-    async fn store(&self, url: &Url, response: Response, blobs: &dyn Blobs) -> Result<Fetched, IngestError> {
+    async fn store(
+        &self,
+        url: &Url,
+        response: Response,
+        blobs: &dyn Blobs,
+    ) -> Result<Fetched, IngestError> {
         if response.status() != StatusCode::OK {
-            return Err(FetchError::Status { host: host_of(url), status: response.status().as_u16() }.into());
+            return Err(FetchError::Status {
+                host: host_of(url),
+                status: response.status().as_u16(),
+            }
+            .into());
         }
-        if response.content_length().is_some_and(|claimed| claimed > self.max_bytes) {
-            return Err(IngestError::TooLarge { limit_bytes: self.max_bytes });
+        if response
+            .content_length()
+            .is_some_and(|claimed| claimed > self.max_bytes)
+        {
+            return Err(IngestError::TooLarge {
+                limit_bytes: self.max_bytes,
+            });
         }
-        let body = response.bytes_stream().map_err(|error| io::Error::other(error.without_url())).boxed();
+        let body = response
+            .bytes_stream()
+            .map_err(|error| io::Error::other(error.without_url()))
+            .boxed();
         let grace = Duration::from_millis(self.options.min_rate_grace_ms);
-        let mut body = Paced::new(StreamReader::new(body), grace, self.options.min_rate_bytes_per_second);
-        let first = read_first(&mut body).await.map_err(|error| self.transfer_failed(url, &error))?;
+        let mut body = Paced::new(
+            StreamReader::new(body),
+            grace,
+            self.options.min_rate_bytes_per_second,
+        );
+        let first = read_first(&mut body)
+            .await
+            .map_err(|error| self.transfer_failed(url, &error))?;
         // What is no picture is not stored at all.
         Format::of(&first)?;
         let mut whole = io::Cursor::new(first).chain(body);
@@ -182,9 +251,15 @@ impl Fetcher {
     fn transfer_failed(&self, url: &Url, error: &io::Error) -> FetchError {
         let host = host_of(url);
         if error.get_ref().is_some_and(|inner| inner.is::<TooSlow>()) {
-            return FetchError::TooSlow { host, min_bytes_per_second: self.options.min_rate_bytes_per_second };
+            return FetchError::TooSlow {
+                host,
+                min_bytes_per_second: self.options.min_rate_bytes_per_second,
+            };
         }
-        FetchError::Broken { host, reason: chain_of(error) }
+        FetchError::Broken {
+            host,
+            reason: chain_of(error),
+        }
     }
 }
 
@@ -198,17 +273,26 @@ fn broken(url: &Url, error: &reqwest::Error) -> FetchError {
     let host = host_of(url);
     if error.is_builder() {
         // Some hosts that browsers take cannot stand in an HTTP request.
-        return FetchError::InvalidUrl { url: host, reason: "the host cannot be asked over HTTP".to_owned() };
+        return FetchError::InvalidUrl {
+            url: host,
+            reason: "the host cannot be asked over HTTP".to_owned(),
+        };
     }
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = cause {
         if let Some(forbidden) = error.downcast_ref::<ForbiddenAddress>() {
-            return FetchError::Forbidden { target: host, reason: forbidden.reason };
+            return FetchError::Forbidden {
+                target: host,
+                reason: forbidden.reason,
+            };
         }
         cause = error.source();
     }
     let deepest = std::error::Error::source(error).map_or_else(|| "no answer".to_owned(), chain_of);
-    FetchError::Broken { host, reason: deepest }
+    FetchError::Broken {
+        host,
+        reason: deepest,
+    }
 }
 
 /// An error with its causes, each said once.
@@ -227,5 +311,9 @@ fn chain_of(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 fn host_of(url: &Url) -> String {
-    url.host_str().unwrap_or_default().chars().take(255).collect()
+    url.host_str()
+        .unwrap_or_default()
+        .chars()
+        .take(255)
+        .collect()
 }

@@ -28,17 +28,29 @@ pub(super) struct Paced<R> {
 
 impl<R> Paced<R> {
     pub(super) fn new(source: R, grace: Duration, min_bytes_per_second: u64) -> Self {
-        Self { source, started_at: Instant::now(), grace, min_bytes_per_second, received_bytes: 0 }
+        Self {
+            source,
+            started_at: Instant::now(),
+            grace,
+            min_bytes_per_second,
+            received_bytes: 0,
+        }
     }
 
     fn is_too_slow(&self) -> bool {
         let elapsed = self.started_at.elapsed();
-        elapsed > self.grace && (self.received_bytes as f64) < elapsed.as_secs_f64() * self.min_bytes_per_second as f64
+        elapsed > self.grace
+            && (self.received_bytes as f64)
+                < elapsed.as_secs_f64() * self.min_bytes_per_second as f64
     }
 }
 
 impl<R: AsyncRead + Unpin> AsyncRead for Paced<R> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.source).poll_read(context, buffer);
         let received = buffer.filled().len() - before;

@@ -31,7 +31,10 @@ pub struct SystemResolver;
 #[async_trait]
 impl Resolver for SystemResolver {
     async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
-        Ok(tokio::net::lookup_host((host, 0)).await?.map(|address| address.ip()).collect())
+        Ok(tokio::net::lookup_host((host, 0))
+            .await?
+            .map(|address| address.ip())
+            .collect())
     }
 }
 
@@ -54,13 +57,22 @@ impl Resolve for CheckedResolver {
         Box::pin(async move {
             let addresses = resolver.resolve(name.as_str()).await?;
             if addresses.is_empty() {
-                return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address").into());
+                return Err(
+                    io::Error::new(io::ErrorKind::NotFound, "the name has no address").into(),
+                );
             }
-            if let Some(reason) = addresses.iter().find_map(|address| why_forbidden(*address, &allowed)) {
+            if let Some(reason) = addresses
+                .iter()
+                .find_map(|address| why_forbidden(*address, &allowed))
+            {
                 return Err(ForbiddenAddress { reason }.into());
             }
             // Port 0 stands for the port of the URL.
-            let addresses: Addrs = Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0)));
+            let addresses: Addrs = Box::new(
+                addresses
+                    .into_iter()
+                    .map(|address| SocketAddr::new(address, 0)),
+            );
             Ok(addresses)
         })
     }

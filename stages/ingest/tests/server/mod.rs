@@ -23,8 +23,12 @@ pub const SECRET: &str = "internal-secret-7f3a";
 /// A picture of the given size.
 pub fn png(width: u32, height: u32) -> Vec<u8> {
     let mut file = std::io::Cursor::new(Vec::new());
-    let picture = image::RgbImage::from_fn(width, height, |x, y| image::Rgb([(x * 7) as u8, (y * 11) as u8, 90]));
-    picture.write_to(&mut file, image::ImageFormat::Png).unwrap();
+    let picture = image::RgbImage::from_fn(width, height, |x, y| {
+        image::Rgb([(x * 7) as u8, (y * 11) as u8, 90])
+    });
+    picture
+        .write_to(&mut file, image::ImageFormat::Png)
+        .unwrap();
     file.into_inner()
 }
 
@@ -46,7 +50,11 @@ impl Server {
                 tokio::spawn(answer(stream, Arc::clone(&seen)));
             }
         });
-        Self { address, requests, accepting }
+        Self {
+            address,
+            requests,
+            accepting,
+        }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -85,15 +93,26 @@ async fn answer(mut stream: TcpStream, requests: Arc<AtomicUsize>) {
 }
 
 fn ok(length: usize, body: &[u8]) -> Vec<u8> {
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    );
     [head.as_bytes(), body].concat()
 }
 
 fn status(line: &str, extra: &str) -> Vec<u8> {
-    format!("HTTP/1.1 {line}\r\n{extra}Content-Length: {}\r\nConnection: close\r\n\r\n{SECRET}", SECRET.len()).into_bytes()
+    format!(
+        "HTTP/1.1 {line}\r\n{extra}Content-Length: {}\r\nConnection: close\r\n\r\n{SECRET}",
+        SECRET.len()
+    )
+    .into_bytes()
 }
 
-async fn misbehave(stream: &mut TcpStream, head: &str, path: &str, number: usize) -> std::io::Result<()> {
+async fn misbehave(
+    stream: &mut TcpStream,
+    head: &str,
+    path: &str,
+    number: usize,
+) -> std::io::Result<()> {
     let picture = png(40, 30);
     let redirect = |to: &str| status("302 Found", &format!("Location: {to}\r\n"));
     let response = match path {
@@ -103,8 +122,14 @@ async fn misbehave(stream: &mut TcpStream, head: &str, path: &str, number: usize
             let lower = head.to_lowercase();
             let polite = lower.contains("user-agent: atelier/")
                 && lower.contains("accept-encoding: identity")
-                && !["cookie", "authorization", "referer"].iter().any(|name| lower.contains(&format!("\r\n{name}:")));
-            if polite { ok(picture.len(), &picture) } else { status("400 Bad Request", "") }
+                && !["cookie", "authorization", "referer"]
+                    .iter()
+                    .any(|name| lower.contains(&format!("\r\n{name}:")));
+            if polite {
+                ok(picture.len(), &picture)
+            } else {
+                status("400 Bad Request", "")
+            }
         }
         "/shorter-than-it-says" => ok(picture.len() + 1_000, &picture),
         "/longer-than-it-says" => ok(picture.len() - 20, &picture),
@@ -112,8 +137,12 @@ async fn misbehave(stream: &mut TcpStream, head: &str, path: &str, number: usize
         "/text" => ok(SECRET.len(), SECRET.as_bytes()),
         "/empty" => ok(0, b""),
         "/gzip" => {
-            let zipped = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xcb\x48\xcd\xc9\xc9\x07\0\x86\xa6\x10\x36\x05\0\0\0";
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", zipped.len());
+            let zipped =
+                b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xcb\x48\xcd\xc9\xc9\x07\0\x86\xa6\x10\x36\x05\0\0\0";
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n",
+                zipped.len()
+            );
             [head.as_bytes(), zipped].concat()
         }
         "/404" => status("404 internal-secret-7f3a", ""),
@@ -150,7 +179,9 @@ async fn misbehave(stream: &mut TcpStream, head: &str, path: &str, number: usize
         "/endless-header" => {
             stream.write_all(b"HTTP/1.1 200 OK\r\n").await?;
             loop {
-                stream.write_all(b"X-More: and more and more and more\r\n").await?;
+                stream
+                    .write_all(b"X-More: and more and more and more\r\n")
+                    .await?;
             }
         }
         to if to.starts_with("/to/") => redirect(&to[4..]),

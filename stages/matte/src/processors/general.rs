@@ -24,7 +24,10 @@ pub struct General {
 impl General {
     /// The processor over loaded models.
     pub fn new(options: &MatteOptions, segmenters: Segmenters) -> Self {
-        Self { segmenters: Arc::new(segmenters), runs: Semaphore::new(options.max_concurrent_runs.max(1)) }
+        Self {
+            segmenters: Arc::new(segmenters),
+            runs: Semaphore::new(options.max_concurrent_runs.max(1)),
+        }
     }
 
     fn model_use(&self, name: &str, provider: &str, inference_ms: f64) -> ModelUse {
@@ -46,7 +49,11 @@ impl General {
         })
         .await??;
         // Waiting here and not in the session keeps the blocking threads free for the pictures before and after.
-        let run = self.runs.acquire().await.map_err(|_| MatteError::ShuttingDown)?;
+        let run = self
+            .runs
+            .acquire()
+            .await
+            .map_err(|_| MatteError::ShuttingDown)?;
         let (segmenter, raw) = spawn_blocking(move || {
             let raw = segmenter.infer(&prepared)?;
             Ok::<_, MatteError>((segmenter, raw))
@@ -54,7 +61,11 @@ impl General {
         .await??;
         drop(run);
         let inference_ms = raw.elapsed.as_secs_f64() * 1e3;
-        let model = self.model_use(segmenter.session().name(), segmenter.session().provider().as_str(), inference_ms);
+        let model = self.model_use(
+            segmenter.session().name(),
+            segmenter.session().provider().as_str(),
+            inference_ms,
+        );
         let alpha = spawn_blocking(move || finish(&segmenter, &raw, &pixels)).await??;
         Ok(Matted { alpha, model })
     }
@@ -70,8 +81,16 @@ impl Processor for General {
         // Who names a model wants that model's matte, also of a picture that could keep its own.
         if job.classification.strategy == Strategy::KeepAlpha && !job.model_was_named {
             let alpha = own_alpha(&job.pixels).ok_or(MatteError::NoAlpha)?;
-            let alpha = Raster::new(job.pixels.width(), job.pixels.height(), Channels::Gray, alpha)?;
-            return Ok(Matted { alpha, model: self.model_use(OWN_ALPHA, "none", 0.0) });
+            let alpha = Raster::new(
+                job.pixels.width(),
+                job.pixels.height(),
+                Channels::Gray,
+                alpha,
+            )?;
+            return Ok(Matted {
+                alpha,
+                model: self.model_use(OWN_ALPHA, "none", 0.0),
+            });
         }
         self.segment(job.pixels, job.model).await
     }
@@ -87,21 +106,38 @@ fn picture(raster: &Raster) -> Picture<'_> {
 }
 
 /// The matte at the picture's size; what was transparent in the picture stays so.
-fn finish(segmenter: &Segmenter, raw: &atelier_models::segment::RawMatte, pixels: &Raster) -> Result<Raster, MatteError> {
+fn finish(
+    segmenter: &Segmenter,
+    raw: &atelier_models::segment::RawMatte,
+    pixels: &Raster,
+) -> Result<Raster, MatteError> {
     let mut mask = segmenter.finish(raw, pixels.width(), pixels.height())?;
     if pixels.channels() == Channels::Rgba {
         for (alpha, pixel) in mask.alpha.iter_mut().zip(pixels.data().as_chunks::<4>().0) {
             *alpha = multiply(*alpha, pixel[3]);
         }
     }
-    Ok(Raster::new(mask.width, mask.height, Channels::Gray, mask.alpha)?)
+    Ok(Raster::new(
+        mask.width,
+        mask.height,
+        Channels::Gray,
+        mask.alpha,
+    )?)
 }
 
 fn own_alpha(pixels: &Raster) -> Option<Vec<u8>> {
     if pixels.channels() != Channels::Rgba {
         return None;
     }
-    Some(pixels.data().as_chunks::<4>().0.iter().map(|pixel| pixel[3]).collect())
+    Some(
+        pixels
+            .data()
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|pixel| pixel[3])
+            .collect(),
+    )
 }
 
 /// The product of two shares of 255, rounded.
@@ -115,13 +151,24 @@ mod tests {
 
     #[test]
     fn shares_multiply() {
-        assert_eq!([multiply(255, 255), multiply(255, 7), multiply(0, 255), multiply(128, 128)], [255, 7, 0, 64]);
+        assert_eq!(
+            [
+                multiply(255, 255),
+                multiply(255, 7),
+                multiply(0, 255),
+                multiply(128, 128)
+            ],
+            [255, 7, 0, 64]
+        );
     }
 
     #[test]
     fn only_pictures_with_alpha_have_one() {
         let rgba = Raster::new(2, 1, Channels::Rgba, vec![1, 2, 3, 4, 5, 6, 7, 8]).unwrap();
         assert_eq!(own_alpha(&rgba), Some(vec![4, 8]));
-        assert_eq!(own_alpha(&Raster::new(1, 1, Channels::Rgb, vec![1, 2, 3]).unwrap()), None);
+        assert_eq!(
+            own_alpha(&Raster::new(1, 1, Channels::Rgb, vec![1, 2, 3]).unwrap()),
+            None
+        );
     }
 }

@@ -8,7 +8,10 @@ mod general;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use atelier_schemas::{Kind, events::{Classification, ModelUse}};
+use atelier_schemas::{
+    Kind,
+    events::{Classification, ModelUse},
+};
 use atelier_stores::Raster;
 
 pub use general::General;

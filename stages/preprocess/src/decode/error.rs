@@ -7,7 +7,9 @@ pub enum DecodeError {
     #[error("the file is empty")]
     Empty,
     /// The first bytes are those of no picture that is known.
-    #[error("the file begins with {first_bytes}, which is no known kind of picture; send JPEG, PNG, WebP, GIF, BMP, TIFF or ICO")]
+    #[error(
+        "the file begins with {first_bytes}, which is no known kind of picture; send JPEG, PNG, WebP, GIF, BMP, TIFF or ICO"
+    )]
     UnknownFormat {
         /// The first bytes in hexadecimal.
         first_bytes: String,
@@ -19,7 +21,9 @@ pub enum DecodeError {
         name: &'static str,
     },
     /// A known kind of file, with a feature of it that is not read.
-    #[error("this {format} file uses {feature}, which is not read; export it as 8- or 16-bit grey, RGB or CMYK")]
+    #[error(
+        "this {format} file uses {feature}, which is not read; export it as 8- or 16-bit grey, RGB or CMYK"
+    )]
     UnsupportedFeature {
         /// The kind of file.
         format: &'static str,
@@ -72,7 +76,13 @@ const MAX_MESSAGE_CHARS: usize = 200;
 impl DecodeError {
     pub(crate) fn broken(format: &'static str, error: impl std::fmt::Display) -> Self {
         let message = error.to_string();
-        let message = message.lines().next().unwrap_or_default().chars().take(MAX_MESSAGE_CHARS).collect();
+        let message = message
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .take(MAX_MESSAGE_CHARS)
+            .collect();
         Self::Broken { format, message }
     }
 }

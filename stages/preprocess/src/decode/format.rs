@@ -47,14 +47,19 @@ impl Format {
         if starts(b"BM") {
             return Ok(Self::Bmp);
         }
-        if [&b"II*\0"[..], b"MM\0*", b"II+\0", b"MM\0+"].into_iter().any(starts) {
+        if [&b"II*\0"[..], b"MM\0*", b"II+\0", b"MM\0+"]
+            .into_iter()
+            .any(starts)
+        {
             return Ok(Self::Tiff);
         }
         if starts(&[0, 0, 1, 0]) || starts(&[0, 0, 2, 0]) {
             return Ok(Self::Ico);
         }
         Err(unread_format(file).map_or_else(
-            || DecodeError::UnknownFormat { first_bytes: first_bytes(file) },
+            || DecodeError::UnknownFormat {
+                first_bytes: first_bytes(file),
+            },
             |name| DecodeError::UnsupportedFormat { name },
         ))
     }
@@ -66,7 +71,9 @@ fn unread_format(file: &[u8]) -> Option<&'static str> {
     if file.get(4..8) == Some(b"ftyp") {
         return Some(match file.get(8..12) {
             Some(b"avif" | b"avis") => "AVIF",
-            Some(b"heic" | b"heix" | b"hevc" | b"hevx" | b"heim" | b"heis" | b"mif1" | b"msf1") => "HEIC",
+            Some(b"heic" | b"heix" | b"hevc" | b"hevx" | b"heim" | b"heis" | b"mif1" | b"msf1") => {
+                "HEIC"
+            }
             Some(b"crx ") => "camera raw",
             _ => "video",
         });
@@ -87,11 +94,18 @@ fn unread_format(file: &[u8]) -> Option<&'static str> {
         (b"qoif", "QOI"),
         (b"\x1aE\xdf\xa3", "video"),
     ];
-    known.into_iter().find(|(magic, _)| starts(magic)).map(|(_, name)| name)
+    known
+        .into_iter()
+        .find(|(magic, _)| starts(magic))
+        .map(|(_, name)| name)
 }
 
 fn first_bytes(file: &[u8]) -> String {
-    let shown: Vec<String> = file.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let shown: Vec<String> = file
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     shown.join(" ")
 }
 
@@ -107,10 +121,18 @@ mod tests {
             (b"\xff\x0a\xfa", "JPEG XL"),
             (b"%PDF-1.7", "PDF"),
         ] {
-            assert!(matches!(Format::of(file), Err(DecodeError::UnsupportedFormat { name }) if name == expected));
+            assert!(
+                matches!(Format::of(file), Err(DecodeError::UnsupportedFormat { name }) if name == expected)
+            );
         }
         assert!(matches!(Format::of(b""), Err(DecodeError::Empty)));
-        assert!(matches!(Format::of(b"hello"), Err(DecodeError::UnknownFormat { .. })));
-        assert!(matches!(Format::of(b"\x89"), Err(DecodeError::UnknownFormat { .. })));
+        assert!(matches!(
+            Format::of(b"hello"),
+            Err(DecodeError::UnknownFormat { .. })
+        ));
+        assert!(matches!(
+            Format::of(b"\x89"),
+            Err(DecodeError::UnknownFormat { .. })
+        ));
     }
 }

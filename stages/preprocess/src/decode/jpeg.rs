@@ -14,9 +14,17 @@ const MAX_SCANS: usize = 64;
 pub(super) fn decode(file: &[u8], limits: &Limits) -> Result<Source, DecodeError> {
     let markers = Markers::read(file)?;
     // A progressive picture keeps 16-bit coefficients of every component beside the pixels.
-    let coefficients = if markers.progressive { 2 * u64::from(markers.components) } else { 0 };
+    let coefficients = if markers.progressive {
+        2 * u64::from(markers.components)
+    } else {
+        0
+    };
     let output = u64::from(markers.components.max(3));
-    limits.check(u32::from(markers.width), u32::from(markers.height), coefficients + output)?;
+    limits.check(
+        u32::from(markers.width),
+        u32::from(markers.height),
+        coefficients + output,
+    )?;
     if !markers.complete {
         return Err(DecodeError::Truncated { format: FORMAT });
     }
@@ -28,8 +36,12 @@ pub(super) fn decode(file: &[u8], limits: &Limits) -> Result<Source, DecodeError
         .set_max_height(side)
         .jpeg_set_max_scans(MAX_SCANS);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(file), options);
-    decoder.decode_headers().map_err(|error| DecodeError::broken(FORMAT, error))?;
-    let info = decoder.info().ok_or_else(|| DecodeError::broken(FORMAT, "it has no header"))?;
+    decoder
+        .decode_headers()
+        .map_err(|error| DecodeError::broken(FORMAT, error))?;
+    let info = decoder
+        .info()
+        .ok_or_else(|| DecodeError::broken(FORMAT, "it has no header"))?;
     let (width, height) = (u32::from(info.width), u32::from(info.height));
     limits.check(width, height, coefficients + output)?;
     let input = decoder.input_colorspace().unwrap_or(ColorSpace::YCbCr);
@@ -41,13 +53,18 @@ pub(super) fn decode(file: &[u8], limits: &Limits) -> Result<Source, DecodeError
         ColorSpace::RGB => (ColorSpace::RGB, Layout::Rgb, "rgb8"),
         ColorSpace::YCbCr => (ColorSpace::RGB, Layout::Rgb, "ycbcr8"),
         other => {
-            return Err(DecodeError::UnsupportedFeature { format: FORMAT, feature: format!("the colour model {other:?}") });
+            return Err(DecodeError::UnsupportedFeature {
+                format: FORMAT,
+                feature: format!("the colour model {other:?}"),
+            });
         }
     };
     decoder.set_options(options.jpeg_set_out_colorspace(output));
     let length = width as usize * height as usize * layout.samples();
     let mut bytes = vec![0; length];
-    decoder.decode_into(&mut bytes).map_err(|error| DecodeError::broken(FORMAT, error))?;
+    decoder
+        .decode_into(&mut bytes)
+        .map_err(|error| DecodeError::broken(FORMAT, error))?;
     match input {
         ColorSpace::CMYK if markers.adobe => bytes.iter_mut().for_each(|ink| *ink = 255 - *ink),
         ColorSpace::YCCK => ycck_to_cmyk(&mut bytes),
@@ -78,9 +95,17 @@ fn ycck_to_cmyk(bytes: &mut [u8]) {
 /// Full-range BT.601, as JFIF has it.
 pub(super) fn ycbcr_to_rgb(luma: u8, blue_difference: u8, red_difference: u8) -> [u8; 3] {
     let luma = f32::from(luma);
-    let (cb, cr) = (f32::from(blue_difference) - 128.0, f32::from(red_difference) - 128.0);
+    let (cb, cr) = (
+        f32::from(blue_difference) - 128.0,
+        f32::from(red_difference) - 128.0,
+    );
     // `as` saturates, which is the clamping that is wanted.
-    [luma + 1.402 * cr, luma - 0.344_136 * cb - 0.714_136 * cr, luma + 1.772 * cb].map(|value| (value + 0.5) as u8)
+    [
+        luma + 1.402 * cr,
+        luma - 0.344_136 * cb - 0.714_136 * cr,
+        luma + 1.772 * cb,
+    ]
+    .map(|value| (value + 0.5) as u8)
 }
 
 /// What the decoder does not tell, read from the markers themselves.
@@ -98,8 +123,14 @@ struct Markers {
 
 impl Markers {
     fn read(file: &[u8]) -> Result<Self, DecodeError> {
-        let mut markers =
-            Self { width: 0, height: 0, components: 0, progressive: false, adobe: false, complete: false };
+        let mut markers = Self {
+            width: 0,
+            height: 0,
+            components: 0,
+            progressive: false,
+            adobe: false,
+            complete: false,
+        };
         let mut position = 2;
         while let Some(&[0xff, marker]) = file.get(position..position + 2) {
             if marker == 0xff {
@@ -110,11 +141,17 @@ impl Markers {
             if matches!(marker, 0x01 | 0xd0..=0xd8) {
                 continue;
             }
-            let Some(&[high, low]) = file.get(position..position + 2) else { break };
+            let Some(&[high, low]) = file.get(position..position + 2) else {
+                break;
+            };
             let length = usize::from(u16::from_be_bytes([high, low])).max(2);
-            let segment = file.get(position + 2..position + length).unwrap_or_default();
+            let segment = file
+                .get(position + 2..position + length)
+                .unwrap_or_default();
             match marker {
-                0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => markers.frame(marker, segment),
+                0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => {
+                    markers.frame(marker, segment)
+                }
                 0xee if segment.starts_with(b"Adobe") => markers.adobe = true,
                 0xda => {
                     let scan = file.get(position..).unwrap_or_default();
@@ -132,7 +169,17 @@ impl Markers {
     }
 
     fn frame(&mut self, marker: u8, segment: &[u8]) {
-        if let Some(&[_, height_high, height_low, width_high, width_low, components]) = segment.get(..6) {
+        if let Some(
+            &[
+                _,
+                height_high,
+                height_low,
+                width_high,
+                width_low,
+                components,
+            ],
+        ) = segment.get(..6)
+        {
             self.height = u16::from_be_bytes([height_high, height_low]);
             self.width = u16::from_be_bytes([width_high, width_low]);
             self.components = components;

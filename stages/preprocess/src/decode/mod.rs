@@ -86,32 +86,64 @@ pub(crate) fn decode(file: &[u8], limits: &Limits) -> Result<Source, DecodeError
         Format::Tiff => tiff::decode(file, limits),
         Format::Ico => ico::decode(file, limits),
     }?;
-    let expected = source.width as usize * source.height as usize * source.layout.samples() * source.depth.bytes();
+    let expected = source.width as usize
+        * source.height as usize
+        * source.layout.samples()
+        * source.depth.bytes();
     if source.bytes.len() != expected {
-        let message = format!("{} bytes were decoded where {expected} were announced", source.bytes.len());
-        return Err(DecodeError::Broken { format: "picture", message });
+        let message = format!(
+            "{} bytes were decoded where {expected} were announced",
+            source.bytes.len()
+        );
+        return Err(DecodeError::Broken {
+            format: "picture",
+            message,
+        });
     }
     Ok(source)
 }
 
 impl Limits {
     /// Whether a picture of this size may be decoded; `decoder_bytes_per_pixel` counts all that its decoder allocates.
-    pub(crate) fn check(&self, width: u32, height: u32, decoder_bytes_per_pixel: u64) -> Result<(), DecodeError> {
+    pub(crate) fn check(
+        &self,
+        width: u32,
+        height: u32,
+        decoder_bytes_per_pixel: u64,
+    ) -> Result<(), DecodeError> {
         if width == 0 || height == 0 {
             return Err(DecodeError::NoPixels { width, height });
         }
         let pixels = u64::from(width) * u64::from(height);
         if width.max(height) > self.max_dimension_px {
-            let limit = format!("{} pixels a side (`max_dimension_px`)", self.max_dimension_px);
-            return Err(DecodeError::TooLarge { width, height, limit });
+            let limit = format!(
+                "{} pixels a side (`max_dimension_px`)",
+                self.max_dimension_px
+            );
+            return Err(DecodeError::TooLarge {
+                width,
+                height,
+                limit,
+            });
         }
         if pixels > self.max_pixels {
             let limit = format!("{} pixels (`max_pixels`)", self.max_pixels);
-            return Err(DecodeError::TooLarge { width, height, limit });
+            return Err(DecodeError::TooLarge {
+                width,
+                height,
+                limit,
+            });
         }
         if pixels.saturating_mul(decoder_bytes_per_pixel) > self.max_decoded_bytes {
-            let limit = format!("{} bytes of memory (`max_decoded_bytes`)", self.max_decoded_bytes);
-            return Err(DecodeError::TooLarge { width, height, limit });
+            let limit = format!(
+                "{} bytes of memory (`max_decoded_bytes`)",
+                self.max_decoded_bytes
+            );
+            return Err(DecodeError::TooLarge {
+                width,
+                height,
+                limit,
+            });
         }
         Ok(())
     }

@@ -13,7 +13,12 @@ const FORMAT: &str = "PNG";
 const MAX_ANCILLARY_BYTES: usize = 8 * 1024 * 1024;
 
 pub(super) fn decode(file: &[u8], limits: &Limits) -> Result<Source, DecodeError> {
-    let mut decoder = Decoder::new_with_limits(Cursor::new(file), ::png::Limits { bytes: MAX_ANCILLARY_BYTES });
+    let mut decoder = Decoder::new_with_limits(
+        Cursor::new(file),
+        ::png::Limits {
+            bytes: MAX_ANCILLARY_BYTES,
+        },
+    );
     // Text is of no use here, and a compressed text chunk can be a bomb.
     decoder.set_ignore_text_chunk(true);
     // Palette to RGB, transparency chunks to alpha, less than eight bits to eight.
@@ -22,7 +27,11 @@ pub(super) fn decode(file: &[u8], limits: &Limits) -> Result<Source, DecodeError
     let (width, height) = (header.width, header.height);
     let color_model = color_model(header.color_type, header.bit_depth);
     // Before the palette's transparency is known, the most that a pixel can expand to.
-    let sample_bytes = if header.bit_depth == BitDepth::Sixteen { 2 } else { 1 };
+    let sample_bytes = if header.bit_depth == BitDepth::Sixteen {
+        2
+    } else {
+        1
+    };
     limits.check(width, height, 4 * sample_bytes)?;
 
     let mut reader = decoder.read_info().map_err(broken)?;
@@ -34,10 +43,17 @@ pub(super) fn decode(file: &[u8], limits: &Limits) -> Result<Source, DecodeError
         ColorType::Rgba => Layout::Rgba,
         ColorType::Indexed => return Err(DecodeError::broken(FORMAT, "its palette is missing")),
     };
-    let depth = if bit_depth == BitDepth::Sixteen { Depth::Sixteen } else { Depth::Eight };
+    let depth = if bit_depth == BitDepth::Sixteen {
+        Depth::Sixteen
+    } else {
+        Depth::Eight
+    };
     let mut bytes = vec![0; width as usize * height as usize * layout.samples() * depth.bytes()];
     if reader.output_buffer_size() != Some(bytes.len()) {
-        return Err(DecodeError::broken(FORMAT, "its first frame is not of the picture's size"));
+        return Err(DecodeError::broken(
+            FORMAT,
+            "its first frame is not of the picture's size",
+        ));
     }
     reader.next_frame(&mut bytes).map_err(broken)?;
     if depth == Depth::Sixteen {
@@ -54,8 +70,13 @@ pub(super) fn decode(file: &[u8], limits: &Limits) -> Result<Source, DecodeError
         premultiplied: false,
         bytes,
         icc_profile: info.icc_profile.as_ref().map(|profile| profile.to_vec()),
-        orientation: info.exif_metadata.as_ref().map_or(1, |exif| orientation::of_exif(exif)),
-        frames: info.animation_control.map_or(1, |animation| animation.num_frames.max(1)),
+        orientation: info
+            .exif_metadata
+            .as_ref()
+            .map_or(1, |exif| orientation::of_exif(exif)),
+        frames: info
+            .animation_control
+            .map_or(1, |animation| animation.num_frames.max(1)),
         color_model,
     })
 }

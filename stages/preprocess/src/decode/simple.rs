@@ -25,21 +25,37 @@ pub(super) fn read(
         ColorType::La8 => (Layout::GrayAlpha, Depth::Eight, "graya8"),
         ColorType::Rgb8 => (Layout::Rgb, Depth::Eight, "rgb8"),
         ColorType::Rgba8 => (Layout::Rgba, Depth::Eight, "rgba8"),
-        other => return Err(DecodeError::UnsupportedFeature { format, feature: format!("the pixel type {other:?}") }),
+        other => {
+            return Err(DecodeError::UnsupportedFeature {
+                format,
+                feature: format!("the pixel type {other:?}"),
+            });
+        }
     };
     // Some decoders keep a second buffer of four bytes a pixel.
     limits.check(width, height, (layout.samples() + 4) as u64)?;
     let mut image_limits = image::Limits::no_limits();
     image_limits.max_alloc = Some(limits.max_decoded_bytes);
-    decoder.set_limits(image_limits).map_err(|error| broken(format, error))?;
+    decoder
+        .set_limits(image_limits)
+        .map_err(|error| broken(format, error))?;
     // A profile or EXIF block that cannot be read is as good as none.
     let icc_profile = decoder.icc_profile().ok().flatten();
-    let orientation = decoder.exif_metadata().ok().flatten().map_or(1, |exif| orientation::of_exif(&exif));
+    let orientation = decoder
+        .exif_metadata()
+        .ok()
+        .flatten()
+        .map_or(1, |exif| orientation::of_exif(&exif));
     let mut bytes = vec![0; width as usize * height as usize * layout.samples() * depth.bytes()];
     if decoder.total_bytes() != bytes.len() as u64 {
-        return Err(DecodeError::broken(format, "its size does not match its pixels"));
+        return Err(DecodeError::broken(
+            format,
+            "its size does not match its pixels",
+        ));
     }
-    decoder.read_image(&mut bytes).map_err(|error| broken(format, error))?;
+    decoder
+        .read_image(&mut bytes)
+        .map_err(|error| broken(format, error))?;
     Ok(Source {
         width,
         height,
@@ -59,7 +75,10 @@ pub(super) fn broken(format: &'static str, error: ImageError) -> DecodeError {
         ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             DecodeError::Truncated { format }
         }
-        ImageError::Unsupported(error) => DecodeError::UnsupportedFeature { format, feature: error.to_string() },
+        ImageError::Unsupported(error) => DecodeError::UnsupportedFeature {
+            format,
+            feature: error.to_string(),
+        },
         error => DecodeError::broken(format, error),
     }
 }

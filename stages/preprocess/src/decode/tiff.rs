@@ -27,27 +27,47 @@ pub(super) fn decode(file: &[u8], limits: &Limits) -> Result<Source, DecodeError
         tiff_limits.ifd_value_size = MAX_TAG_BYTES;
         tiff_limits
     };
-    let mut decoder = Decoder::new(Cursor::new(file)).map_err(broken)?.with_limits(tiff_limits);
+    let mut decoder = Decoder::new(Cursor::new(file))
+        .map_err(broken)?
+        .with_limits(tiff_limits);
     let (width, height) = decoder.dimensions().map_err(broken)?;
     // Checked before the colour type is known with the most that a pixel can take.
     limits.check(width, height, 1)?;
     let kind = Kind::of(decoder.colortype().map_err(broken)?)?;
     let samples = kind.layout.samples();
     limits.check(width, height, (samples * kind.depth.bytes()) as u64)?;
-    let sample_format = decoder.find_tag_unsigned_vec::<u16>(Tag::SampleFormat).ok().flatten().unwrap_or_default();
+    let sample_format = decoder
+        .find_tag_unsigned_vec::<u16>(Tag::SampleFormat)
+        .ok()
+        .flatten()
+        .unwrap_or_default();
     if sample_format.iter().any(|format| *format != 1) {
         let feature = "samples that are floating point or signed".to_owned();
-        return Err(DecodeError::UnsupportedFeature { format: FORMAT, feature });
+        return Err(DecodeError::UnsupportedFeature {
+            format: FORMAT,
+            feature,
+        });
     }
-    let extra = decoder.find_tag_unsigned_vec::<u16>(Tag::ExtraSamples).ok().flatten().unwrap_or_default();
+    let extra = decoder
+        .find_tag_unsigned_vec::<u16>(Tag::ExtraSamples)
+        .ok()
+        .flatten()
+        .unwrap_or_default();
     let icc_profile = decoder.get_tag_u8_vec(Tag::IccProfile).ok();
-    let orientation = decoder.find_tag_unsigned::<u16>(Tag::Orientation).ok().flatten().unwrap_or(1);
+    let orientation = decoder
+        .find_tag_unsigned::<u16>(Tag::Orientation)
+        .ok()
+        .flatten()
+        .unwrap_or(1);
 
     let mut bytes = vec![0; width as usize * height as usize * samples * kind.depth.bytes()];
     let layout = decoder.image_buffer_layout().map_err(broken)?;
     if layout.complete_len != bytes.len() {
         let feature = "a packing of samples other than whole bytes".to_owned();
-        return Err(DecodeError::UnsupportedFeature { format: FORMAT, feature });
+        return Err(DecodeError::UnsupportedFeature {
+            format: FORMAT,
+            feature,
+        });
     }
     decoder.read_image_bytes(&mut bytes).map_err(broken)?;
     if layout.planes > 1 {
@@ -67,7 +87,10 @@ pub(super) fn decode(file: &[u8], limits: &Limits) -> Result<Source, DecodeError
         premultiplied: kind.layout == Layout::Rgba && extra.first() == Some(&1),
         bytes,
         icc_profile,
-        orientation: u8::try_from(orientation).ok().filter(|value| (1..=8).contains(value)).unwrap_or(1),
+        orientation: u8::try_from(orientation)
+            .ok()
+            .filter(|value| (1..=8).contains(value))
+            .unwrap_or(1),
         frames: count_pages(&mut decoder),
         color_model: kind.name,
     })
@@ -84,9 +107,11 @@ impl Kind {
     fn of(color_type: ColorType) -> Result<Self, DecodeError> {
         let (layout, bits, name, ycbcr) = match color_type {
             ColorType::Gray(bits) => (Layout::Gray, bits, "gray", false),
-            ColorType::GrayA(bits) | ColorType::Multiband { bit_depth: bits, num_samples: 2 } => {
-                (Layout::GrayAlpha, bits, "graya", false)
-            }
+            ColorType::GrayA(bits)
+            | ColorType::Multiband {
+                bit_depth: bits,
+                num_samples: 2,
+            } => (Layout::GrayAlpha, bits, "graya", false),
             ColorType::RGB(bits) => (Layout::Rgb, bits, "rgb", false),
             ColorType::RGBA(bits) => (Layout::Rgba, bits, "rgba", false),
             ColorType::CMYK(bits) => (Layout::Cmyk, bits, "cmyk", false),
@@ -98,12 +123,20 @@ impl Kind {
             16 => Depth::Sixteen,
             _ => return Err(unsupported(&color_type)),
         };
-        Ok(Self { layout, depth, ycbcr, name: format!("{name}{bits}") })
+        Ok(Self {
+            layout,
+            depth,
+            ycbcr,
+            name: format!("{name}{bits}"),
+        })
     }
 }
 
 fn unsupported(color_type: &ColorType) -> DecodeError {
-    DecodeError::UnsupportedFeature { format: FORMAT, feature: format!("the colour type {color_type:?}") }
+    DecodeError::UnsupportedFeature {
+        format: FORMAT,
+        feature: format!("the colour type {color_type:?}"),
+    }
 }
 
 /// One plane after the other becomes one pixel after the other.
@@ -133,9 +166,10 @@ fn broken(error: TiffError) -> DecodeError {
         TiffError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             DecodeError::Truncated { format: FORMAT }
         }
-        TiffError::UnsupportedError(error) => {
-            DecodeError::UnsupportedFeature { format: FORMAT, feature: error.to_string() }
-        }
+        TiffError::UnsupportedError(error) => DecodeError::UnsupportedFeature {
+            format: FORMAT,
+            feature: error.to_string(),
+        },
         error => DecodeError::broken(FORMAT, error),
     }
 }

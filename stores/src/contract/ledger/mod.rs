@@ -13,11 +13,11 @@ pub use events::{
     contradictions_leave_no_trace, the_first_description_of_a_task_stands, the_first_end_stands,
 };
 pub use orders::{
-    an_abandoned_batch_is_applied_wholly_or_not_at_all, any_order_of_arrival_ends_in_the_same_state,
-    racing_appliers_of_the_same_events_agree,
+    an_abandoned_batch_is_applied_wholly_or_not_at_all,
+    any_order_of_arrival_ends_in_the_same_state, racing_appliers_of_the_same_events_agree,
 };
 pub use tasks::{
-    a_ledger_in_order_says_so, a_task_by_topic_and_one_by_request_do_not_mix, a_task_is_created_once,
-    pages_are_stable_under_inserts, racing_creators_of_one_task_agree, the_largest_task_is_kept,
-    the_outbox_keeps_its_order, unknown_keys_are_none,
+    a_ledger_in_order_says_so, a_task_by_topic_and_one_by_request_do_not_mix,
+    a_task_is_created_once, pages_are_stable_under_inserts, racing_creators_of_one_task_agree,
+    the_largest_task_is_kept, the_outbox_keeps_its_order, unknown_keys_are_none,
 };

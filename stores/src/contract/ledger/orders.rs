@@ -41,8 +41,16 @@ struct Scenario {
 }
 
 fn scenarios() -> impl Strategy<Value = Scenario> {
-    let fate = prop_oneof![Just(Fate::Completes), Just(Fate::Fails), Just(Fate::FailsAndCompletes)];
-    (prop::collection::vec(fate, 1..4), prop::bool::weighted(0.3), prop::collection::vec(any::<prop::sample::Index>(), 0..4))
+    let fate = prop_oneof![
+        Just(Fate::Completes),
+        Just(Fate::Fails),
+        Just(Fate::FailsAndCompletes)
+    ];
+    (
+        prop::collection::vec(fate, 1..4),
+        prop::bool::weighted(0.3),
+        prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+    )
         .prop_flat_map(|(fates, task_fails, repeats)| {
             let mut steps = vec![Step::Accepted];
             for (index, fate) in (0..).zip(&fates) {
@@ -57,9 +65,21 @@ fn scenarios() -> impl Strategy<Value = Scenario> {
                 steps.push(Step::TaskFailed);
             }
             steps.extend(repeats.into_iter().map(Step::Repeat));
-            (Just(fates), Just(task_fails), Just(steps).prop_shuffle(), any::<bool>(), 1_usize..5)
+            (
+                Just(fates),
+                Just(task_fails),
+                Just(steps).prop_shuffle(),
+                any::<bool>(),
+                1_usize..5,
+            )
         })
-        .prop_map(|(fates, task_fails, steps, by_request, batch)| Scenario { by_request, task_fails, fates, steps, batch })
+        .prop_map(|(fates, task_fails, steps, by_request, batch)| Scenario {
+            by_request,
+            task_fails,
+            fates,
+            steps,
+            batch,
+        })
 }
 
 /// Accepted, completed, failed, in every order, with repeats, in batches of every size, for tasks that came by request and
@@ -69,8 +89,14 @@ pub async fn any_order_of_arrival_ends_in_the_same_state<P: LedgerPlace>() {
     let ledger = place.open().await;
     let runtime = tokio::runtime::Handle::current();
     let checked = tokio::task::spawn_blocking(move || {
-        let config = Config { cases: 300, failure_persistence: None, ..Config::default() };
-        TestRunner::new(config).run(&scenarios(), |scenario| runtime.block_on(check_scenario(&*ledger, &scenario)))
+        let config = Config {
+            cases: 300,
+            failure_persistence: None,
+            ..Config::default()
+        };
+        TestRunner::new(config).run(&scenarios(), |scenario| {
+            runtime.block_on(check_scenario(&*ledger, &scenario))
+        })
     });
     checked.await.unwrap().unwrap();
 }
@@ -99,7 +125,9 @@ async fn check_scenario(ledger: &dyn Ledger, scenario: &Scenario) -> Result<(), 
         for ((event_id, _), events) in batch.iter().zip(answer) {
             let events = events.unwrap();
             match answers.get(event_id) {
-                Some(first) => prop_assert_eq!(first, &events, "a repeat is answered as the first time"),
+                Some(first) => {
+                    prop_assert_eq!(first, &events, "a repeat is answered as the first time")
+                }
                 None => {
                     told.extend(events.iter().cloned());
                     answers.insert(*event_id, events);
@@ -112,13 +140,24 @@ async fn check_scenario(ledger: &dyn Ledger, scenario: &Scenario) -> Result<(), 
     check_told(scenario, &told)
 }
 
-fn check_state(scenario: &Scenario, sample: &Sample, answer: &TaskAnswer) -> Result<(), TestCaseError> {
+fn check_state(
+    scenario: &Scenario,
+    sample: &Sample,
+    answer: &TaskAnswer,
+) -> Result<(), TestCaseError> {
     let completed = |fate: &Fate| *fate != Fate::Fails;
     let successes = scenario.fates.iter().filter(|fate| completed(fate)).count();
-    let expected = if successes > 0 { TaskStatus::Completed } else { TaskStatus::Failed };
+    let expected = if successes > 0 {
+        TaskStatus::Completed
+    } else {
+        TaskStatus::Failed
+    };
     prop_assert_eq!(answer.status, expected);
     prop_assert_eq!(answer.summary.success_count as usize, successes);
-    prop_assert_eq!(answer.summary.failure_count as usize, scenario.fates.len() - successes);
+    prop_assert_eq!(
+        answer.summary.failure_count as usize,
+        scenario.fates.len() - successes
+    );
     prop_assert_eq!(answer.summary.total_images as usize, scenario.fates.len());
     prop_assert_eq!(&answer.options, &sample.options());
     prop_assert_eq!(answer.submitted_at, sample.submitted_at());
@@ -129,33 +168,50 @@ fn check_state(scenario: &Scenario, sample: &Sample, answer: &TaskAnswer) -> Res
         prop_assert_eq!(image.status == TaskStatus::Completed, completed(fate));
         prop_assert_eq!(image.error.is_none(), completed(fate));
         prop_assert_eq!(image.metadata.is_some(), completed(fate));
-        total += image.metadata.as_ref().map_or(0.0, |metadata| metadata.processing_time);
+        total += image
+            .metadata
+            .as_ref()
+            .map_or(0.0, |metadata| metadata.processing_time);
     }
     prop_assert!((answer.summary.total_processing_time - total).abs() < 1e-6);
     Ok(())
 }
 
 fn check_told(scenario: &Scenario, told: &[Event]) -> Result<(), TestCaseError> {
-    let count = |matches: &dyn Fn(&Event) -> bool| told.iter().filter(|event| matches(event)).count();
+    let count =
+        |matches: &dyn Fn(&Event) -> bool| told.iter().filter(|event| matches(event)).count();
     for (index, fate) in (0..).zip(&scenario.fates) {
         let ended = |status: TaskStatus| {
-            count(&|event| matches!(event, Event::ImageEnded(end) if end.index == index && end.status == status))
+            count(
+                &|event| matches!(event, Event::ImageEnded(end) if end.index == index && end.status == status),
+            )
         };
-        let repaired = count(&|event| matches!(event, Event::ImageRepaired(repair) if repair.index == index));
-        let persisted = count(&|event| matches!(event, Event::ImagePersisted(record) if record.image.index == index));
+        let repaired =
+            count(&|event| matches!(event, Event::ImageRepaired(repair) if repair.index == index));
+        let persisted = count(
+            &|event| matches!(event, Event::ImagePersisted(record) if record.image.index == index),
+        );
         let (good, bad) = (ended(TaskStatus::Completed), ended(TaskStatus::Failed));
         prop_assert_eq!(good + bad, 1, "image {} ends once", index);
         let has_result = usize::from(*fate != Fate::Fails);
         prop_assert_eq!(persisted, has_result);
-        prop_assert_eq!(good + repaired, has_result, "each result is told once, as an end or as a repair");
+        prop_assert_eq!(
+            good + repaired,
+            has_result,
+            "each result is told once, as an end or as a repair"
+        );
         if *fate == Fate::Completes && !scenario.task_fails {
             prop_assert_eq!(repaired, 0);
         }
     }
     prop_assert_eq!(count(&|event| matches!(event, Event::TaskEnded(_))), 1);
     if !scenario.task_fails {
-        let last_end = told.iter().rposition(|event| matches!(event, Event::ImageEnded(_)));
-        let task_end = told.iter().position(|event| matches!(event, Event::TaskEnded(_)));
+        let last_end = told
+            .iter()
+            .rposition(|event| matches!(event, Event::ImageEnded(_)));
+        let task_end = told
+            .iter()
+            .position(|event| matches!(event, Event::TaskEnded(_)));
         prop_assert!(last_end < task_end, "the task ends after its last image");
     }
     Ok(())
@@ -167,8 +223,13 @@ pub async fn racing_appliers_of_the_same_events_agree<P: LedgerPlace>() {
     let samples: Vec<_> = (0..10).map(|_| Sample::new(3)).collect();
     let mut events = Vec::new();
     for sample in &samples {
-        let effects =
-            [sample.accepted(), sample.completed(0), sample.completed(1), sample.image_failed(1), sample.image_failed(2)];
+        let effects = [
+            sample.accepted(),
+            sample.completed(0),
+            sample.completed(1),
+            sample.image_failed(1),
+            sample.image_failed(2),
+        ];
         events.extend(effects.into_iter().map(|effect| (Uuid::new_v4(), effect)));
     }
     let mut appliers = tokio::task::JoinSet::new();
@@ -182,7 +243,12 @@ pub async fn racing_appliers_of_the_same_events_agree<P: LedgerPlace>() {
             let mut answers = HashMap::new();
             for batch in events.chunks(applier + 1) {
                 let applied = ledger.apply_all(batch.to_vec()).await.unwrap();
-                answers.extend(batch.iter().map(|(id, _)| *id).zip(applied.into_iter().map(Result::unwrap)));
+                answers.extend(
+                    batch
+                        .iter()
+                        .map(|(id, _)| *id)
+                        .zip(applied.into_iter().map(Result::unwrap)),
+                );
             }
             answers
         });
@@ -192,8 +258,14 @@ pub async fn racing_appliers_of_the_same_events_agree<P: LedgerPlace>() {
         assert_eq!(other, &answers[0]);
     }
     let told: Vec<_> = answers[0].values().flatten().collect();
-    let ends = told.iter().filter(|event| matches!(event, Event::ImageEnded(_))).count();
-    let task_ends = told.iter().filter(|event| matches!(event, Event::TaskEnded(_))).count();
+    let ends = told
+        .iter()
+        .filter(|event| matches!(event, Event::ImageEnded(_)))
+        .count();
+    let task_ends = told
+        .iter()
+        .filter(|event| matches!(event, Event::TaskEnded(_)))
+        .count();
     assert_eq!((ends, task_ends), (30, 10));
 }
 
@@ -204,7 +276,10 @@ pub async fn an_abandoned_batch_is_applied_wholly_or_not_at_all<P: LedgerPlace>(
     let mut ledger: Arc<dyn Ledger> = place.open().await;
     for round in 0..40_u64 {
         let samples: Vec<_> = (0..8).map(|_| Sample::new(1)).collect();
-        let batch: Vec<_> = samples.iter().map(|sample| (Uuid::new_v4(), sample.completed(0))).collect();
+        let batch: Vec<_> = samples
+            .iter()
+            .map(|sample| (Uuid::new_v4(), sample.completed(0)))
+            .collect();
         let work = ledger.apply_all(batch.clone());
         drop(tokio::time::timeout(Duration::from_micros(round * 150), work).await);
         if round % 5 == 0 {
@@ -215,10 +290,18 @@ pub async fn an_abandoned_batch_is_applied_wholly_or_not_at_all<P: LedgerPlace>(
         let (newest, _) = ledger.tasks(None, 8).await.unwrap();
         let is_known = |sample: &&Sample| newest.iter().any(|task| task.task_id == sample.task_id);
         let known = samples.iter().filter(is_known).count();
-        assert!(known == 0 || known == samples.len(), "{known} of {} tasks", samples.len());
+        assert!(
+            known == 0 || known == samples.len(),
+            "{known} of {} tasks",
+            samples.len()
+        );
         let answers = ledger.apply_all(batch).await.unwrap();
         for answer in answers {
-            let ends = answer.unwrap().iter().filter(|event| matches!(event, Event::TaskEnded(_))).count();
+            let ends = answer
+                .unwrap()
+                .iter()
+                .filter(|event| matches!(event, Event::TaskEnded(_)))
+                .count();
             assert_eq!(ends, 1);
         }
     }

@@ -1,10 +1,13 @@
 //! Tasks, results and failures that the clauses speak of.
 
 use atelier_schemas::{
-    BlobKey, BlobRef, ErrorBody, ErrorCode, Event, ImageSource, Kind, StageTiming, TaskOptions, TaskRequest,
+    BlobKey, BlobRef, ErrorBody, ErrorCode, Event, ImageSource, Kind, StageTiming, TaskOptions,
+    TaskRequest,
     answer::{Dimensions, ImageMetadata},
     envelope::image_id,
-    events::{Classification, Evidence, ImageContext, ImageResult, ModelUse, Strategy, TaskAccepted},
+    events::{
+        Classification, Evidence, ImageContext, ImageResult, ModelUse, Strategy, TaskAccepted,
+    },
 };
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -20,7 +23,10 @@ pub(super) struct Sample {
 
 impl Sample {
     pub(super) fn new(image_count: u32) -> Self {
-        Self { task_id: Uuid::new_v4(), image_count }
+        Self {
+            task_id: Uuid::new_v4(),
+            image_count,
+        }
     }
 
     pub(super) fn submitted_at(&self) -> DateTime<Utc> {
@@ -39,7 +45,10 @@ impl Sample {
     }
 
     pub(super) fn options(&self) -> TaskOptions {
-        TaskOptions { model: Some("u2netp".to_owned()), ..TaskOptions::default() }
+        TaskOptions {
+            model: Some("u2netp".to_owned()),
+            ..TaskOptions::default()
+        }
     }
 
     pub(super) fn new_task(&self, fingerprint: &str) -> NewTask {
@@ -86,15 +95,26 @@ impl Sample {
     }
 
     pub(super) fn completed(&self, index: u32) -> Effect {
-        Effect::ImageCompleted { image: self.context(index), result: result(index) }
+        Effect::ImageCompleted {
+            image: self.context(index),
+            result: result(index),
+        }
     }
 
     pub(super) fn image_failed(&self, index: u32) -> Effect {
-        Effect::Failed { task_id: self.task_id, image_id: Some(self.image(index)), error: error("broken picture") }
+        Effect::Failed {
+            task_id: self.task_id,
+            image_id: Some(self.image(index)),
+            error: error("broken picture"),
+        }
     }
 
     pub(super) fn task_failed(&self) -> Effect {
-        Effect::Failed { task_id: self.task_id, image_id: None, error: error("the request does not hold") }
+        Effect::Failed {
+            task_id: self.task_id,
+            image_id: None,
+            error: error("the request does not hold"),
+        }
     }
 }
 
@@ -125,7 +145,10 @@ pub(super) fn result(index: u32) -> ImageResult {
             kind: Kind::Product,
             confidence: 0.1 + index as f32 / 7.0,
             processing_time: third * 1e3,
-            dimensions: Dimensions { width: 640, height: 480 },
+            dimensions: Dimensions {
+                width: 640,
+                height: 480,
+            },
             bytes: 1_000,
             media_type: "image/png".to_owned(),
             model: ModelUse {
@@ -134,7 +157,11 @@ pub(super) fn result(index: u32) -> ImageResult {
                 inference_ms: third,
                 processor: "general".to_owned(),
             },
-            stages: vec![StageTiming { stage: "matte".to_owned(), queue_ms: third, processing_time_ms: 0.1 + 0.2 }],
+            stages: vec![StageTiming {
+                stage: "matte".to_owned(),
+                queue_ms: third,
+                processing_time_ms: 0.1 + 0.2,
+            }],
         },
         classification: Classification {
             kind: Kind::Product,

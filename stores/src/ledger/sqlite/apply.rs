@@ -6,7 +6,10 @@
 use atelier_schemas::{
     ErrorBody, Event, ImageSource, TaskOptions, TaskStatus,
     envelope::image_id,
-    events::{ImageContext, ImageEnded, ImagePersisted, ImageRepaired, ImageResult, TaskAccepted, TaskEnded},
+    events::{
+        ImageContext, ImageEnded, ImagePersisted, ImageRepaired, ImageResult, TaskAccepted,
+        TaskEnded,
+    },
     request::MAX_IMAGES_PER_TASK,
 };
 use chrono::{DateTime, Utc};
@@ -36,13 +39,23 @@ pub(super) async fn apply(
 ) -> Result<Applied, RowError> {
     match effect {
         Effect::Accepted(accepted) => apply_accepted(connection, &accepted, now).await,
-        Effect::ImageCompleted { image, result } => apply_completed(connection, image, result, now).await,
-        Effect::Failed { task_id, image_id: Some(image), error } => {
-            apply_image_failed(connection, task_id, image, &error, now).await.map(Ok)
+        Effect::ImageCompleted { image, result } => {
+            apply_completed(connection, image, result, now).await
         }
-        Effect::Failed { task_id, image_id: None, error } => {
-            apply_task_failed(connection, task_id, &error, now).await.map(Ok)
-        }
+        Effect::Failed {
+            task_id,
+            image_id: Some(image),
+            error,
+        } => apply_image_failed(connection, task_id, image, &error, now)
+            .await
+            .map(Ok),
+        Effect::Failed {
+            task_id,
+            image_id: None,
+            error,
+        } => apply_task_failed(connection, task_id, &error, now)
+            .await
+            .map(Ok),
     }
 }
 
@@ -52,7 +65,10 @@ async fn apply_accepted(
     now: DateTime<Utc>,
 ) -> Result<Applied, RowError> {
     if let Err(reason) = check_image_count(accepted.images.len()) {
-        return Ok(Err(Contradiction { task_id: accepted.task_id, reason }));
+        return Ok(Err(Contradiction {
+            task_id: accepted.task_id,
+            reason,
+        }));
     }
     let sources: Vec<_> = accepted.images.iter().map(Some).collect();
     let description = Description {
@@ -83,7 +99,12 @@ async fn apply_completed(
     result: ImageResult,
     now: DateTime<Utc>,
 ) -> Result<Applied, RowError> {
-    let contradiction = |reason| Ok(Err(Contradiction { task_id: image.task_id, reason }));
+    let contradiction = |reason| {
+        Ok(Err(Contradiction {
+            task_id: image.task_id,
+            reason,
+        }))
+    };
     if let Err(reason) = check_context(&image) {
         return contradiction(reason);
     }
@@ -93,7 +114,10 @@ async fn apply_completed(
         && known.image_count != 0
         && known.image_count != image.image_count
     {
-        return contradiction(format!("it has {} images, the event says {}", known.image_count, image.image_count));
+        return contradiction(format!(
+            "it has {} images, the event says {}",
+            known.image_count, image.image_count
+        ));
     }
     let description = Description {
         task_id: image.task_id,
@@ -104,10 +128,15 @@ async fn apply_completed(
     let (task, mut events) = describe(connection, &description, now).await?;
     fill_sources(connection, task.sequence, &sources).await?;
     let Some(row) = image_row(connection, task.sequence, image.index).await? else {
-        return Err(RowError::Corrupt(format!("image {} of {} has no row", image.index, task.task_id)));
+        return Err(RowError::Corrupt(format!(
+            "image {} of {} has no row",
+            image.index, task.task_id
+        )));
     };
     match status_of(&task.task_id, &row.status)? {
-        TaskStatus::Pending => events.extend(complete(connection, &task, image, result, now).await?),
+        TaskStatus::Pending => {
+            events.extend(complete(connection, &task, image, result, now).await?)
+        }
         TaskStatus::Failed => events.extend(repair(connection, &task, image, result).await?),
         // It has its result: the first end stands.
         TaskStatus::Completed | TaskStatus::Processing | TaskStatus::Cancelled => {}
@@ -154,7 +183,10 @@ async fn repair(
         result: result.clone(),
         summary: summary(connection, task.sequence).await?,
     };
-    Ok(vec![ImagePersisted { image, result }.into(), repaired.into()])
+    Ok(vec![
+        ImagePersisted { image, result }.into(),
+        repaired.into(),
+    ])
 }
 
 async fn apply_image_failed(
@@ -191,8 +223,12 @@ async fn apply_task_failed(
         Some(task) if task.status()?.is_terminal() => return Ok(Vec::new()),
         Some(task) => task,
         None => {
-            let nothing =
-                Description { task_id, options: &TaskOptions::default(), sources: &[], submitted_at: now };
+            let nothing = Description {
+                task_id,
+                options: &TaskOptions::default(),
+                sources: &[],
+                submitted_at: now,
+            };
             insert_task(connection, &nothing, TaskStatus::Processing, None).await?
         }
     };
@@ -215,7 +251,9 @@ async fn describe(
 ) -> Result<(TaskRow, Vec<Event>), RowError> {
     let task = match task_row(connection, description.task_id).await? {
         None => insert_task(connection, description, TaskStatus::Processing, None).await?,
-        Some(task) if task.image_count == 0 => return describe_failed(connection, task, description, now).await,
+        Some(task) if task.image_count == 0 => {
+            return describe_failed(connection, task, description, now).await;
+        }
         Some(task) => {
             mark_processing(connection, task.sequence).await?;
             return Ok((task, Vec::new()));
@@ -233,17 +271,22 @@ async fn describe_failed(
     now: DateTime<Utc>,
 ) -> Result<(TaskRow, Vec<Event>), RowError> {
     task.image_count = count_of(description.sources);
-    sqlx::query("UPDATE tasks SET image_count = ?2, options = ?3, submitted_at_us = ?4 WHERE sequence = ?1")
-        .bind(task.sequence)
-        .bind(task.image_count)
-        .bind(to_column(description.options)?)
-        .bind(description.submitted_at.timestamp_micros())
-        .execute(&mut *connection)
-        .await?;
+    sqlx::query(
+        "UPDATE tasks SET image_count = ?2, options = ?3, submitted_at_us = ?4 WHERE sequence = ?1",
+    )
+    .bind(task.sequence)
+    .bind(task.image_count)
+    .bind(to_column(description.options)?)
+    .bind(description.submitted_at.timestamp_micros())
+    .execute(&mut *connection)
+    .await?;
     insert_images(connection, task.sequence, description.sources).await?;
     let mut events = take_early_failures(connection, &task, now).await?;
-    let error: Option<ErrorBody> =
-        task.error.as_deref().map(|json| from_column(&task.task_id, "error", json)).transpose()?;
+    let error: Option<ErrorBody> = task
+        .error
+        .as_deref()
+        .map(|json| from_column(&task.task_id, "error", json))
+        .transpose()?;
     if let Some(error) = error {
         events.extend(fail_pending(connection, &task, &error).await?);
     }
@@ -279,11 +322,13 @@ async fn insert_images(
     sources: &[Option<&ImageSource>],
 ) -> Result<(), RowError> {
     // One statement, because a task may have a thousand images.
-    sqlx::query("INSERT INTO images (task, image_index, source) SELECT ?1, key, value FROM json_each(?2)")
-        .bind(task_sequence)
-        .bind(to_column(&sources)?)
-        .execute(connection)
-        .await?;
+    sqlx::query(
+        "INSERT INTO images (task, image_index, source) SELECT ?1, key, value FROM json_each(?2)",
+    )
+    .bind(task_sequence)
+    .bind(to_column(&sources)?)
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
@@ -303,11 +348,16 @@ async fn fill_sources(
     Ok(())
 }
 
-async fn mark_processing(connection: &mut SqliteConnection, task_sequence: i64) -> Result<(), RowError> {
-    sqlx::query("UPDATE tasks SET status = 'processing' WHERE sequence = ?1 AND status = 'pending'")
-        .bind(task_sequence)
-        .execute(connection)
-        .await?;
+async fn mark_processing(
+    connection: &mut SqliteConnection,
+    task_sequence: i64,
+) -> Result<(), RowError> {
+    sqlx::query(
+        "UPDATE tasks SET status = 'processing' WHERE sequence = ?1 AND status = 'pending'",
+    )
+    .bind(task_sequence)
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
@@ -336,11 +386,12 @@ async fn take_early_failures(
     task: &TaskRow,
     now: DateTime<Utc>,
 ) -> Result<Vec<Event>, RowError> {
-    let mut failures: Vec<(i64, String, String)> =
-        sqlx::query_as("DELETE FROM early_failures WHERE task_id = ?1 RETURNING rowid, image_id, error")
-            .bind(&task.task_id)
-            .fetch_all(&mut *connection)
-            .await?;
+    let mut failures: Vec<(i64, String, String)> = sqlx::query_as(
+        "DELETE FROM early_failures WHERE task_id = ?1 RETURNING rowid, image_id, error",
+    )
+    .bind(&task.task_id)
+    .fetch_all(&mut *connection)
+    .await?;
     // In the order in which they came.
     failures.sort_unstable_by_key(|(rowid, ..)| *rowid);
     let mut events = Vec::new();
@@ -395,7 +446,10 @@ async fn fail_pending(
     .await?;
     failed.sort_unstable();
     let task_id = task.id()?;
-    Ok(failed.into_iter().map(|index| failed_end(task_id, index, error)).collect())
+    Ok(failed
+        .into_iter()
+        .map(|index| failed_end(task_id, index, error))
+        .collect())
 }
 
 fn failed_end(task_id: Uuid, index: u32, error: &ErrorBody) -> Event {
@@ -429,14 +483,18 @@ async fn end_task_if_done(
     .bind(now.timestamp_micros())
     .fetch_optional(&mut *connection)
     .await?;
-    let Some((status, error)) = ended else { return Ok(None) };
+    let Some((status, error)) = ended else {
+        return Ok(None);
+    };
     let status = status_of(&task.task_id, &status)?;
     let error = error.as_deref().filter(|_| status == TaskStatus::Failed);
     let ended = TaskEnded {
         task_id: task.id()?,
         status,
         summary: summary(connection, task.sequence).await?,
-        error: error.map(|json| from_column(&task.task_id, "error", json)).transpose()?,
+        error: error
+            .map(|json| from_column(&task.task_id, "error", json))
+            .transpose()?,
     };
     Ok(Some(ended.into()))
 }
@@ -450,18 +508,26 @@ fn check_image_count(count: usize) -> Result<(), String> {
     if (1..=MAX_IMAGES_PER_TASK).contains(&count) {
         Ok(())
     } else {
-        Err(format!("a task has 1 to {MAX_IMAGES_PER_TASK} images, not {count}"))
+        Err(format!(
+            "a task has 1 to {MAX_IMAGES_PER_TASK} images, not {count}"
+        ))
     }
 }
 
 fn check_context(image: &ImageContext) -> Result<(), String> {
     check_image_count(image.image_count as usize)?;
     if image.index >= image.image_count {
-        return Err(format!("image {} of {} is none of them", image.index, image.image_count));
+        return Err(format!(
+            "image {} of {} is none of them",
+            image.index, image.image_count
+        ));
     }
     let expected = image_id(image.task_id, image.index);
     if image.image_id != expected {
-        return Err(format!("image {} has the id {expected}, not {}", image.index, image.image_id));
+        return Err(format!(
+            "image {} has the id {expected}, not {}",
+            image.index, image.image_id
+        ));
     }
     Ok(())
 }

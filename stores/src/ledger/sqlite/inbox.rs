@@ -18,12 +18,17 @@ struct Kept {
 }
 
 /// What followed from `event_id` the first time; `None` where this is the first time.
-pub(super) async fn answered(connection: &mut SqliteConnection, event_id: Uuid) -> Result<Option<Vec<Event>>, RowError> {
+pub(super) async fn answered(
+    connection: &mut SqliteConnection,
+    event_id: Uuid,
+) -> Result<Option<Vec<Event>>, RowError> {
     let stored: Option<String> = sqlx::query_scalar("SELECT events FROM inbox WHERE event_id = ?1")
         .bind(event_id.to_string())
         .fetch_optional(connection)
         .await?;
-    let Some(stored) = stored else { return Ok(None) };
+    let Some(stored) = stored else {
+        return Ok(None);
+    };
     let kept: Vec<Kept> = from_column(&event_id.to_string(), "events", &stored)?;
     let events = kept.into_iter().map(|event| {
         let envelope = Envelope::root("/atelier/ledger", &event.event_type, event_id, event_id);
@@ -40,13 +45,17 @@ pub(super) async fn remember(
     events: &[Event],
     now: DateTime<Utc>,
 ) -> Result<(), RowError> {
-    let unserialisable = |error: &dyn std::fmt::Display| corrupt(&event_id.to_string(), "events", error);
+    let unserialisable =
+        |error: &dyn std::fmt::Display| corrupt(&event_id.to_string(), "events", error);
     let mut kept = Vec::with_capacity(events.len());
     for event in events {
         let json = event.to_json().map_err(|error| unserialisable(&error))?;
         let json = String::from_utf8(json).map_err(|error| unserialisable(&error))?;
         let value = RawValue::from_string(json).map_err(|error| unserialisable(&error))?;
-        kept.push(Kept { event_type: event.event_type().to_owned(), value });
+        kept.push(Kept {
+            event_type: event.event_type().to_owned(),
+            value,
+        });
     }
     sqlx::query("INSERT INTO inbox (event_id, events, applied_at_us) VALUES (?1, ?2, ?3)")
         .bind(event_id.to_string())
@@ -58,12 +67,20 @@ pub(super) async fn remember(
 }
 
 /// Forgets at most `rows` of what was applied before `before`, and as many failures of tasks that never came.
-pub(super) async fn prune(connection: &mut SqliteConnection, before: DateTime<Utc>, rows: u32) -> Result<(), RowError> {
+pub(super) async fn prune(
+    connection: &mut SqliteConnection,
+    before: DateTime<Utc>,
+    rows: u32,
+) -> Result<(), RowError> {
     for statement in [
         "DELETE FROM inbox WHERE rowid IN (SELECT rowid FROM inbox WHERE applied_at_us < ?1 LIMIT ?2)",
         "DELETE FROM early_failures WHERE rowid IN (SELECT rowid FROM early_failures WHERE seen_at_us < ?1 LIMIT ?2)",
     ] {
-        sqlx::query(statement).bind(before.timestamp_micros()).bind(rows).execute(&mut *connection).await?;
+        sqlx::query(statement)
+            .bind(before.timestamp_micros())
+            .bind(rows)
+            .execute(&mut *connection)
+            .await?;
     }
     Ok(())
 }

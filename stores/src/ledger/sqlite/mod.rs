@@ -53,10 +53,14 @@ impl SqliteLedger {
     /// # Errors
     /// [`LedgerError::Unavailable`] where the file cannot be made or written, is no ledger, or is of a newer version.
     pub async fn open(file: &Path, options: LedgerOptions) -> Result<Self, LedgerError> {
-        let unavailable =
-            |reason: String| LedgerError::Unavailable { place: file.display().to_string(), reason };
+        let unavailable = |reason: String| LedgerError::Unavailable {
+            place: file.display().to_string(),
+            reason,
+        };
         if let Some(folder) = file.parent() {
-            tokio::fs::create_dir_all(folder).await.map_err(|error| unavailable(error.to_string()))?;
+            tokio::fs::create_dir_all(folder)
+                .await
+                .map_err(|error| unavailable(error.to_string()))?;
         }
         let busy_timeout = Duration::from_millis(options.busy_timeout_ms);
         let connection = SqliteConnectOptions::new()
@@ -68,16 +72,32 @@ impl SqliteLedger {
                 Durability::Os => SqliteSynchronous::Normal,
             });
         // A writer waits for its turn as long as for another process, and then says so.
-        let pool = || SqlitePoolOptions::new().acquire_timeout(busy_timeout.max(Duration::from_secs(1)));
-        let writing = connection.clone().create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
-        let writer = pool().max_connections(1).connect_with(writing).await.map_err(|error| unavailable(error.to_string()))?;
-        MIGRATIONS.run(&writer).await.map_err(|error| unavailable(format!("its tables cannot be brought up to date: {error}")))?;
+        let pool =
+            || SqlitePoolOptions::new().acquire_timeout(busy_timeout.max(Duration::from_secs(1)));
+        let writing = connection
+            .clone()
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal);
+        let writer = pool()
+            .max_connections(1)
+            .connect_with(writing)
+            .await
+            .map_err(|error| unavailable(error.to_string()))?;
+        MIGRATIONS.run(&writer).await.map_err(|error| {
+            unavailable(format!("its tables cannot be brought up to date: {error}"))
+        })?;
         let readers = pool()
             .max_connections(options.read_connections.max(1))
             .connect_with(connection.read_only(true))
             .await
             .map_err(|error| unavailable(error.to_string()))?;
-        Ok(Self { file: file.to_owned(), options, writer, readers, pruned_at: Mutex::new(None) })
+        Ok(Self {
+            file: file.to_owned(),
+            options,
+            writer,
+            readers,
+            pruned_at: Mutex::new(None),
+        })
     }
 
     /// Closes every connection; what is committed stays.
@@ -90,8 +110,14 @@ impl SqliteLedger {
         let place = self.file.display().to_string();
         match error {
             RowError::Corrupt(reason) => LedgerError::Corrupt { place, reason },
-            RowError::Sql(error) if self.is_full(&error) => LedgerError::Full { place, reason: error.to_string() },
-            RowError::Sql(error) => LedgerError::Unavailable { place, reason: error.to_string() },
+            RowError::Sql(error) if self.is_full(&error) => LedgerError::Full {
+                place,
+                reason: error.to_string(),
+            },
+            RowError::Sql(error) => LedgerError::Unavailable {
+                place,
+                reason: error.to_string(),
+            },
         }
     }
 
@@ -113,13 +139,18 @@ impl SqliteLedger {
 
     fn lack_of_room(&self, needed_bytes: u64, min_free_bytes: u64) -> Option<String> {
         let folder = self.file.parent().unwrap_or(Path::new("/"));
-        disk::lack_of_room(folder, needed_bytes, min_free_bytes).ok().flatten()
+        disk::lack_of_room(folder, needed_bytes, min_free_bytes)
+            .ok()
+            .flatten()
     }
 
     /// Acceptance stops before the disk is full, so that what was accepted can still end.
     fn check_room(&self) -> Result<(), LedgerError> {
         match self.lack_of_room(0, self.options.min_free_bytes) {
-            Some(reason) => Err(LedgerError::Full { place: self.file.display().to_string(), reason }),
+            Some(reason) => Err(LedgerError::Full {
+                place: self.file.display().to_string(),
+                reason,
+            }),
             None => Ok(()),
         }
     }
@@ -127,7 +158,8 @@ impl SqliteLedger {
     async fn prune_when_due(&self, connection: &mut SqliteConnection) -> Result<(), RowError> {
         let mut pruned_at = self.pruned_at.lock().await;
         if pruned_at.is_none_or(|at| at.elapsed() >= PRUNE_INTERVAL) {
-            let before = Utc::now() - chrono::Duration::hours(i64::from(self.options.inbox_retention_hours));
+            let before =
+                Utc::now() - chrono::Duration::hours(i64::from(self.options.inbox_retention_hours));
             inbox::prune(connection, before, PRUNE_ROWS).await?;
             outbox::prune(connection, before, PRUNE_ROWS).await?;
             *pruned_at = Some(Instant::now());
@@ -140,32 +172,50 @@ impl SqliteLedger {
 impl Ledger for SqliteLedger {
     async fn create_task(&self, task: NewTask) -> Result<Created, LedgerError> {
         self.check_room()?;
-        self.try_create_task(task).await.map_err(|error| self.failed(error))
+        self.try_create_task(task)
+            .await
+            .map_err(|error| self.failed(error))
     }
 
     async fn task(&self, task_id: Uuid) -> Result<Option<TaskAnswer>, LedgerError> {
-        self.try_task(task_id).await.map_err(|error| self.failed(error))
+        self.try_task(task_id)
+            .await
+            .map_err(|error| self.failed(error))
     }
 
-    async fn tasks(&self, cursor: Option<&str>, limit: u32) -> Result<(Vec<TaskAnswer>, Option<String>), LedgerError> {
+    async fn tasks(
+        &self,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<(Vec<TaskAnswer>, Option<String>), LedgerError> {
         let before = cursor.map(read::parse_cursor).transpose()?;
-        self.try_tasks(before, limit.max(1)).await.map_err(|error| self.failed(error))
+        self.try_tasks(before, limit.max(1))
+            .await
+            .map_err(|error| self.failed(error))
     }
 
     async fn image(&self, task_id: Uuid, index: u32) -> Result<Option<ImageRecord>, LedgerError> {
-        self.try_image(task_id, index).await.map_err(|error| self.failed(error))
+        self.try_image(task_id, index)
+            .await
+            .map_err(|error| self.failed(error))
     }
 
     async fn outbox_pending(&self, limit: u32) -> Result<Vec<OutboxRow>, LedgerError> {
-        self.try_outbox_pending(limit).await.map_err(|error| self.failed(error))
+        self.try_outbox_pending(limit)
+            .await
+            .map_err(|error| self.failed(error))
     }
 
     async fn outbox_sent(&self, ids: &[Uuid]) -> Result<(), LedgerError> {
-        self.try_outbox_sent(ids).await.map_err(|error| self.failed(error))
+        self.try_outbox_sent(ids)
+            .await
+            .map_err(|error| self.failed(error))
     }
 
     async fn apply_all(&self, effects: Vec<(Uuid, Effect)>) -> Result<Vec<Applied>, LedgerError> {
-        self.try_apply_all(effects).await.map_err(|error| self.failed(error))
+        self.try_apply_all(effects)
+            .await
+            .map_err(|error| self.failed(error))
     }
 
     async fn check(&self) -> Result<(), LedgerError> {
@@ -238,7 +288,11 @@ impl SqliteLedger {
     }
 }
 
-async fn apply_once(connection: &mut SqliteConnection, event_id: Uuid, effect: Effect) -> Result<Applied, RowError> {
+async fn apply_once(
+    connection: &mut SqliteConnection,
+    event_id: Uuid,
+    effect: Effect,
+) -> Result<Applied, RowError> {
     if let Some(events) = inbox::answered(connection, event_id).await? {
         return Ok(Ok(events));
     }

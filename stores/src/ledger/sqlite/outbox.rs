@@ -24,10 +24,17 @@ struct Row {
 }
 
 /// Writes the task and its outbox row.
-pub(super) async fn create_task(connection: &mut SqliteConnection, task: NewTask) -> Result<Created, RowError> {
+pub(super) async fn create_task(
+    connection: &mut SqliteConnection,
+    task: NewTask,
+) -> Result<Created, RowError> {
     if let Some(known) = task_row(connection, task.task_id).await? {
         let same = known.fingerprint.as_deref() == Some(task.fingerprint.as_str());
-        return Ok(if same { Created::Repeat } else { Created::Conflict });
+        return Ok(if same {
+            Created::Repeat
+        } else {
+            Created::Conflict
+        });
     }
     let mut request = task.request;
     request.task_id = Some(task.task_id);
@@ -37,9 +44,17 @@ pub(super) async fn create_task(connection: &mut SqliteConnection, task: NewTask
         sources: &request.images.iter().map(Some).collect::<Vec<_>>(),
         submitted_at: task.submitted_at,
     };
-    insert_task(connection, &description, TaskStatus::Pending, Some(&task.fingerprint)).await?;
+    insert_task(
+        connection,
+        &description,
+        TaskStatus::Pending,
+        Some(&task.fingerprint),
+    )
+    .await?;
     let event = Event::TaskSubmitted(request);
-    let value = event.to_json().map_err(|error| corrupt(&task.task_id.to_string(), "value", &error))?;
+    let value = event
+        .to_json()
+        .map_err(|error| corrupt(&task.task_id.to_string(), "value", &error))?;
     sqlx::query(
         "INSERT INTO outbox (event_id, task_id, topic, event_type, value, traceparent, created_at_us)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -57,7 +72,10 @@ pub(super) async fn create_task(connection: &mut SqliteConnection, task: NewTask
 }
 
 /// The oldest rows that are not sent.
-pub(super) async fn pending(connection: &mut SqliteConnection, limit: u32) -> Result<Vec<OutboxRow>, RowError> {
+pub(super) async fn pending(
+    connection: &mut SqliteConnection,
+    limit: u32,
+) -> Result<Vec<OutboxRow>, RowError> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT event_id, task_id, topic, event_type, value, traceparent, created_at_us
          FROM outbox WHERE sent_at_us IS NULL ORDER BY sequence LIMIT ?1",
@@ -67,8 +85,14 @@ pub(super) async fn pending(connection: &mut SqliteConnection, limit: u32) -> Re
     .await?;
     let parsed = rows.into_iter().map(|row| {
         Ok(OutboxRow {
-            event_id: row.event_id.parse().map_err(|error| corrupt(&row.event_id, "event_id", &error))?,
-            task_id: row.task_id.parse().map_err(|error| corrupt(&row.event_id, "task_id", &error))?,
+            event_id: row
+                .event_id
+                .parse()
+                .map_err(|error| corrupt(&row.event_id, "event_id", &error))?,
+            task_id: row
+                .task_id
+                .parse()
+                .map_err(|error| corrupt(&row.event_id, "task_id", &error))?,
             topic: row.topic,
             event_type: row.event_type,
             value: row.value,
@@ -80,7 +104,11 @@ pub(super) async fn pending(connection: &mut SqliteConnection, limit: u32) -> Re
 }
 
 /// Marks rows as sent; ids that are not there, or are sent already, are left alone.
-pub(super) async fn mark_sent(connection: &mut SqliteConnection, ids: &[Uuid], now: DateTime<Utc>) -> Result<(), RowError> {
+pub(super) async fn mark_sent(
+    connection: &mut SqliteConnection,
+    ids: &[Uuid],
+    now: DateTime<Utc>,
+) -> Result<(), RowError> {
     for id in ids {
         sqlx::query("UPDATE outbox SET sent_at_us = ?2 WHERE event_id = ?1 AND sent_at_us IS NULL")
             .bind(id.to_string())
@@ -92,7 +120,11 @@ pub(super) async fn mark_sent(connection: &mut SqliteConnection, ids: &[Uuid], n
 }
 
 /// Removes at most `rows` that were sent before `before`.
-pub(super) async fn prune(connection: &mut SqliteConnection, before: DateTime<Utc>, rows: u32) -> Result<(), RowError> {
+pub(super) async fn prune(
+    connection: &mut SqliteConnection,
+    before: DateTime<Utc>,
+    rows: u32,
+) -> Result<(), RowError> {
     sqlx::query("DELETE FROM outbox WHERE sequence IN (SELECT sequence FROM outbox WHERE sent_at_us < ?1 LIMIT ?2)")
         .bind(before.timestamp_micros())
         .bind(rows)

@@ -17,7 +17,10 @@ use crate::ledger::{ImageRecord, LedgerError};
 const CURSOR_PREFIX: &str = "t-";
 
 /// The task's row.
-pub(super) async fn task_row(connection: &mut SqliteConnection, task_id: Uuid) -> Result<Option<TaskRow>, RowError> {
+pub(super) async fn task_row(
+    connection: &mut SqliteConnection,
+    task_id: Uuid,
+) -> Result<Option<TaskRow>, RowError> {
     let row = sqlx::query_as("SELECT * FROM tasks WHERE task_id = ?1").bind(task_id.to_string());
     Ok(row.fetch_optional(connection).await?)
 }
@@ -31,11 +34,18 @@ pub(super) async fn image_row(
     let row = sqlx::query_as(
         "SELECT image_index, source, status, result, error FROM images WHERE task = ?1 AND image_index = ?2",
     );
-    Ok(row.bind(task_sequence).bind(index).fetch_optional(connection).await?)
+    Ok(row
+        .bind(task_sequence)
+        .bind(index)
+        .fetch_optional(connection)
+        .await?)
 }
 
 /// Counts and times of a task as they stand.
-pub(super) async fn summary(connection: &mut SqliteConnection, task_sequence: i64) -> Result<TaskSummary, RowError> {
+pub(super) async fn summary(
+    connection: &mut SqliteConnection,
+    task_sequence: i64,
+) -> Result<TaskSummary, RowError> {
     let counts: (u32, u32, u32, f64) = sqlx::query_as(
         "SELECT count(*), count(*) FILTER (WHERE status = 'completed'), count(*) FILTER (WHERE status = 'failed'),
                 total(processing_time_ms)
@@ -45,11 +55,19 @@ pub(super) async fn summary(connection: &mut SqliteConnection, task_sequence: i6
     .fetch_one(connection)
     .await?;
     let (total_images, success_count, failure_count, total_processing_time) = counts;
-    Ok(TaskSummary { total_images, success_count, failure_count, total_processing_time })
+    Ok(TaskSummary {
+        total_images,
+        success_count,
+        failure_count,
+        total_processing_time,
+    })
 }
 
 /// A task as the API shows it.
-pub(super) async fn task(connection: &mut SqliteConnection, task_id: Uuid) -> Result<Option<TaskAnswer>, RowError> {
+pub(super) async fn task(
+    connection: &mut SqliteConnection,
+    task_id: Uuid,
+) -> Result<Option<TaskAnswer>, RowError> {
     match task_row(connection, task_id).await? {
         Some(row) => answer(connection, row).await.map(Some),
         None => Ok(None),
@@ -63,11 +81,12 @@ pub(super) async fn tasks(
     limit: u32,
 ) -> Result<(Vec<TaskAnswer>, Option<String>), RowError> {
     // One more than asked for tells whether there is a next page.
-    let rows: Vec<TaskRow> = sqlx::query_as("SELECT * FROM tasks WHERE sequence < ?1 ORDER BY sequence DESC LIMIT ?2")
-        .bind(before.unwrap_or(i64::MAX))
-        .bind(i64::from(limit) + 1)
-        .fetch_all(&mut *connection)
-        .await?;
+    let rows: Vec<TaskRow> =
+        sqlx::query_as("SELECT * FROM tasks WHERE sequence < ?1 ORDER BY sequence DESC LIMIT ?2")
+            .bind(before.unwrap_or(i64::MAX))
+            .bind(i64::from(limit) + 1)
+            .fetch_all(&mut *connection)
+            .await?;
     let has_more = rows.len() > limit as usize;
     let mut answers = Vec::with_capacity(rows.len());
     let mut last = 0;
@@ -75,13 +94,20 @@ pub(super) async fn tasks(
         last = row.sequence;
         answers.push(answer(connection, row).await?);
     }
-    Ok((answers, has_more.then(|| format!("{CURSOR_PREFIX}{last:x}"))))
+    Ok((
+        answers,
+        has_more.then(|| format!("{CURSOR_PREFIX}{last:x}")),
+    ))
 }
 
 /// The position that a cursor stands for.
 pub(super) fn parse_cursor(cursor: &str) -> Result<i64, LedgerError> {
-    let sequence = cursor.strip_prefix(CURSOR_PREFIX).and_then(|digits| i64::from_str_radix(digits, 16).ok());
-    sequence.filter(|sequence| *sequence > 0).ok_or_else(|| LedgerError::InvalidCursor(cursor.chars().take(80).collect()))
+    let sequence = cursor
+        .strip_prefix(CURSOR_PREFIX)
+        .and_then(|digits| i64::from_str_radix(digits, 16).ok());
+    sequence
+        .filter(|sequence| *sequence > 0)
+        .ok_or_else(|| LedgerError::InvalidCursor(cursor.chars().take(80).collect()))
 }
 
 /// What is known of one image.
@@ -90,10 +116,18 @@ pub(super) async fn image(
     task_id: Uuid,
     index: u32,
 ) -> Result<Option<ImageRecord>, RowError> {
-    let Some(task) = task_row(connection, task_id).await? else { return Ok(None) };
-    let Some(row) = image_row(connection, task.sequence, index).await? else { return Ok(None) };
+    let Some(task) = task_row(connection, task_id).await? else {
+        return Ok(None);
+    };
+    let Some(row) = image_row(connection, task.sequence, index).await? else {
+        return Ok(None);
+    };
     let source = source_of(&task, &row)?;
-    let result = row.result.as_deref().map(|json| from_column(&task.task_id, "result", json)).transpose()?;
+    let result = row
+        .result
+        .as_deref()
+        .map(|json| from_column(&task.task_id, "result", json))
+        .transpose()?;
     Ok(Some(ImageRecord {
         task_id,
         image_id: image_id(task_id, index),
@@ -110,19 +144,30 @@ async fn answer(connection: &mut SqliteConnection, row: TaskRow) -> Result<TaskA
     .bind(row.sequence)
     .fetch_all(&mut *connection)
     .await?;
-    let results = images.into_iter().map(|image| image_answer(&row, &image)).collect::<Result<Vec<_>, _>>()?;
+    let results = images
+        .into_iter()
+        .map(|image| image_answer(&row, &image))
+        .collect::<Result<Vec<_>, _>>()?;
     let status = row.status()?;
     // A task that failed as a whole and was repaired since has results to show instead.
-    let error = row.error.as_deref().filter(|_| status == TaskStatus::Failed);
+    let error = row
+        .error
+        .as_deref()
+        .filter(|_| status == TaskStatus::Failed);
     Ok(TaskAnswer {
         task_id: row.id()?,
         status,
         submitted_at: time_of(&row.task_id, "submitted_at_us", row.submitted_at_us)?,
-        ended_at: row.ended_at_us.map(|micros| time_of(&row.task_id, "ended_at_us", micros)).transpose()?,
+        ended_at: row
+            .ended_at_us
+            .map(|micros| time_of(&row.task_id, "ended_at_us", micros))
+            .transpose()?,
         options: from_column(&row.task_id, "options", &row.options)?,
         results,
         summary: summary(connection, row.sequence).await?,
-        error: error.map(|json| from_column(&row.task_id, "error", json)).transpose()?,
+        error: error
+            .map(|json| from_column(&row.task_id, "error", json))
+            .transpose()?,
     })
 }
 
@@ -136,10 +181,16 @@ fn image_answer(task: &TaskRow, row: &ImageRow) -> Result<ImageAnswer, RowError>
         let _ = write!(path, "/api/v1/tasks/{task_id}/images/{index}/{what}");
         path
     };
-    let result: Option<ImageResult> =
-        row.result.as_deref().map(|json| from_column(&task.task_id, "result", json)).transpose()?;
-    let error: Option<ErrorBody> =
-        row.error.as_deref().map(|json| from_column(&task.task_id, "error", json)).transpose()?;
+    let result: Option<ImageResult> = row
+        .result
+        .as_deref()
+        .map(|json| from_column(&task.task_id, "result", json))
+        .transpose()?;
+    let error: Option<ErrorBody> = row
+        .error
+        .as_deref()
+        .map(|json| from_column(&task.task_id, "error", json))
+        .transpose()?;
     Ok(ImageAnswer {
         image_id: image_id(task_id, index),
         index,
@@ -155,5 +206,8 @@ fn image_answer(task: &TaskRow, row: &ImageRow) -> Result<ImageAnswer, RowError>
 }
 
 fn source_of(task: &TaskRow, row: &ImageRow) -> Result<ImageSource, RowError> {
-    row.source.as_deref().map_or_else(|| Ok(ImageSource::default()), |json| from_column(&task.task_id, "source", json))
+    row.source.as_deref().map_or_else(
+        || Ok(ImageSource::default()),
+        |json| from_column(&task.task_id, "source", json),
+    )
 }

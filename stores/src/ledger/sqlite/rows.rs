@@ -42,7 +42,9 @@ pub(super) struct ImageRow {
 
 impl TaskRow {
     pub(super) fn id(&self) -> Result<Uuid, RowError> {
-        self.task_id.parse().map_err(|error| corrupt(&self.task_id, "task_id", &error))
+        self.task_id
+            .parse()
+            .map_err(|error| corrupt(&self.task_id, "task_id", &error))
     }
 
     pub(super) fn status(&self) -> Result<TaskStatus, RowError> {
@@ -51,21 +53,33 @@ impl TaskRow {
 }
 
 pub(super) fn status_of(row: &str, text: &str) -> Result<TaskStatus, RowError> {
-    const ALL: [TaskStatus; 5] =
-        [TaskStatus::Pending, TaskStatus::Processing, TaskStatus::Completed, TaskStatus::Failed, TaskStatus::Cancelled];
-    ALL.into_iter().find(|status| status.as_str() == text).ok_or_else(|| corrupt(row, "status", &text))
+    const ALL: [TaskStatus; 5] = [
+        TaskStatus::Pending,
+        TaskStatus::Processing,
+        TaskStatus::Completed,
+        TaskStatus::Failed,
+        TaskStatus::Cancelled,
+    ];
+    ALL.into_iter()
+        .find(|status| status.as_str() == text)
+        .ok_or_else(|| corrupt(row, "status", &text))
 }
 
 pub(super) fn corrupt(row: &str, column: &str, reason: &dyn std::fmt::Display) -> RowError {
     RowError::Corrupt(format!("`{column}` of {row}: {reason}"))
 }
 
-pub(super) fn from_column<T: DeserializeOwned>(row: &str, column: &str, json: &str) -> Result<T, RowError> {
+pub(super) fn from_column<T: DeserializeOwned>(
+    row: &str,
+    column: &str,
+    json: &str,
+) -> Result<T, RowError> {
     atelier_schemas::from_json(json.as_bytes()).map_err(|error| corrupt(row, column, &error))
 }
 
 pub(super) fn to_column<T: Serialize>(value: &T) -> Result<String, RowError> {
-    serde_json::to_string(value).map_err(|error| RowError::Corrupt(format!("a value does not serialise: {error}")))
+    serde_json::to_string(value)
+        .map_err(|error| RowError::Corrupt(format!("a value does not serialise: {error}")))
 }
 
 pub(super) fn time_of(row: &str, column: &str, micros: i64) -> Result<DateTime<Utc>, RowError> {

@@ -26,7 +26,10 @@ impl Transaction {
     }
 
     async fn begin(pool: &SqlitePool, statement: &'static str) -> Result<Self, RowError> {
-        let mut begun = Self { connection: pool.acquire().await?, committed: false };
+        let mut begun = Self {
+            connection: pool.acquire().await?,
+            committed: false,
+        };
         sqlx::query(statement).execute(begun.connection()).await?;
         Ok(begun)
     }
