@@ -37,7 +37,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             "height": height,
             "classification": found.classification,
             "measured": {
-                "equalShare": found.measured.equal_share,
+                "equalShare": found.measured.texture.equal_share,
+                "straightShare": found.measured.texture.straight_share,
+                "curvature": found.measured.texture.curvature,
                 "colorShare": found.measured.color_share,
                 "transparentShare": found.measured.transparent_share,
             },

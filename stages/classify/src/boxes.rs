@@ -44,6 +44,11 @@ impl Rect {
         self.width() * self.height()
     }
 
+    pub(crate) fn contains_center_of(&self, other: &Self) -> bool {
+        let (x, y) = ((other.left + other.right) / 2.0, (other.top + other.bottom) / 2.0);
+        (self.left..=self.right).contains(&x) && (self.top..=self.bottom).contains(&y)
+    }
+
     /// The part within a picture of that size.
     pub(crate) fn clipped(&self, width: f32, height: f32) -> Self {
         Self {
@@ -103,6 +108,13 @@ mod tests {
         assert_eq!(rect.intersection_over_union(&candidate(20.0, 1.0, 0).rect), 0.0);
         let empty = Rect::around(3.0, 3.0, 0.0, 0.0);
         assert_eq!(empty.intersection_over_union(&empty), 0.0);
+    }
+
+    #[test]
+    fn a_face_is_within_its_person_by_its_middle() {
+        let person = Rect { left: 0.0, top: 0.0, right: 40.0, bottom: 100.0 };
+        assert!(person.contains_center_of(&Rect::around(20.0, 5.0, 30.0, 30.0)));
+        assert!(!person.contains_center_of(&Rect::around(50.0, 50.0, 30.0, 30.0)));
     }
 
     #[test]

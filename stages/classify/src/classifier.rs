@@ -16,9 +16,12 @@ use crate::{
     faces::{Faces, Look},
     labels::Labels,
     measure::{ground_busyness, measure},
-    objects::{Objects, PERSON},
+    objects::{Objects, PERSON, has_fine_outline},
     working_copy::WorkingCopy,
 };
+
+/// A person of at least this share of the picture's area, and no face: the face may be too large for the first look.
+const CLOSE_UP_SHARE: f32 = 0.3;
 
 /// The three networks and the decision.
 pub struct Classifier {
@@ -91,51 +94,69 @@ impl Classifier {
         let copy = WorkingCopy::of(raster)?;
         let forced = chosen(choice);
         let mut seen = Seen::default();
-        let graphic = decide::graphic_probability(&measured);
+        let graphic = decide::graphic_probability(&measured.texture);
         let mut portrait = 0.0;
         let is_open = forced.is_none() && graphic < decide::SURELY_GRAPHIC;
-        if is_open {
-            portrait = self.look_for_people(raster, &copy, &mut seen, &mut cost)?;
-        }
         if is_open || forced == Some(Kind::Product) {
-            let (probabilities, elapsed) = self.labels.read(&copy)?;
-            cost.labels = elapsed;
-            seen.labels = self.labels.best(&probabilities, self.options.max_labels);
-            seen.fine_outline = probabilities.fine_outline();
+            self.look_for_things(&copy, &mut seen, &mut cost)?;
+        }
+        if is_open {
+            self.look_for_faces(raster, &copy, &mut seen, &mut cost)?;
+            portrait = decide::portrait_probability(&people(raster, &seen), seen.fine_outline);
         }
         let (kind, confidence) = forced.map_or_else(|| decide::kind(graphic, portrait), |kind| (kind, 1.0));
         // A person has hair.
         let fine_outline = if kind == Kind::Portrait { 1.0 } else { seen.fine_outline };
-        let complexity = decide::complexity(fine_outline, ground_busyness(&copy), &measured);
+        let ground = ground_busyness(&copy);
+        let complexity = decide::complexity(fine_outline, ground, &measured);
         let classification = Classification {
             kind,
             confidence,
             forced: forced.is_some(),
             complexity,
-            strategy: decide::strategy(kind, complexity, &measured, &self.options),
+            strategy: decide::strategy(kind, complexity, ground, &measured, &self.options),
             evidence: self.evidence(seen, &measured),
         };
         cost.total = started.elapsed();
         Ok(Classified { classification, measured, cost })
     }
 
-    /// The probability that the picture shows a person. Objects are looked for unless a face says enough.
-    fn look_for_people(&self, raster: &Raster, copy: &WorkingCopy, seen: &mut Seen, cost: &mut Cost) -> Result<f32, ClassifyError> {
-        let ClassifyOptions { min_face_score, min_object_score, max_detections, .. } = self.options;
-        let (faces, elapsed) = self.faces.find(copy, Look::Whole, min_face_score, max_detections)?;
-        (seen.faces, cost.faces) = (faces, elapsed);
-        let portrait = decide::portrait_probability(&people(raster, seen));
-        if portrait >= decide::SURELY_PORTRAIT {
-            return Ok(portrait);
+    /// Labels and objects; and from both, whether the outline is fine.
+    fn look_for_things(&self, copy: &WorkingCopy, seen: &mut Seen, cost: &mut Cost) -> Result<(), ClassifyError> {
+        let (probabilities, elapsed) = self.labels.read(copy)?;
+        cost.labels = elapsed;
+        seen.labels = self.labels.best(&probabilities, self.options.max_labels);
+        let ClassifyOptions { min_object_score, max_detections, .. } = self.options;
+        (seen.objects, cost.objects) = self.objects.find(copy, min_object_score, max_detections)?;
+        let fine_objects = seen.objects.iter().filter(|object| has_fine_outline(object.class));
+        seen.fine_outline = fine_objects.map(|object| object.score).fold(probabilities.fine_outline(), f32::max);
+        Ok(())
+    }
+
+    /// Faces, for a large person without one at a second look.
+    fn look_for_faces(
+        &self,
+        raster: &Raster,
+        copy: &WorkingCopy,
+        seen: &mut Seen,
+        cost: &mut Cost,
+    ) -> Result<(), ClassifyError> {
+        let ClassifyOptions { min_face_score, max_detections, .. } = self.options;
+        let mut largest_person_px = 0.0_f32;
+        for object in seen.objects.iter().filter(|object| object.class == PERSON) {
+            largest_person_px = largest_person_px.max(object.rect.area());
         }
-        let (objects, elapsed) = self.objects.find(copy, min_object_score, max_detections)?;
-        (seen.objects, cost.objects) = (objects, elapsed);
-        if seen.faces.is_empty() {
+        if largest_person_px == 0.0 {
+            // A face alone does not make a portrait (see `decide`), so there is nothing to look for.
+            return Ok(());
+        }
+        (seen.faces, cost.faces) = self.faces.find(copy, Look::Whole, min_face_score, max_detections)?;
+        if seen.faces.is_empty() && largest_person_px >= CLOSE_UP_SHARE * raster.pixels() as f32 {
             let (faces, elapsed) = self.faces.find(copy, Look::Small, min_face_score, max_detections)?;
             seen.faces = faces;
             cost.faces += elapsed;
         }
-        Ok(decide::portrait_probability(&people(raster, seen)))
+        Ok(())
     }
 
     fn evidence(&self, seen: Seen, measured: &Measured) -> Evidence {
@@ -181,5 +202,11 @@ fn people(raster: &Raster, seen: &Seen) -> People {
     let (face_score, face_share) = prominent(&seen.faces, &|face| face.rect.height() / shorter_side);
     let persons: Vec<_> = seen.objects.iter().filter(|object| object.class == PERSON).copied().collect();
     let (person_score, person_share) = prominent(&persons, &|person| person.rect.area() / area);
-    People { face_score, face_share, person_score, person_share }
+    let mut agreement = 0.0_f32;
+    for face in &seen.faces {
+        for person in persons.iter().filter(|person| person.rect.contains_center_of(&face.rect)) {
+            agreement = agreement.max(face.score * person.score);
+        }
+    }
+    People { face_score, face_share, person_score, person_share, agreement }
 }

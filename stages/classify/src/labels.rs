@@ -15,8 +15,8 @@ const DEVIATION: f32 = 128.0;
 
 /// Classes whose outline is hair, fur, feathers or threads: cocks to owls, grouse to swans, storks to albatrosses, dogs to
 /// meerkats, rabbits to horses, cattle to badgers, sloths to lemurs, pandas; chain-link fence, feather boa, fur coat,
-/// spider web, teddy, wig.
-const FINE_OUTLINES: [RangeInclusive<usize>; 14] = [
+/// mosquito net, potted plant, spider web, teddy, wig, wool, flowers.
+const FINE_OUTLINES: [RangeInclusive<usize>; 18] = [
     7..=24,
     80..=100,
     127..=146,
@@ -28,9 +28,13 @@ const FINE_OUTLINES: [RangeInclusive<usize>; 14] = [
     489..=489,
     552..=552,
     568..=568,
+    669..=669,
+    738..=738,
     815..=815,
     850..=850,
     903..=903,
+    911..=911,
+    984..=986,
 ];
 
 /// The probabilities of all labels.
@@ -98,9 +102,13 @@ mod tests {
             ("chainlink fence", "chainlink fence"),
             ("feather boa", "feather boa"),
             ("fur coat", "fur coat"),
+            ("mosquito net", "mosquito net"),
+            ("pot", "pot"),
             ("spider web", "spider web"),
             ("teddy", "teddy"),
             ("wig", "wig"),
+            ("wool", "wool"),
+            ("rapeseed", "yellow lady's slipper"),
         ];
         assert_eq!(ends, expected);
     }

@@ -25,6 +25,6 @@ mod working_copy;
 
 pub use classifier::{Classified, Classifier, Cost};
 pub use error::{ClassifyError, OpenError};
-pub use measure::{Measured, measure};
+pub use measure::{Measured, Texture, measure};
 pub use options::ClassifyOptions;
 pub use stage::ClassifyStage;

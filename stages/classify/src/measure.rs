@@ -3,7 +3,7 @@
 //! Flatness is measured on the picture's own pixels, never on a resized copy: resizing makes colours that were not there.
 //! Invariant: at most [`SAMPLE_SIDE`]² places are looked at, whatever the size of the picture.
 
-use atelier_stores::{Raster, raster::Channels};
+use atelier_stores::Raster;
 
 use crate::working_copy::WorkingCopy;
 
@@ -29,27 +29,77 @@ pub struct Measured {
     pub flat_share: f32,
     /// Share of neighbouring pairs that differ by 1 to 8 levels, 0 to 1.
     pub soft_gradient_share: f32,
-    /// Share of neighbouring pairs that do not differ at all, 0 to 1.
-    pub equal_share: f32,
     /// Different colours among the places that were looked at, as a share of these, 0 to 1.
     pub color_share: f32,
     /// Share of pixels that are see-through, 0 to 1.
     pub transparent_share: f32,
+    /// The texture outside the most frequent colour.
+    pub texture: Texture,
+}
+
+/// How levels go on from pixel to pixel, in runs of three neighbours. Runs within two levels of the picture's most
+/// frequent colour are left out: a studio's white ground says nothing of whether what stands on it was drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Texture {
+    /// Share of runs whose first two pixels are the same, 0 to 1: high where something was drawn.
+    pub equal_share: f32,
+    /// Of the runs with soft steps, the share that is a straight ramp to within one level, 0 to 1: high in photographs
+    /// that a lens or JPEG has smoothed.
+    pub straight_share: f32,
+    /// Mean curvature (second difference) of the runs without an edge, in levels: high where a sensor's grain is.
+    pub curvature: f32,
 }
 
 /// Measures the picture's own pixels; those that are see-through have no say in the shares of colours.
 pub fn measure(raster: &Raster) -> Measured {
     let sample = Sample::of(raster);
-    let visible = sample.colors.len() as f32;
-    let (flat, distinct) = main_colors(sample.colors);
-    let share = |count: usize, of: f32| if of > 0.0 { count as f32 / of } else { 0.0 };
-    let pairs = sample.pairs as f32;
+    let visible = sample.colors.len();
+    let palette = Palette::of(sample.colors);
     Measured {
-        flat_share: share(flat, visible),
-        soft_gradient_share: share(sample.soft_pairs, pairs),
-        equal_share: share(sample.equal_pairs, pairs),
-        color_share: share(distinct, visible),
-        transparent_share: share(sample.transparent, visible + sample.transparent as f32),
+        flat_share: share(palette.covered, visible),
+        soft_gradient_share: share(sample.soft_pairs, sample.pairs),
+        color_share: share(palette.distinct, visible),
+        transparent_share: share(sample.transparent, visible + sample.transparent),
+        texture: texture(raster, palette.most_frequent),
+    }
+}
+
+fn share(count: usize, of: usize) -> f32 {
+    if of > 0 { count as f32 / of as f32 } else { 0.0 }
+}
+
+/// The places that are looked at.
+fn places(raster: &Raster) -> impl Iterator<Item = (u32, u32)> {
+    let step_x = raster.width().div_ceil(SAMPLE_SIDE) as usize;
+    let step_y = raster.height().div_ceil(SAMPLE_SIDE) as usize;
+    let (width, height) = (raster.width(), raster.height());
+    (0..height).step_by(step_y).flat_map(move |y| (0..width).step_by(step_x).map(move |x| (x, y)))
+}
+
+fn texture(raster: &Raster, ground: [u8; 3]) -> Texture {
+    let (mut runs, mut equal, mut calm, mut moving, mut straight, mut curvature) = (0, 0, 0, 0, 0, 0_u64);
+    for (x, y) in places(raster) {
+        for [second, third] in [[(x + 1, y), (x + 2, y)], [(x, y + 1), (x, y + 2)]] {
+            let run = [(x, y), second, third].map(|(x, y)| visible(raster, x, y));
+            let [Some(first), Some(second), Some(third)] = run else { continue };
+            if [first, second, third].iter().all(|color| step(*color, ground) <= MAIN_COLOR_TOLERANCE) {
+                continue;
+            }
+            let (near, far, bend) = (step(first, second), step(second, third), bend(first, second, third));
+            runs += 1;
+            equal += usize::from(near == 0);
+            if near <= SOFT_STEP_MAX && far <= SOFT_STEP_MAX {
+                calm += 1;
+                curvature += u64::from(bend);
+                moving += usize::from(near > 0 || far > 0);
+                straight += usize::from((near > 0 || far > 0) && bend <= 1);
+            }
+        }
+    }
+    Texture {
+        equal_share: share(equal, runs),
+        straight_share: share(straight, moving),
+        curvature: if calm > 0 { curvature as f32 / calm as f32 } else { 0.0 },
     }
 }
 
@@ -76,7 +126,7 @@ pub(crate) fn ground_busyness(copy: &WorkingCopy) -> f32 {
     (sum as f32 / count as f32 / BUSY_STEP).min(1.0)
 }
 
-/// What is looked at.
+/// The colours that are looked at.
 #[derive(Default)]
 struct Sample {
     /// Colours of the visible places, as 0xRRGGBB.
@@ -84,47 +134,42 @@ struct Sample {
     transparent: usize,
     pairs: usize,
     soft_pairs: usize,
-    equal_pairs: usize,
 }
 
 impl Sample {
     fn of(raster: &Raster) -> Self {
         let mut sample = Self::default();
-        let step_x = raster.width().div_ceil(SAMPLE_SIDE);
-        let step_y = raster.height().div_ceil(SAMPLE_SIDE);
-        for y in (0..raster.height()).step_by(step_y as usize) {
-            let (row, below) = (raster.row(y), raster.row(y + 1));
-            for x in (0..raster.width()).step_by(step_x as usize) {
-                let Some(here) = visible(row, raster.channels(), x) else {
-                    sample.transparent += 1;
-                    continue;
-                };
-                let [red, green, blue] = here.map(u32::from);
-                sample.colors.push(red << 16 | green << 8 | blue);
-                let neighbours = [visible(row, raster.channels(), x + 1), visible(below, raster.channels(), x)];
-                for neighbour in neighbours.into_iter().flatten() {
-                    sample.pairs += 1;
-                    match step(here, neighbour) {
-                        0 => sample.equal_pairs += 1,
-                        1..=SOFT_STEP_MAX => sample.soft_pairs += 1,
-                        _ => {}
-                    }
-                }
+        for (x, y) in places(raster) {
+            let Some(here) = visible(raster, x, y) else {
+                sample.transparent += 1;
+                continue;
+            };
+            let [red, green, blue] = here.map(u32::from);
+            sample.colors.push(red << 16 | green << 8 | blue);
+            for neighbour in [visible(raster, x + 1, y), visible(raster, x, y + 1)].into_iter().flatten() {
+                sample.pairs += 1;
+                sample.soft_pairs += usize::from((1..=SOFT_STEP_MAX).contains(&step(here, neighbour)));
             }
         }
         sample
     }
 }
 
-/// The colour at `x`; `None` beyond the row and where it is see-through.
-fn visible(row: &[u8], channels: Channels, x: u32) -> Option<[u8; 3]> {
-    let start = x as usize * channels.count();
-    match *row.get(start..start + channels.count())? {
+/// The colour there; `None` beyond the picture and where it is see-through.
+fn visible(raster: &Raster, x: u32, y: u32) -> Option<[u8; 3]> {
+    let start = x as usize * raster.channels().count();
+    match *raster.row(y).get(start..start + raster.channels().count())? {
         [gray] => Some([gray; 3]),
         [red, green, blue] => Some([red, green, blue]),
         [red, green, blue, alpha] if alpha >= VISIBLE_ALPHA => Some([red, green, blue]),
         _ => None,
     }
+}
+
+/// The largest second difference of a channel.
+fn bend(first: [u8; 3], second: [u8; 3], third: [u8; 3]) -> u16 {
+    let bends = [0, 1, 2].map(|channel| (u16::from(first[channel]) + u16::from(third[channel])).abs_diff(2 * u16::from(second[channel])));
+    bends.into_iter().max().unwrap_or_default()
 }
 
 /// The largest difference of a channel.
@@ -133,37 +178,46 @@ fn step(left: [u8; 3], right: [u8; 3]) -> u8 {
     differences.into_iter().max().unwrap_or_default()
 }
 
-/// How many of `colors` lie within the tolerance of the most frequent 16, and how many different ones there are.
-///
-/// Each main colour takes its neighbourhood with it before the next is chosen, so that 16 shades of one white wall do not
-/// use up the palette.
-fn main_colors(mut colors: Vec<u32>) -> (usize, usize) {
-    colors.sort_unstable();
-    let mut counted: Vec<([u8; 3], usize)> = colors
-        .chunk_by(|left, right| left == right)
-        .map(|run| ([(run[0] >> 16) as u8, (run[0] >> 8) as u8, run[0] as u8], run.len()))
-        .collect();
-    let distinct = counted.len();
-    let mut covered = 0;
-    for _ in 0..MAIN_COLORS {
-        // Of colours that are equally frequent the first in order, so that the answer does not depend on chance.
-        let Some((main, _)) = counted.iter().copied().reduce(|best, next| if next.1 > best.1 { next } else { best }) else {
-            break;
-        };
-        counted.retain(|(color, count)| {
-            let is_near = step(*color, main) <= MAIN_COLOR_TOLERANCE;
-            if is_near {
-                covered += count;
+/// The picture's main colours.
+struct Palette {
+    /// Places within the tolerance of the most frequent 16 colours.
+    covered: usize,
+    /// Different colours.
+    distinct: usize,
+    most_frequent: [u8; 3],
+}
+
+impl Palette {
+    /// Each main colour takes its neighbourhood with it before the next is chosen, so that 16 shades of one white wall do
+    /// not use up the palette.
+    fn of(mut colors: Vec<u32>) -> Self {
+        colors.sort_unstable();
+        let mut counted: Vec<([u8; 3], usize)> = colors
+            .chunk_by(|left, right| left == right)
+            .map(|run| ([(run[0] >> 16) as u8, (run[0] >> 8) as u8, run[0] as u8], run.len()))
+            .collect();
+        let mut palette = Self { covered: 0, distinct: counted.len(), most_frequent: [0; 3] };
+        for index in 0..MAIN_COLORS {
+            // Of colours that are equally frequent the first in order, so that the answer does not depend on chance.
+            let most_frequent = counted.iter().copied().reduce(|best, next| if next.1 > best.1 { next } else { best });
+            let Some((main, _)) = most_frequent else { break };
+            if index == 0 {
+                palette.most_frequent = main;
             }
-            !is_near
-        });
+            counted.retain(|(color, count)| {
+                let is_near = step(*color, main) <= MAIN_COLOR_TOLERANCE;
+                palette.covered += if is_near { *count } else { 0 };
+                !is_near
+            });
+        }
+        palette
     }
-    (covered, distinct)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use atelier_stores::raster::Channels;
 
     fn rgb(width: u32, height: u32, color: impl Fn(u32, u32) -> [u8; 3]) -> Raster {
         let data = (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).flat_map(|(x, y)| color(x, y)).collect();
@@ -178,13 +232,15 @@ mod tests {
     fn a_logo_is_flat() {
         let measured = measure(&rgb(600, 400, |x, y| if x.abs_diff(300) + y.abs_diff(200) < 150 { [220, 20, 60] } else { [255; 3] }));
         assert_eq!((measured.flat_share, measured.soft_gradient_share), (1.0, 0.0));
-        assert!(measured.equal_share > 0.98 && measured.color_share < 0.001, "{measured:?}");
+        assert!(measured.texture.equal_share > 0.95 && measured.color_share < 0.001, "{measured:?}");
     }
 
     #[test]
     fn a_gradient_is_soft_and_not_flat() {
         let measured = measure(&rgb(256, 256, |x, y| [x as u8, y as u8, 255 - x as u8]));
         assert!(measured.flat_share < 0.01 && measured.soft_gradient_share > 0.99, "{measured:?}");
+        let Texture { equal_share, straight_share, curvature } = measured.texture;
+        assert!(equal_share < 0.01 && straight_share > 0.99 && curvature < 0.01, "{measured:?}");
     }
 
     #[test]
@@ -198,6 +254,19 @@ mod tests {
     fn shades_of_one_surface_are_one_main_colour() {
         let measured = measure(&rgb(200, 200, |x, y| [200 + noise(x, y) % 3, 200 + noise(y, x) % 3, 200]));
         assert_eq!(measured.flat_share, 1.0);
+        // All of it is ground.
+        assert_eq!(measured.texture, Texture::default());
+    }
+
+    #[test]
+    fn the_ground_has_no_say_in_the_texture() {
+        let on = |ground: u8| {
+            let inside = |x: u32, y: u32| (100..200).contains(&x) && (100..200).contains(&y);
+            measure(&rgb(300, 300, |x, y| if inside(x, y) { [100 + noise(x, y) % 8; 3] } else { [ground; 3] })).texture
+        };
+        let (on_white, on_black) = (on(255), on(0));
+        assert!(on_white.equal_share < 0.2 && on_white.curvature > 2.0, "{on_white:?}");
+        assert!((on_white.equal_share - on_black.equal_share).abs() < 0.01, "{on_white:?} {on_black:?}");
     }
 
     #[test]
@@ -212,7 +281,7 @@ mod tests {
             if index % 100 < 25 { [noise(index, 1), 0, 0, 0] } else { [10, 20, 30, 255] }
         });
         let measured = measure(&Raster::new(100, 100, Channels::Rgba, pixels.collect()).unwrap());
-        assert_eq!((measured.transparent_share, measured.flat_share, measured.equal_share), (0.25, 1.0, 1.0));
+        assert_eq!((measured.transparent_share, measured.flat_share), (0.25, 1.0));
         let nothing = measure(&Raster::new(2, 2, Channels::Rgba, vec![0; 16]).unwrap());
         assert_eq!(nothing, Measured { transparent_share: 1.0, ..Measured::default() });
     }
@@ -220,7 +289,7 @@ mod tests {
     #[test]
     fn one_pixel_has_no_neighbours() {
         let measured = measure(&rgb(1, 1, |_, _| [5; 3]));
-        assert_eq!((measured.flat_share, measured.equal_share, measured.color_share), (1.0, 0.0, 1.0));
+        assert_eq!((measured.flat_share, measured.soft_gradient_share, measured.color_share), (1.0, 0.0, 1.0));
     }
 
     #[test]

@@ -33,6 +33,12 @@ const MAX_LOG_STRETCH: f32 = 4.0;
 /// COCO id of a person.
 pub(crate) const PERSON: usize = 0;
 
+/// Whether a thing of that class has an outline of hair, fur, feathers or leaves: COCO's bird, cat, dog, horse, sheep,
+/// cow, bear, potted plant, teddy bear.
+pub(crate) fn has_fine_outline(class: usize) -> bool {
+    matches!(class, 15..=20 | 22 | 63 | 87)
+}
+
 /// Finds things and people.
 pub(crate) struct Objects {
     session: Session,
@@ -164,6 +170,15 @@ mod tests {
         let last = anchors[19_205];
         assert!((last.center_x - 320.0 * 2.5 / 3.0).abs() < 1e-3);
         assert!((last.height / last.width - 2.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn the_classes_with_fine_outlines_are_the_ones_that_are_meant() {
+        let fine = coco_labels().into_iter().enumerate().filter(|(class, _)| has_fine_outline(*class));
+        let names: Vec<_> = fine.map(|(_, name)| name).collect();
+        let expected = ["bird", "cat", "dog", "horse", "sheep", "cow", "bear", "potted plant", "teddy bear"];
+        assert_eq!(names, expected);
+        assert_eq!(coco_labels()[PERSON], "person");
     }
 
     #[test]
