@@ -58,7 +58,7 @@ impl EmbeddedBroker {
         loop {
             match self.clone().start_once().await {
                 Err(error) if is_still_stopping(&error) && Instant::now() < deadline => {
-                    sleep(RESTART_DELAY).await
+                    sleep(RESTART_DELAY).await;
                 }
                 outcome => return outcome,
             }

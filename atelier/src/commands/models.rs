@@ -83,7 +83,7 @@ fn pull(store: &ModelStore, names: &[String]) -> anyhow::Result<ExitCode> {
         match outcome {
             Ok(Pulled::AlreadyThere(_)) => eprintln!("{name}: here, hash verified"),
             Ok(Pulled::Fetched(path)) => {
-                eprintln!("{name}: fetched and verified, {}", path.display())
+                eprintln!("{name}: fetched and verified, {}", path.display());
             }
             Err(error) => {
                 failed = true;

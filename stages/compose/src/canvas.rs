@@ -128,7 +128,7 @@ pub(crate) fn lay_over(cut_out: Raster, backdrop: &Backdrop) -> Result<Raster, R
                 row.as_chunks_mut::<4>()
                     .0
                     .iter_mut()
-                    .for_each(|pixel| *pixel = over(*pixel, *color))
+                    .for_each(|pixel| *pixel = over(*pixel, *color));
             });
             color[3] == 255
         }

@@ -215,11 +215,9 @@ fn cropping_keeps_the_subject_and_its_margin() {
     assert!(cropped.width() < 80 && cropped.height() < 80);
     let subject_pixels = |image: &RgbaImage| image.pixels().filter(|pixel| pixel.0[3] > 20).count();
     assert_eq!(subject_pixels(&cropped), subject_pixels(&whole));
-    let border = (0..cropped.width()).flat_map(|x| (0..5).map(move |y| (x, y)));
+    let mut border = (0..cropped.width()).flat_map(|x| (0..5).map(move |y| (x, y)));
     assert!(
-        border
-            .clone()
-            .all(|(x, y)| cropped.get_pixel(x, y).0[3] < 20),
+        border.all(|(x, y)| cropped.get_pixel(x, y).0[3] < 20),
         "the margin is not empty"
     );
     assert!(

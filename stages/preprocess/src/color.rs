@@ -48,7 +48,7 @@ pub(crate) fn to_srgb(source: &mut Source) -> Srgb {
             let mut converter =
                 RowConverter::<u8>::new(source, conversion.and_then(|found| found.eight));
             rows.for_each(|(input, output)| {
-                converter.convert(|row| row.copy_from_slice(input), output)
+                converter.convert(|row| row.copy_from_slice(input), output);
             });
         }
         Depth::Sixteen => {

@@ -136,7 +136,7 @@ fn jpeg_in_all_its_colour_models() {
     );
     assert_close(
         &jpeg(jpeg_encoder::ColorType::Rgb, &rgb, |encoder| {
-            encoder.set_progressive(true)
+            encoder.set_progressive(true);
         }),
         &rgb,
         6,
@@ -343,13 +343,13 @@ fn embedded_profiles_are_converted() {
         .collect();
     let files = [
         png(png::ColorType::Rgb, png::BitDepth::Eight, &pixels, |info| {
-            info.icc_profile = Some(profile.clone().into())
+            info.icc_profile = Some(profile.clone().into());
         }),
         png(png::ColorType::Rgb, png::BitDepth::Sixteen, &wide, |info| {
-            info.icc_profile = Some(profile.clone().into())
+            info.icc_profile = Some(profile.clone().into());
         }),
         jpeg(jpeg_encoder::ColorType::Rgb, &pixels, |encoder| {
-            encoder.add_icc_profile(&profile).unwrap()
+            encoder.add_icc_profile(&profile).unwrap();
         }),
     ];
     for file in files {
@@ -396,7 +396,7 @@ fn broken_and_foreign_profiles_are_left_out() {
     let gray_profile = ColorProfile::new_gray_with_gamma(2.2).encode().unwrap();
     for profile in [b"no profile".to_vec(), vec![0; 200], gray_profile] {
         let file = png(png::ColorType::Rgb, png::BitDepth::Eight, &rgb, |info| {
-            info.icc_profile = Some(profile.into())
+            info.icc_profile = Some(profile.into());
         });
         let prepared = decode(&file).unwrap();
         assert!(!prepared.measurements.profile_converted);
@@ -409,11 +409,11 @@ fn exif_orientation_in_png_and_jpeg() {
     let mut exif = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0".to_vec();
     let rgb = rgb_gradient(WIDTH, HEIGHT);
     let png_file = png(png::ColorType::Rgb, png::BitDepth::Eight, &rgb, |info| {
-        info.exif_metadata = Some(exif.clone().into())
+        info.exif_metadata = Some(exif.clone().into());
     });
     exif.splice(0..0, *b"Exif\0\0");
     let jpeg_file = jpeg(jpeg_encoder::ColorType::Rgb, &rgb, |encoder| {
-        encoder.add_app_segment(1, exif).unwrap()
+        encoder.add_app_segment(1, exif).unwrap();
     });
     for file in [png_file, jpeg_file] {
         let prepared = decode(&file).unwrap();

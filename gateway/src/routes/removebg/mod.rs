@@ -197,7 +197,7 @@ async fn read_form(state: &State, form: &mut Form, base64_limit: u64) -> Result<
             }
             "bg_image_file" => {
                 brought.background =
-                    Some(multipart::store(state, part, "/bg_image_file").await?.blob)
+                    Some(multipart::store(state, part, "/bg_image_file").await?.blob);
             }
             _ => {
                 let limit = if name == "image_file_b64" {

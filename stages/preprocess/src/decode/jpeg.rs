@@ -150,7 +150,7 @@ impl Markers {
                 .unwrap_or_default();
             match marker {
                 0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => {
-                    markers.frame(marker, segment)
+                    markers.frame(marker, segment);
                 }
                 0xee if segment.starts_with(b"Adobe") => markers.adobe = true,
                 0xda => {

@@ -126,7 +126,7 @@ async fn check_scenario(ledger: &dyn Ledger, scenario: &Scenario) -> Result<(), 
             let events = events.unwrap();
             match answers.get(event_id) {
                 Some(first) => {
-                    prop_assert_eq!(first, &events, "a repeat is answered as the first time")
+                    prop_assert_eq!(first, &events, "a repeat is answered as the first time");
                 }
                 None => {
                     told.extend(events.iter().cloned());

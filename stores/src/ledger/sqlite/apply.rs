@@ -135,7 +135,7 @@ async fn apply_completed(
     };
     match status_of(&task.task_id, &row.status)? {
         TaskStatus::Pending => {
-            events.extend(complete(connection, &task, image, result, now).await?)
+            events.extend(complete(connection, &task, image, result, now).await?);
         }
         TaskStatus::Failed => events.extend(repair(connection, &task, image, result).await?),
         // It has its result: the first end stands.

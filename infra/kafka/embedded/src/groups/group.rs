@@ -324,7 +324,7 @@ impl Group {
         match self.phase {
             Phase::Joining => self.tick_joining(now),
             Phase::Syncing if self.phase_deadline.is_some_and(|deadline| deadline <= now) => {
-                self.drop_unsynced()
+                self.drop_unsynced();
             }
             _ => {}
         }

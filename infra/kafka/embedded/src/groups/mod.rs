@@ -51,7 +51,7 @@ impl Groups {
                     table.insert(id, Arc::new(Mutex::new(group)));
                 }
                 Err(error) => {
-                    tracing::warn!(group = id, %error, "members of a group not taken over; they will join again")
+                    tracing::warn!(group = id, %error, "members of a group not taken over; they will join again");
                 }
             }
         }

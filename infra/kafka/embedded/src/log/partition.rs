@@ -209,15 +209,12 @@ fn segment_bases(dir: &Path) -> io::Result<Vec<i64>> {
 fn recover_segment(segment: &mut Segment, producers: &mut ProducerTable) -> io::Result<()> {
     let file_bytes = segment.file.metadata()?.len();
     let mut scanner = Scanner::new(Arc::clone(&segment.file), 0, file_bytes);
-    loop {
-        let Scanned::Batch {
-            position,
-            header,
-            bytes,
-        } = scanner.next_batch()?
-        else {
-            break;
-        };
+    while let Scanned::Batch {
+        position,
+        header,
+        bytes,
+    } = scanner.next_batch()?
+    {
         let follows =
             header.base_offset >= segment.facts.next_offset && header.last_offset_delta >= 0;
         if header.magic != 2 || !follows || !checksum_matches(&header, bytes) {

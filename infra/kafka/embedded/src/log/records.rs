@@ -111,7 +111,7 @@ impl<'a> Iterator for Records<'a> {
         if self.index >= self.count {
             self.failed = true;
             return (!self.rest.is_empty())
-                .then(|| Err(RecordError::TrailingBytes(self.rest.len())));
+                .then_some(Err(RecordError::TrailingBytes(self.rest.len())));
         }
         let index = self.index;
         self.index += 1;

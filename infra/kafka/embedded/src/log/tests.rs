@@ -172,10 +172,8 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let small = config(&[("segment.bytes", "1024")]);
         let mut log = PartitionLog::open(dir.path(), Arc::clone(&small), false, 0).unwrap();
-        let mut sequence = 0;
-        for (number, size) in sizes.iter().enumerate() {
+        for (sequence, (number, size)) in (0..).zip(sizes.iter().enumerate()) {
             append(&mut log, batch(sequence, number % 2 == 0, &[("k", Some(&"x".repeat(usize::from(*size))))]));
-            sequence += 1;
             if number % 4 == 2 {
                 log.append_marker(PRODUCER, 0, Marker::Abort, 0).unwrap();
             }

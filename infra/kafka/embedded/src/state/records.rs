@@ -243,7 +243,7 @@ impl ClusterState {
     pub fn apply(&mut self, record: JournalRecord) {
         match record {
             JournalRecord::ProducerIdsReserved { next } => {
-                self.next_producer_id = self.next_producer_id.max(next)
+                self.next_producer_id = self.next_producer_id.max(next);
             }
             JournalRecord::TopicCreated { .. }
             | JournalRecord::PartitionsCreated { .. }
@@ -270,7 +270,7 @@ impl ClusterState {
                 }
             }
             JournalRecord::DecisionsNumberedFrom { next } => {
-                self.next_decision = self.next_decision.max(next)
+                self.next_decision = self.next_decision.max(next);
             }
             JournalRecord::OffsetsCommitted { group, offsets } => {
                 self.groups
