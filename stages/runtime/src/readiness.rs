@@ -47,6 +47,14 @@ impl Readiness {
         Self { stage, missing: Arc::default() }
     }
 
+    /// Not ready before the consumer group has handed out its partitions.
+    pub fn joining(stage: &'static str) -> Self {
+        let readiness = Self::new(stage);
+        readiness.lock().insert(Dependency::Consumer, "joining the consumer group".to_owned());
+        telemetry::ready(stage, false);
+        readiness
+    }
+
     /// The stage's name.
     pub fn stage(&self) -> &'static str {
         self.stage
