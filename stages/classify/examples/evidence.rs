@@ -25,7 +25,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         };
         let (width, height) = (picture.width(), picture.height());
         let raster = if picture.color().has_alpha() {
-            Raster::new(width, height, Channels::Rgba, picture.into_rgba8().into_raw())?
+            Raster::new(
+                width,
+                height,
+                Channels::Rgba,
+                picture.into_rgba8().into_raw(),
+            )?
         } else {
             Raster::new(width, height, Channels::Rgb, picture.into_rgb8().into_raw())?
         };

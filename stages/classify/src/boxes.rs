@@ -45,7 +45,10 @@ impl Rect {
     }
 
     pub(crate) fn contains_center_of(&self, other: &Self) -> bool {
-        let (x, y) = ((other.left + other.right) / 2.0, (other.top + other.bottom) / 2.0);
+        let (x, y) = (
+            (other.left + other.right) / 2.0,
+            (other.top + other.bottom) / 2.0,
+        );
         (self.left..=self.right).contains(&x) && (self.top..=self.bottom).contains(&y)
     }
 
@@ -75,7 +78,11 @@ impl Rect {
 
 /// The best candidates, best first: of those of one class that overlap by more than `max_overlap` (intersection over
 /// union) only the best stays. At most `limit` are kept.
-pub(crate) fn suppress(mut candidates: Vec<Candidate>, max_overlap: f32, limit: usize) -> Vec<Candidate> {
+pub(crate) fn suppress(
+    mut candidates: Vec<Candidate>,
+    max_overlap: f32,
+    limit: usize,
+) -> Vec<Candidate> {
     candidates.sort_by(|left, right| right.score.total_cmp(&left.score));
     let mut kept: Vec<Candidate> = Vec::new();
     for candidate in candidates {
@@ -83,7 +90,8 @@ pub(crate) fn suppress(mut candidates: Vec<Candidate>, max_overlap: f32, limit: 
             break;
         }
         let is_covered = |better: &Candidate| {
-            better.class == candidate.class && better.rect.intersection_over_union(&candidate.rect) > max_overlap
+            better.class == candidate.class
+                && better.rect.intersection_over_union(&candidate.rect) > max_overlap
         };
         if !kept.iter().any(is_covered) {
             kept.push(candidate);
@@ -97,22 +105,42 @@ mod tests {
     use super::*;
 
     fn candidate(left: f32, score: f32, class: usize) -> Candidate {
-        Candidate { rect: Rect { left, top: 0.0, right: left + 10.0, bottom: 10.0 }, score, class }
+        Candidate {
+            rect: Rect {
+                left,
+                top: 0.0,
+                right: left + 10.0,
+                bottom: 10.0,
+            },
+            score,
+            class,
+        }
     }
 
     #[test]
     fn overlap_is_that_of_the_areas() {
         let rect = candidate(0.0, 1.0, 0).rect;
         assert_eq!(rect.intersection_over_union(&rect), 1.0);
-        assert_eq!(rect.intersection_over_union(&candidate(5.0, 1.0, 0).rect), 50.0 / 150.0);
-        assert_eq!(rect.intersection_over_union(&candidate(20.0, 1.0, 0).rect), 0.0);
+        assert_eq!(
+            rect.intersection_over_union(&candidate(5.0, 1.0, 0).rect),
+            50.0 / 150.0
+        );
+        assert_eq!(
+            rect.intersection_over_union(&candidate(20.0, 1.0, 0).rect),
+            0.0
+        );
         let empty = Rect::around(3.0, 3.0, 0.0, 0.0);
         assert_eq!(empty.intersection_over_union(&empty), 0.0);
     }
 
     #[test]
     fn a_face_is_within_its_person_by_its_middle() {
-        let person = Rect { left: 0.0, top: 0.0, right: 40.0, bottom: 100.0 };
+        let person = Rect {
+            left: 0.0,
+            top: 0.0,
+            right: 40.0,
+            bottom: 100.0,
+        };
         assert!(person.contains_center_of(&Rect::around(20.0, 5.0, 30.0, 30.0)));
         assert!(!person.contains_center_of(&Rect::around(50.0, 50.0, 30.0, 30.0)));
     }
@@ -120,23 +148,57 @@ mod tests {
     #[test]
     fn the_best_of_each_heap_stays() {
         let found = suppress(
-            vec![candidate(1.0, 0.5, 0), candidate(0.0, 0.9, 0), candidate(30.0, 0.4, 0), candidate(0.5, 0.6, 1)],
+            vec![
+                candidate(1.0, 0.5, 0),
+                candidate(0.0, 0.9, 0),
+                candidate(30.0, 0.4, 0),
+                candidate(0.5, 0.6, 1),
+            ],
             0.5,
             10,
         );
-        let summary: Vec<_> = found.iter().map(|found| (found.rect.left, found.class)).collect();
+        let summary: Vec<_> = found
+            .iter()
+            .map(|found| (found.rect.left, found.class))
+            .collect();
         assert_eq!(summary, [(0.0, 0), (0.5, 1), (30.0, 0)]);
     }
 
     #[test]
     fn no_more_than_the_limit_stay_and_ties_keep_their_order() {
-        let found = suppress((0..9).map(|index| candidate(index as f32 * 20.0, 0.5, 0)).collect(), 0.5, 3);
-        assert_eq!(found.iter().map(|found| found.rect.left).collect::<Vec<_>>(), [0.0, 20.0, 40.0]);
+        let found = suppress(
+            (0..9)
+                .map(|index| candidate(index as f32 * 20.0, 0.5, 0))
+                .collect(),
+            0.5,
+            3,
+        );
+        assert_eq!(
+            found
+                .iter()
+                .map(|found| found.rect.left)
+                .collect::<Vec<_>>(),
+            [0.0, 20.0, 40.0]
+        );
     }
 
     #[test]
     fn clipping_stays_within_the_picture() {
-        let rect = Rect { left: -5.0, top: 3.0, right: 50.0, bottom: 4.0 }.clipped(20.0, 10.0);
-        assert_eq!(rect, Rect { left: 0.0, top: 3.0, right: 20.0, bottom: 4.0 });
+        let rect = Rect {
+            left: -5.0,
+            top: 3.0,
+            right: 50.0,
+            bottom: 4.0,
+        }
+        .clipped(20.0, 10.0);
+        assert_eq!(
+            rect,
+            Rect {
+                left: 0.0,
+                top: 3.0,
+                right: 20.0,
+                bottom: 4.0
+            }
+        );
     }
 }

@@ -69,7 +69,11 @@ impl Classifier {
     ///
     /// # Errors
     /// An option is out of its range, or a network is missing; the message names the setting, or the command that helps.
-    pub fn open(options: ClassifyOptions, store: &ModelStore, runtime: &Runtime) -> Result<Self, OpenError> {
+    pub fn open(
+        options: ClassifyOptions,
+        store: &ModelStore,
+        runtime: &Runtime,
+    ) -> Result<Self, OpenError> {
         options.check()?;
         let session = SessionOptions {
             intra_threads: (options.intra_threads > 0).then_some(options.intra_threads),
@@ -87,7 +91,11 @@ impl Classifier {
     ///
     /// # Errors
     /// A network failed.
-    pub fn classify(&self, raster: &Raster, choice: KindChoice) -> Result<Classified, ClassifyError> {
+    pub fn classify(
+        &self,
+        raster: &Raster,
+        choice: KindChoice,
+    ) -> Result<Classified, ClassifyError> {
         let started = Instant::now();
         let mut cost = Cost::default();
         let measured = measure(raster);
@@ -104,9 +112,14 @@ impl Classifier {
             self.look_for_faces(raster, &copy, &mut seen, &mut cost)?;
             portrait = decide::portrait_probability(&people(raster, &seen), seen.fine_outline);
         }
-        let (kind, confidence) = forced.map_or_else(|| decide::kind(graphic, portrait), |kind| (kind, 1.0));
+        let (kind, confidence) =
+            forced.map_or_else(|| decide::kind(graphic, portrait), |kind| (kind, 1.0));
         // A person has hair.
-        let fine_outline = if kind == Kind::Portrait { 1.0 } else { seen.fine_outline };
+        let fine_outline = if kind == Kind::Portrait {
+            1.0
+        } else {
+            seen.fine_outline
+        };
         let ground = ground_busyness(&copy);
         let complexity = decide::complexity(fine_outline, ground, &measured);
         let classification = Classification {
@@ -118,18 +131,38 @@ impl Classifier {
             evidence: self.evidence(seen, &measured),
         };
         cost.total = started.elapsed();
-        Ok(Classified { classification, measured, cost })
+        Ok(Classified {
+            classification,
+            measured,
+            cost,
+        })
     }
 
     /// Labels and objects; and from both, whether the outline is fine.
-    fn look_for_things(&self, copy: &WorkingCopy, seen: &mut Seen, cost: &mut Cost) -> Result<(), ClassifyError> {
+    fn look_for_things(
+        &self,
+        copy: &WorkingCopy,
+        seen: &mut Seen,
+        cost: &mut Cost,
+    ) -> Result<(), ClassifyError> {
         let (probabilities, elapsed) = self.labels.read(copy)?;
         cost.labels = elapsed;
         seen.labels = self.labels.best(&probabilities, self.options.max_labels);
-        let ClassifyOptions { min_object_score, max_detections, .. } = self.options;
-        (seen.objects, cost.objects) = self.objects.find(copy, min_object_score, max_detections)?;
-        let fine_objects = seen.objects.iter().filter(|object| has_fine_outline(object.class));
-        seen.fine_outline = fine_objects.map(|object| object.score).fold(probabilities.fine_outline(), f32::max);
+        let ClassifyOptions {
+            min_object_score,
+            max_detections,
+            ..
+        } = self.options;
+        (seen.objects, cost.objects) =
+            self.objects
+                .find(copy, min_object_score as f32, max_detections)?;
+        let fine_objects = seen
+            .objects
+            .iter()
+            .filter(|object| has_fine_outline(object.class));
+        seen.fine_outline = fine_objects
+            .map(|object| object.score)
+            .fold(probabilities.fine_outline(), f32::max);
         Ok(())
     }
 
@@ -141,7 +174,11 @@ impl Classifier {
         seen: &mut Seen,
         cost: &mut Cost,
     ) -> Result<(), ClassifyError> {
-        let ClassifyOptions { min_face_score, max_detections, .. } = self.options;
+        let ClassifyOptions {
+            min_face_score,
+            max_detections,
+            ..
+        } = self.options;
         let mut largest_person_px = 0.0_f32;
         for object in seen.objects.iter().filter(|object| object.class == PERSON) {
             largest_person_px = largest_person_px.max(object.rect.area());
@@ -150,9 +187,13 @@ impl Classifier {
             // A face alone does not make a portrait (see `decide`), so there is nothing to look for.
             return Ok(());
         }
-        (seen.faces, cost.faces) = self.faces.find(copy, Look::Whole, min_face_score, max_detections)?;
+        (seen.faces, cost.faces) =
+            self.faces
+                .find(copy, Look::Whole, min_face_score as f32, max_detections)?;
         if seen.faces.is_empty() && largest_person_px >= CLOSE_UP_SHARE * raster.pixels() as f32 {
-            let (faces, elapsed) = self.faces.find(copy, Look::Small, min_face_score, max_detections)?;
+            let (faces, elapsed) =
+                self.faces
+                    .find(copy, Look::Small, min_face_score as f32, max_detections)?;
             seen.faces = faces;
             cost.faces += elapsed;
         }
@@ -162,9 +203,24 @@ impl Classifier {
     fn evidence(&self, seen: Seen, measured: &Measured) -> Evidence {
         let label = |class: usize| self.objects.label(class).to_owned();
         Evidence {
-            faces: seen.faces.iter().map(|face| detection(face, "face".to_owned())).collect(),
-            objects: seen.objects.iter().map(|object| detection(object, label(object.class))).collect(),
-            labels: seen.labels.into_iter().map(|(label, score)| Label { label: label.to_owned(), score }).collect(),
+            faces: seen
+                .faces
+                .iter()
+                .map(|face| detection(face, "face".to_owned()))
+                .collect(),
+            objects: seen
+                .objects
+                .iter()
+                .map(|object| detection(object, label(object.class)))
+                .collect(),
+            labels: seen
+                .labels
+                .into_iter()
+                .map(|(label, score)| Label {
+                    label: label.to_owned(),
+                    score,
+                })
+                .collect(),
             flat_share: measured.flat_share,
             soft_gradient_share: measured.soft_gradient_share,
         }
@@ -196,17 +252,36 @@ fn people(raster: &Raster, seen: &Seen) -> People {
     let shorter_side = raster.width().min(raster.height()) as f32;
     let area = raster.pixels() as f32;
     let prominent = |found: &[Candidate], share: &dyn Fn(&Candidate) -> f32| {
-        let shares = found.iter().map(|candidate| (candidate.score, share(candidate)));
-        shares.max_by(|left, right| (left.0 * left.1).total_cmp(&(right.0 * right.1))).unwrap_or_default()
+        let shares = found
+            .iter()
+            .map(|candidate| (candidate.score, share(candidate)));
+        shares
+            .max_by(|left, right| (left.0 * left.1).total_cmp(&(right.0 * right.1)))
+            .unwrap_or_default()
     };
-    let (face_score, face_share) = prominent(&seen.faces, &|face| face.rect.height() / shorter_side);
-    let persons: Vec<_> = seen.objects.iter().filter(|object| object.class == PERSON).copied().collect();
+    let (face_score, face_share) =
+        prominent(&seen.faces, &|face| face.rect.height() / shorter_side);
+    let persons: Vec<_> = seen
+        .objects
+        .iter()
+        .filter(|object| object.class == PERSON)
+        .copied()
+        .collect();
     let (person_score, person_share) = prominent(&persons, &|person| person.rect.area() / area);
     let mut agreement = 0.0_f32;
     for face in &seen.faces {
-        for person in persons.iter().filter(|person| person.rect.contains_center_of(&face.rect)) {
+        for person in persons
+            .iter()
+            .filter(|person| person.rect.contains_center_of(&face.rect))
+        {
             agreement = agreement.max(face.score * person.score);
         }
     }
-    People { face_score, face_share, person_score, person_share, agreement }
+    People {
+        face_score,
+        face_share,
+        person_score,
+        person_share,
+        agreement,
+    }
 }

@@ -95,7 +95,10 @@ pub(crate) fn kind(graphic: f32, portrait: f32) -> (Kind, f32) {
         (Kind::Portrait, photograph * portrait),
         (Kind::Graphic, graphic),
     ];
-    ranked.into_iter().fold(ranked[0], |best, next| if next.1 > best.1 { next } else { best })
+    ranked.into_iter().fold(
+        ranked[0],
+        |best, next| if next.1 > best.1 { next } else { best },
+    )
 }
 
 /// How hard the edge is to cut, 0 to 1: half of it is hair, fur or threads, the rest the ground and the colours.
@@ -114,13 +117,15 @@ pub(crate) fn strategy(
     measured: &Measured,
     options: &ClassifyOptions,
 ) -> Strategy {
-    let has_own_alpha = measured.transparent_share >= options.min_transparent_share && measured.transparent_share < 1.0;
-    let has_keyable_colors = measured.flat_share >= FLAT_ENOUGH_FOR_COLOR || ground_busyness <= PLAIN_GROUND;
+    let has_own_alpha = measured.transparent_share >= options.min_transparent_share as f32
+        && measured.transparent_share < 1.0;
+    let has_keyable_colors =
+        measured.flat_share >= FLAT_ENOUGH_FOR_COLOR || ground_busyness <= PLAIN_GROUND;
     if has_own_alpha {
         Strategy::KeepAlpha
     } else if kind == Kind::Graphic && has_keyable_colors {
         Strategy::FlatColor
-    } else if complexity >= options.matting_complexity {
+    } else if complexity >= options.matting_complexity as f32 {
         Strategy::SegmentationWithMatting
     } else {
         Strategy::Segmentation
@@ -136,23 +141,52 @@ mod tests {
     use super::*;
 
     fn flat(flat_share: f32, transparent_share: f32) -> Measured {
-        Measured { flat_share, transparent_share, ..Measured::default() }
+        Measured {
+            flat_share,
+            transparent_share,
+            ..Measured::default()
+        }
     }
 
     #[test]
     fn drawn_things_repeat_levels_and_smoothed_photographs_have_ramps() {
-        let drawn = Texture { equal_share: 0.76, straight_share: 0.32, curvature: 0.25 };
-        let jpeg = Texture { equal_share: 0.32, straight_share: 0.5, curvature: 2.0 };
-        let grain = Texture { equal_share: 0.02, straight_share: 0.12, curvature: 4.2 };
+        let drawn = Texture {
+            equal_share: 0.76,
+            straight_share: 0.32,
+            curvature: 0.25,
+        };
+        let jpeg = Texture {
+            equal_share: 0.32,
+            straight_share: 0.5,
+            curvature: 2.0,
+        };
+        let grain = Texture {
+            equal_share: 0.02,
+            straight_share: 0.12,
+            curvature: 4.2,
+        };
         assert!(graphic_probability(&drawn) > SURELY_GRAPHIC);
         assert!(graphic_probability(&jpeg) < 0.3 && graphic_probability(&grain) < 0.3);
     }
 
     #[test]
     fn a_face_within_a_person_is_worth_more_than_either() {
-        let face = People { face_score: 0.9, face_share: 0.2, ..People::default() };
-        let person = People { person_score: 0.7, person_share: 0.5, ..People::default() };
-        let both = People { agreement: 0.63, person_score: 0.7, person_share: 0.5, ..face };
+        let face = People {
+            face_score: 0.9,
+            face_share: 0.2,
+            ..People::default()
+        };
+        let person = People {
+            person_score: 0.7,
+            person_share: 0.5,
+            ..People::default()
+        };
+        let both = People {
+            agreement: 0.63,
+            person_score: 0.7,
+            person_share: 0.5,
+            ..face
+        };
         assert!(portrait_probability(&face, 0.0) < 0.5 && portrait_probability(&person, 0.0) < 0.5);
         assert!(portrait_probability(&both, 0.0) > 0.95);
         assert!(portrait_probability(&face, 1.0) < portrait_probability(&face, 0.0));
@@ -169,20 +203,43 @@ mod tests {
     #[test]
     fn each_strategy_has_its_case() {
         let options = ClassifyOptions::default();
-        let advise = |kind, complexity, ground, measured: Measured| strategy(kind, complexity, ground, &measured, &options);
-        assert_eq!(advise(Kind::Portrait, 0.9, 0.5, flat(0.1, 0.4)), Strategy::KeepAlpha);
-        assert_eq!(advise(Kind::Graphic, 0.1, 0.5, flat(0.95, 0.0)), Strategy::FlatColor);
-        assert_eq!(advise(Kind::Graphic, 0.1, 0.0, flat(0.5, 0.0)), Strategy::FlatColor);
-        assert_eq!(advise(Kind::Graphic, 0.1, 0.5, flat(0.5, 0.0)), Strategy::Segmentation);
-        assert_eq!(advise(Kind::Product, 0.1, 0.0, flat(0.95, 0.0)), Strategy::Segmentation);
-        assert_eq!(advise(Kind::Product, 0.6, 0.9, flat(0.1, 0.001)), Strategy::SegmentationWithMatting);
+        let advise = |kind, complexity, ground, measured: Measured| {
+            strategy(kind, complexity, ground, &measured, &options)
+        };
+        assert_eq!(
+            advise(Kind::Portrait, 0.9, 0.5, flat(0.1, 0.4)),
+            Strategy::KeepAlpha
+        );
+        assert_eq!(
+            advise(Kind::Graphic, 0.1, 0.5, flat(0.95, 0.0)),
+            Strategy::FlatColor
+        );
+        assert_eq!(
+            advise(Kind::Graphic, 0.1, 0.0, flat(0.5, 0.0)),
+            Strategy::FlatColor
+        );
+        assert_eq!(
+            advise(Kind::Graphic, 0.1, 0.5, flat(0.5, 0.0)),
+            Strategy::Segmentation
+        );
+        assert_eq!(
+            advise(Kind::Product, 0.1, 0.0, flat(0.95, 0.0)),
+            Strategy::Segmentation
+        );
+        assert_eq!(
+            advise(Kind::Product, 0.6, 0.9, flat(0.1, 0.001)),
+            Strategy::SegmentationWithMatting
+        );
         // See-through altogether: there is nothing to keep.
-        assert_eq!(advise(Kind::Product, 0.0, 0.0, flat(0.0, 1.0)), Strategy::Segmentation);
+        assert_eq!(
+            advise(Kind::Product, 0.0, 0.0, flat(0.0, 1.0)),
+            Strategy::Segmentation
+        );
     }
 
     #[test]
     fn hair_alone_asks_for_matting_and_a_plain_thing_does_not() {
-        let threshold = ClassifyOptions::default().matting_complexity;
+        let threshold = ClassifyOptions::default().matting_complexity as f32;
         assert!(complexity(1.0, 0.0, &flat(1.0, 0.0)) >= threshold);
         assert!(complexity(0.1, 0.3, &flat(0.3, 0.0)) < threshold);
         assert_eq!(complexity(1.0, 1.0, &flat(0.0, 0.0)), 1.0);

@@ -17,7 +17,7 @@ pub enum OpenError {
         /// The option.
         name: &'static str,
         /// Its value.
-        value: f32,
+        value: f64,
     },
 }
 
@@ -65,7 +65,9 @@ impl ClassifyError {
 impl StageFailure for ClassifyError {
     fn class(&self) -> FailureClass {
         match self.blob() {
-            Some(BlobError::Full { .. } | BlobError::Unavailable { .. }) => return FailureClass::Unavailable,
+            Some(BlobError::Full { .. } | BlobError::Unavailable { .. }) => {
+                return FailureClass::Unavailable;
+            }
             Some(BlobError::Source(_)) => return FailureClass::Transient,
             Some(BlobError::NotFound(_) | BlobError::Corrupt(_) | BlobError::TooLarge { .. }) => {
                 return FailureClass::Permanent;
@@ -74,10 +76,12 @@ impl StageFailure for ClassifyError {
         }
         match self {
             // Every network's input has one fixed size, so a failing run (memory, mostly) is not the picture's fault.
-            Self::Inference(_) | Self::Interrupted(_) | Self::Raster(RasterError::Interrupted(_)) => {
-                FailureClass::Transient
+            Self::Inference(_)
+            | Self::Interrupted(_)
+            | Self::Raster(RasterError::Interrupted(_)) => FailureClass::Transient,
+            Self::Raster(_) | Self::Resize { .. } | Self::UnexpectedOutput { .. } => {
+                FailureClass::Permanent
             }
-            Self::Raster(_) | Self::Resize { .. } | Self::UnexpectedOutput { .. } => FailureClass::Permanent,
         }
     }
 
@@ -85,13 +89,17 @@ impl StageFailure for ClassifyError {
         match self.blob() {
             Some(BlobError::NotFound(_)) => return ErrorCode::NotFound,
             Some(BlobError::Full { .. }) => return ErrorCode::StorageFull,
-            Some(BlobError::Unavailable { .. } | BlobError::Source(_)) => return ErrorCode::DependencyUnavailable,
+            Some(BlobError::Unavailable { .. } | BlobError::Source(_)) => {
+                return ErrorCode::DependencyUnavailable;
+            }
             Some(BlobError::TooLarge { .. }) => return ErrorCode::ImageTooLarge,
             Some(BlobError::Corrupt(_)) => return ErrorCode::UndecodableImage,
             None => {}
         }
         match self {
-            Self::Raster(RasterError::Interrupted(_)) | Self::Interrupted(_) | Self::Resize { .. } => ErrorCode::Internal,
+            Self::Raster(RasterError::Interrupted(_))
+            | Self::Interrupted(_)
+            | Self::Resize { .. } => ErrorCode::Internal,
             Self::Raster(_) => ErrorCode::UndecodableImage,
             Self::Inference(_) | Self::UnexpectedOutput { .. } => ErrorCode::InferenceFailed,
         }
@@ -109,7 +117,9 @@ impl StageFailure for ClassifyError {
 
     fn pointer(&self) -> Option<String> {
         match self {
-            Self::Raster(RasterError::Blob(BlobError::NotFound(_) | BlobError::Corrupt(_))) => Some("/pixels".to_owned()),
+            Self::Raster(RasterError::Blob(BlobError::NotFound(_) | BlobError::Corrupt(_))) => {
+                Some("/pixels".to_owned())
+            }
             Self::Raster(RasterError::Blob(_) | RasterError::Interrupted(_)) => None,
             Self::Raster(_) => Some("/pixels".to_owned()),
             _ => None,

@@ -39,8 +39,14 @@ pub(crate) struct Faces {
 }
 
 impl Faces {
-    pub(crate) fn open(runtime: &Runtime, store: &ModelStore, options: &SessionOptions) -> Result<Self, LoadError> {
-        Ok(Self { session: Session::open(runtime, store, MODEL, options)? })
+    pub(crate) fn open(
+        runtime: &Runtime,
+        store: &ModelStore,
+        options: &SessionOptions,
+    ) -> Result<Self, LoadError> {
+        Ok(Self {
+            session: Session::open(runtime, store, MODEL, options)?,
+        })
     }
 
     /// The faces of at least `min_score`, best first, in pixels of the picture; and the network's own time.
@@ -56,7 +62,9 @@ impl Faces {
             Look::Small => SMALL_LOOK_PX,
         };
         let letterbox = copy.letterbox(SIDE_PX, content_px, 0)?;
-        let inference = self.session.run(blue_first(&letterbox.rgb).into_dyn().view())?;
+        let inference = self
+            .session
+            .run(blue_first(&letterbox.rgb).into_dyn().view())?;
         let candidates = decode(&inference.outputs, min_score)?;
         let mut faces = suppress(candidates, MAX_OVERLAP, limit);
         for face in &mut faces {
@@ -72,7 +80,11 @@ fn blue_first(rgb: &[u8]) -> Array4<f32> {
     let mut planes = Array4::zeros((1, 3, side, side));
     for (plane, channel) in [2, 1, 0].into_iter().enumerate() {
         let levels = rgb.iter().skip(channel).step_by(3);
-        for (value, level) in planes.index_axis_mut(ndarray::Axis(1), plane).iter_mut().zip(levels) {
+        for (value, level) in planes
+            .index_axis_mut(ndarray::Axis(1), plane)
+            .iter_mut()
+            .zip(levels)
+        {
             *value = f32::from(*level);
         }
     }
@@ -81,20 +93,32 @@ fn blue_first(rgb: &[u8]) -> Array4<f32> {
 
 /// Reads the outputs: `cls` of three strides, then `obj`, then `bbox`.
 fn decode(outputs: &[ArrayD<f32>], min_score: f32) -> Result<Vec<Candidate>, ClassifyError> {
-    let unexpected = |reason: String| ClassifyError::UnexpectedOutput { model: MODEL, reason };
+    let unexpected = |reason: String| ClassifyError::UnexpectedOutput {
+        model: MODEL,
+        reason,
+    };
     let mut candidates = Vec::new();
     for (grid, stride_px) in STRIDES_PX.into_iter().enumerate() {
         let columns = SIDE_PX as usize / stride_px;
         let slice = |kind: usize, values: usize| {
-            let output = outputs.get(kind * STRIDES_PX.len() + grid).and_then(|output| output.as_slice());
+            let output = outputs
+                .get(kind * STRIDES_PX.len() + grid)
+                .and_then(|output| output.as_slice());
             let expected = columns * columns * values;
             let fits = output.filter(|output| output.len() == expected);
-            fits.ok_or_else(|| unexpected(format!("stride {stride_px} does not hold {expected} numbers")))
+            fits.ok_or_else(|| {
+                unexpected(format!(
+                    "stride {stride_px} does not hold {expected} numbers"
+                ))
+            })
         };
         let (classes, objects, boxes) = (slice(0, 1)?, slice(1, 1)?, slice(2, 4)?);
         let stride_px = stride_px as f32;
-        for (cell, ((class, object), [x, y, width, height])) in
-            classes.iter().zip(objects).zip(boxes.as_chunks::<4>().0).enumerate()
+        for (cell, ((class, object), [x, y, width, height])) in classes
+            .iter()
+            .zip(objects)
+            .zip(boxes.as_chunks::<4>().0)
+            .enumerate()
         {
             let score = (class.clamp(0.0, 1.0) * object.clamp(0.0, 1.0)).sqrt();
             if score < min_score {
@@ -102,8 +126,17 @@ fn decode(outputs: &[ArrayD<f32>], min_score: f32) -> Result<Vec<Candidate>, Cla
             }
             let center_x = ((cell % columns) as f32 + x) * stride_px;
             let center_y = ((cell / columns) as f32 + y) * stride_px;
-            let rect = Rect::around(center_x, center_y, width.exp() * stride_px, height.exp() * stride_px);
-            candidates.push(Candidate { rect, score, class: 0 });
+            let rect = Rect::around(
+                center_x,
+                center_y,
+                width.exp() * stride_px,
+                height.exp() * stride_px,
+            );
+            candidates.push(Candidate {
+                rect,
+                score,
+                class: 0,
+            });
         }
     }
     Ok(candidates)
@@ -116,8 +149,12 @@ mod tests {
 
     /// Outputs without a face.
     fn nothing() -> Vec<ArrayD<f32>> {
-        let shape = |stride: usize, values: usize| IxDyn(&[1, (640 / stride) * (640 / stride), values]);
-        [1, 1, 4].into_iter().flat_map(|values| STRIDES_PX.map(|stride| ArrayD::zeros(shape(stride, values)))).collect()
+        let shape =
+            |stride: usize, values: usize| IxDyn(&[1, (640 / stride) * (640 / stride), values]);
+        [1, 1, 4]
+            .into_iter()
+            .flat_map(|values| STRIDES_PX.map(|stride| ArrayD::zeros(shape(stride, values))))
+            .collect()
     }
 
     #[test]
@@ -134,8 +171,18 @@ mod tests {
         let found = decode(&outputs, 0.5).unwrap();
         assert_eq!(found.len(), 1);
         assert!((found[0].score - 0.9).abs() < 1e-6);
-        let Rect { left, top, right, bottom } = found[0].rect;
-        for (found, expected) in [(left, 88.0 - 32.0), (right, 88.0 + 32.0), (top, 36.0 - 16.0), (bottom, 36.0 + 16.0)] {
+        let Rect {
+            left,
+            top,
+            right,
+            bottom,
+        } = found[0].rect;
+        for (found, expected) in [
+            (left, 88.0 - 32.0),
+            (right, 88.0 + 32.0),
+            (top, 36.0 - 16.0),
+            (bottom, 36.0 + 16.0),
+        ] {
             assert!((found - expected).abs() < 1e-3, "{found} is not {expected}");
         }
         assert!(decode(&outputs, 0.95).unwrap().is_empty());
@@ -154,6 +201,13 @@ mod tests {
         let mut rgb = vec![0; 640 * 640 * 3];
         rgb[3..6].copy_from_slice(&[10, 20, 30]);
         let planes = blue_first(&rgb);
-        assert_eq!((planes[[0, 0, 0, 1]], planes[[0, 1, 0, 1]], planes[[0, 2, 0, 1]]), (30.0, 20.0, 10.0));
+        assert_eq!(
+            (
+                planes[[0, 0, 0, 1]],
+                planes[[0, 1, 0, 1]],
+                planes[[0, 2, 0, 1]]
+            ),
+            (30.0, 20.0, 10.0)
+        );
     }
 }

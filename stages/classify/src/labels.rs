@@ -2,7 +2,9 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use atelier_models::{LoadError, ModelStore, Runtime, Session, SessionOptions, bundled::imagenet_labels};
+use atelier_models::{
+    LoadError, ModelStore, Runtime, Session, SessionOptions, bundled::imagenet_labels,
+};
 use ndarray::Array4;
 
 use crate::{ClassifyError, working_copy::WorkingCopy};
@@ -47,27 +49,61 @@ pub(crate) struct Labels {
 }
 
 impl Labels {
-    pub(crate) fn open(runtime: &Runtime, store: &ModelStore, options: &SessionOptions) -> Result<Self, LoadError> {
-        Ok(Self { session: Session::open(runtime, store, MODEL, options)?, names: imagenet_labels() })
+    pub(crate) fn open(
+        runtime: &Runtime,
+        store: &ModelStore,
+        options: &SessionOptions,
+    ) -> Result<Self, LoadError> {
+        Ok(Self {
+            session: Session::open(runtime, store, MODEL, options)?,
+            names: imagenet_labels(),
+        })
     }
 
     /// The probability of every label; and the network's own time.
-    pub(crate) fn read(&self, copy: &WorkingCopy) -> Result<(Probabilities, Duration), ClassifyError> {
-        let unexpected = |reason: String| ClassifyError::UnexpectedOutput { model: MODEL, reason };
+    pub(crate) fn read(
+        &self,
+        copy: &WorkingCopy,
+    ) -> Result<(Probabilities, Duration), ClassifyError> {
+        let unexpected = |reason: String| ClassifyError::UnexpectedOutput {
+            model: MODEL,
+            reason,
+        };
         let side = SIDE_PX as usize;
-        let levels = copy.stretched(SIDE_PX)?.into_iter().map(|level| (f32::from(level) - MEAN) / DEVIATION).collect();
-        let input = Array4::from_shape_vec((1, side, side, 3), levels).map_err(|error| unexpected(error.to_string()))?;
+        let levels = copy
+            .stretched(SIDE_PX)?
+            .into_iter()
+            .map(|level| (f32::from(level) - MEAN) / DEVIATION)
+            .collect();
+        let input = Array4::from_shape_vec((1, side, side, 3), levels)
+            .map_err(|error| unexpected(error.to_string()))?;
         let inference = self.session.run(input.into_dyn().view())?;
         let probabilities = inference.outputs.into_iter().next().unwrap_or_default();
         if probabilities.len() != self.names.len() {
-            return Err(unexpected(format!("{} probabilities for {} labels", probabilities.len(), self.names.len())));
+            return Err(unexpected(format!(
+                "{} probabilities for {} labels",
+                probabilities.len(),
+                self.names.len()
+            )));
         }
-        Ok((Probabilities(probabilities.iter().copied().collect()), inference.elapsed))
+        Ok((
+            Probabilities(probabilities.iter().copied().collect()),
+            inference.elapsed,
+        ))
     }
 
     /// The likeliest labels, best first.
-    pub(crate) fn best(&self, probabilities: &Probabilities, limit: usize) -> Vec<(&'static str, f32)> {
-        let mut ranked: Vec<_> = self.names.iter().copied().zip(probabilities.0.iter().copied()).collect();
+    pub(crate) fn best(
+        &self,
+        probabilities: &Probabilities,
+        limit: usize,
+    ) -> Vec<(&'static str, f32)> {
+        let mut ranked: Vec<_> = self
+            .names
+            .iter()
+            .copied()
+            .zip(probabilities.0.iter().copied())
+            .collect();
         ranked.sort_by(|left, right| right.1.total_cmp(&left.1));
         ranked.truncate(limit);
         ranked
@@ -77,7 +113,11 @@ impl Labels {
 impl Probabilities {
     /// How likely what is shown has an outline of hair, fur, feathers or threads, 0 to 1.
     pub(crate) fn fine_outline(&self) -> f32 {
-        let sum: f32 = FINE_OUTLINES.iter().filter_map(|classes| self.0.get(classes.clone())).flatten().sum();
+        let sum: f32 = FINE_OUTLINES
+            .iter()
+            .filter_map(|classes| self.0.get(classes.clone()))
+            .flatten()
+            .sum();
         sum.clamp(0.0, 1.0)
     }
 }
@@ -89,7 +129,10 @@ mod tests {
     #[test]
     fn the_classes_with_fine_outlines_are_the_ones_that_are_meant() {
         let names = imagenet_labels();
-        let ends: Vec<_> = FINE_OUTLINES.iter().map(|classes| (names[*classes.start()], names[*classes.end()])).collect();
+        let ends: Vec<_> = FINE_OUTLINES
+            .iter()
+            .map(|classes| (names[*classes.start()], names[*classes.end()]))
+            .collect();
         let expected = [
             ("cock", "great grey owl"),
             ("black grouse", "black swan"),

@@ -65,7 +65,11 @@ pub fn measure(raster: &Raster) -> Measured {
 }
 
 fn share(count: usize, of: usize) -> f32 {
-    if of > 0 { count as f32 / of as f32 } else { 0.0 }
+    if of > 0 {
+        count as f32 / of as f32
+    } else {
+        0.0
+    }
 }
 
 /// The places that are looked at.
@@ -73,19 +77,31 @@ fn places(raster: &Raster) -> impl Iterator<Item = (u32, u32)> {
     let step_x = raster.width().div_ceil(SAMPLE_SIDE) as usize;
     let step_y = raster.height().div_ceil(SAMPLE_SIDE) as usize;
     let (width, height) = (raster.width(), raster.height());
-    (0..height).step_by(step_y).flat_map(move |y| (0..width).step_by(step_x).map(move |x| (x, y)))
+    (0..height)
+        .step_by(step_y)
+        .flat_map(move |y| (0..width).step_by(step_x).map(move |x| (x, y)))
 }
 
 fn texture(raster: &Raster, ground: [u8; 3]) -> Texture {
-    let (mut runs, mut equal, mut calm, mut moving, mut straight, mut curvature) = (0, 0, 0, 0, 0, 0_u64);
+    let (mut runs, mut equal, mut calm, mut moving, mut straight, mut curvature) =
+        (0, 0, 0, 0, 0, 0_u64);
     for (x, y) in places(raster) {
         for [second, third] in [[(x + 1, y), (x + 2, y)], [(x, y + 1), (x, y + 2)]] {
             let run = [(x, y), second, third].map(|(x, y)| visible(raster, x, y));
-            let [Some(first), Some(second), Some(third)] = run else { continue };
-            if [first, second, third].iter().all(|color| step(*color, ground) <= MAIN_COLOR_TOLERANCE) {
+            let [Some(first), Some(second), Some(third)] = run else {
+                continue;
+            };
+            if [first, second, third]
+                .iter()
+                .all(|color| step(*color, ground) <= MAIN_COLOR_TOLERANCE)
+            {
                 continue;
             }
-            let (near, far, bend) = (step(first, second), step(second, third), bend(first, second, third));
+            let (near, far, bend) = (
+                step(first, second),
+                step(second, third),
+                bend(first, second, third),
+            );
             runs += 1;
             equal += usize::from(near == 0);
             if near <= SOFT_STEP_MAX && far <= SOFT_STEP_MAX {
@@ -99,7 +115,11 @@ fn texture(raster: &Raster, ground: [u8; 3]) -> Texture {
     Texture {
         equal_share: share(equal, runs),
         straight_share: share(straight, moving),
-        curvature: if calm > 0 { curvature as f32 / calm as f32 } else { 0.0 },
+        curvature: if calm > 0 {
+            curvature as f32 / calm as f32
+        } else {
+            0.0
+        },
     }
 }
 
@@ -146,9 +166,13 @@ impl Sample {
             };
             let [red, green, blue] = here.map(u32::from);
             sample.colors.push(red << 16 | green << 8 | blue);
-            for neighbour in [visible(raster, x + 1, y), visible(raster, x, y + 1)].into_iter().flatten() {
+            for neighbour in [visible(raster, x + 1, y), visible(raster, x, y + 1)]
+                .into_iter()
+                .flatten()
+            {
                 sample.pairs += 1;
-                sample.soft_pairs += usize::from((1..=SOFT_STEP_MAX).contains(&step(here, neighbour)));
+                sample.soft_pairs +=
+                    usize::from((1..=SOFT_STEP_MAX).contains(&step(here, neighbour)));
             }
         }
         sample
@@ -158,7 +182,10 @@ impl Sample {
 /// The colour there; `None` beyond the picture and where it is see-through.
 fn visible(raster: &Raster, x: u32, y: u32) -> Option<[u8; 3]> {
     let start = x as usize * raster.channels().count();
-    match *raster.row(y).get(start..start + raster.channels().count())? {
+    match *raster
+        .row(y)
+        .get(start..start + raster.channels().count())?
+    {
         [gray] => Some([gray; 3]),
         [red, green, blue] => Some([red, green, blue]),
         [red, green, blue, alpha] if alpha >= VISIBLE_ALPHA => Some([red, green, blue]),
@@ -168,7 +195,10 @@ fn visible(raster: &Raster, x: u32, y: u32) -> Option<[u8; 3]> {
 
 /// The largest second difference of a channel.
 fn bend(first: [u8; 3], second: [u8; 3], third: [u8; 3]) -> u16 {
-    let bends = [0, 1, 2].map(|channel| (u16::from(first[channel]) + u16::from(third[channel])).abs_diff(2 * u16::from(second[channel])));
+    let bends = [0, 1, 2].map(|channel| {
+        let ends = u16::from(first[channel]) + u16::from(third[channel]);
+        ends.abs_diff(2 * u16::from(second[channel]))
+    });
     bends.into_iter().max().unwrap_or_default()
 }
 
@@ -194,13 +224,27 @@ impl Palette {
         colors.sort_unstable();
         let mut counted: Vec<([u8; 3], usize)> = colors
             .chunk_by(|left, right| left == right)
-            .map(|run| ([(run[0] >> 16) as u8, (run[0] >> 8) as u8, run[0] as u8], run.len()))
+            .map(|run| {
+                (
+                    [(run[0] >> 16) as u8, (run[0] >> 8) as u8, run[0] as u8],
+                    run.len(),
+                )
+            })
             .collect();
-        let mut palette = Self { covered: 0, distinct: counted.len(), most_frequent: [0; 3] };
+        let mut palette = Self {
+            covered: 0,
+            distinct: counted.len(),
+            most_frequent: [0; 3],
+        };
         for index in 0..MAIN_COLORS {
             // Of colours that are equally frequent the first in order, so that the answer does not depend on chance.
-            let most_frequent = counted.iter().copied().reduce(|best, next| if next.1 > best.1 { next } else { best });
-            let Some((main, _)) = most_frequent else { break };
+            let most_frequent = counted
+                .iter()
+                .copied()
+                .reduce(|best, next| if next.1 > best.1 { next } else { best });
+            let Some((main, _)) = most_frequent else {
+                break;
+            };
             if index == 0 {
                 palette.most_frequent = main;
             }
@@ -220,39 +264,73 @@ mod tests {
     use atelier_stores::raster::Channels;
 
     fn rgb(width: u32, height: u32, color: impl Fn(u32, u32) -> [u8; 3]) -> Raster {
-        let data = (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).flat_map(|(x, y)| color(x, y)).collect();
+        let data = (0..height)
+            .flat_map(|y| (0..width).map(move |x| (x, y)))
+            .flat_map(|(x, y)| color(x, y))
+            .collect();
         Raster::new(width, height, Channels::Rgb, data).unwrap()
     }
 
     fn noise(x: u32, y: u32) -> u8 {
-        (x.wrapping_mul(2_654_435_761).wrapping_add(y.wrapping_mul(40_503).wrapping_mul(2_246_822_519)) >> 15) as u8
+        (x.wrapping_mul(2_654_435_761)
+            .wrapping_add(y.wrapping_mul(40_503).wrapping_mul(2_246_822_519))
+            >> 15) as u8
     }
 
     #[test]
     fn a_logo_is_flat() {
-        let measured = measure(&rgb(600, 400, |x, y| if x.abs_diff(300) + y.abs_diff(200) < 150 { [220, 20, 60] } else { [255; 3] }));
-        assert_eq!((measured.flat_share, measured.soft_gradient_share), (1.0, 0.0));
-        assert!(measured.texture.equal_share > 0.95 && measured.color_share < 0.001, "{measured:?}");
+        let measured = measure(&rgb(600, 400, |x, y| {
+            if x.abs_diff(300) + y.abs_diff(200) < 150 {
+                [220, 20, 60]
+            } else {
+                [255; 3]
+            }
+        }));
+        assert_eq!(
+            (measured.flat_share, measured.soft_gradient_share),
+            (1.0, 0.0)
+        );
+        assert!(
+            measured.texture.equal_share > 0.95 && measured.color_share < 0.001,
+            "{measured:?}"
+        );
     }
 
     #[test]
     fn a_gradient_is_soft_and_not_flat() {
         let measured = measure(&rgb(256, 256, |x, y| [x as u8, y as u8, 255 - x as u8]));
-        assert!(measured.flat_share < 0.01 && measured.soft_gradient_share > 0.99, "{measured:?}");
-        let Texture { equal_share, straight_share, curvature } = measured.texture;
-        assert!(equal_share < 0.01 && straight_share > 0.99 && curvature < 0.01, "{measured:?}");
+        assert!(
+            measured.flat_share < 0.01 && measured.soft_gradient_share > 0.99,
+            "{measured:?}"
+        );
+        let Texture {
+            equal_share,
+            straight_share,
+            curvature,
+        } = measured.texture;
+        assert!(
+            equal_share < 0.01 && straight_share > 0.99 && curvature < 0.01,
+            "{measured:?}"
+        );
     }
 
     #[test]
     fn noise_is_neither() {
-        let measured = measure(&rgb(300, 300, |x, y| [noise(x, y), noise(y, x + 7), noise(x + y, y)]));
-        assert!(measured.flat_share < 0.02 && measured.soft_gradient_share < 0.1, "{measured:?}");
+        let measured = measure(&rgb(300, 300, |x, y| {
+            [noise(x, y), noise(y, x + 7), noise(x + y, y)]
+        }));
+        assert!(
+            measured.flat_share < 0.02 && measured.soft_gradient_share < 0.1,
+            "{measured:?}"
+        );
         assert!(measured.color_share > 0.8, "{measured:?}");
     }
 
     #[test]
     fn shades_of_one_surface_are_one_main_colour() {
-        let measured = measure(&rgb(200, 200, |x, y| [200 + noise(x, y) % 3, 200 + noise(y, x) % 3, 200]));
+        let measured = measure(&rgb(200, 200, |x, y| {
+            [200 + noise(x, y) % 3, 200 + noise(y, x) % 3, 200]
+        }));
         assert_eq!(measured.flat_share, 1.0);
         // All of it is ground.
         assert_eq!(measured.texture, Texture::default());
@@ -262,34 +340,70 @@ mod tests {
     fn the_ground_has_no_say_in_the_texture() {
         let on = |ground: u8| {
             let inside = |x: u32, y: u32| (100..200).contains(&x) && (100..200).contains(&y);
-            measure(&rgb(300, 300, |x, y| if inside(x, y) { [100 + noise(x, y) % 8; 3] } else { [ground; 3] })).texture
+            measure(&rgb(300, 300, |x, y| {
+                if inside(x, y) {
+                    [100 + noise(x, y) % 8; 3]
+                } else {
+                    [ground; 3]
+                }
+            }))
+            .texture
         };
         let (on_white, on_black) = (on(255), on(0));
-        assert!(on_white.equal_share < 0.2 && on_white.curvature > 2.0, "{on_white:?}");
-        assert!((on_white.equal_share - on_black.equal_share).abs() < 0.01, "{on_white:?} {on_black:?}");
+        assert!(
+            on_white.equal_share < 0.2 && on_white.curvature > 2.0,
+            "{on_white:?}"
+        );
+        assert!(
+            (on_white.equal_share - on_black.equal_share).abs() < 0.01,
+            "{on_white:?} {on_black:?}"
+        );
     }
 
     #[test]
     fn seventeen_far_colours_are_one_too_many() {
         let measured = measure(&rgb(170, 10, |x, _| [(x / 10 * 15) as u8; 3]));
-        assert!((measured.flat_share - 16.0 / 17.0).abs() < 1e-6, "{measured:?}");
+        assert!(
+            (measured.flat_share - 16.0 / 17.0).abs() < 1e-6,
+            "{measured:?}"
+        );
     }
 
     #[test]
     fn see_through_pixels_are_counted_and_otherwise_ignored() {
         let pixels = (0..100_u32 * 100).flat_map(|index| {
-            if index % 100 < 25 { [noise(index, 1), 0, 0, 0] } else { [10, 20, 30, 255] }
+            if index % 100 < 25 {
+                [noise(index, 1), 0, 0, 0]
+            } else {
+                [10, 20, 30, 255]
+            }
         });
         let measured = measure(&Raster::new(100, 100, Channels::Rgba, pixels.collect()).unwrap());
-        assert_eq!((measured.transparent_share, measured.flat_share), (0.25, 1.0));
+        assert_eq!(
+            (measured.transparent_share, measured.flat_share),
+            (0.25, 1.0)
+        );
         let nothing = measure(&Raster::new(2, 2, Channels::Rgba, vec![0; 16]).unwrap());
-        assert_eq!(nothing, Measured { transparent_share: 1.0, ..Measured::default() });
+        assert_eq!(
+            nothing,
+            Measured {
+                transparent_share: 1.0,
+                ..Measured::default()
+            }
+        );
     }
 
     #[test]
     fn one_pixel_has_no_neighbours() {
         let measured = measure(&rgb(1, 1, |_, _| [5; 3]));
-        assert_eq!((measured.flat_share, measured.soft_gradient_share, measured.color_share), (1.0, 0.0, 1.0));
+        assert_eq!(
+            (
+                measured.flat_share,
+                measured.soft_gradient_share,
+                measured.color_share
+            ),
+            (1.0, 0.0, 1.0)
+        );
     }
 
     #[test]
@@ -297,8 +411,22 @@ mod tests {
         let busy = |x: u32, y: u32| [noise(x, y); 3];
         let inside = |x: u32, y: u32| (40..160).contains(&x) && (40..160).contains(&y);
         let of = |raster: Raster| ground_busyness(&WorkingCopy::of(&raster).unwrap());
-        assert_eq!(of(rgb(200, 200, |x, y| if inside(x, y) { busy(x, y) } else { [90; 3] })), 0.0);
-        assert_eq!(of(rgb(200, 200, |x, y| if inside(x, y) { [90; 3] } else { busy(x, y) })), 1.0);
+        assert_eq!(
+            of(rgb(200, 200, |x, y| if inside(x, y) {
+                busy(x, y)
+            } else {
+                [90; 3]
+            })),
+            0.0
+        );
+        assert_eq!(
+            of(rgb(200, 200, |x, y| if inside(x, y) {
+                [90; 3]
+            } else {
+                busy(x, y)
+            })),
+            1.0
+        );
         assert_eq!(of(rgb(1, 1, busy)), 0.0);
     }
 }

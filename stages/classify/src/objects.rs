@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use atelier_models::{LoadError, ModelStore, Runtime, Session, SessionOptions, bundled::coco_labels};
+use atelier_models::{
+    LoadError, ModelStore, Runtime, Session, SessionOptions, bundled::coco_labels,
+};
 use ndarray::{Array4, ArrayD};
 
 use crate::{
@@ -56,9 +58,17 @@ struct Anchor {
 }
 
 impl Objects {
-    pub(crate) fn open(runtime: &Runtime, store: &ModelStore, options: &SessionOptions) -> Result<Self, LoadError> {
+    pub(crate) fn open(
+        runtime: &Runtime,
+        store: &ModelStore,
+        options: &SessionOptions,
+    ) -> Result<Self, LoadError> {
         let session = Session::open(runtime, store, MODEL, options)?;
-        Ok(Self { session, anchors: anchors(), labels: coco_labels() })
+        Ok(Self {
+            session,
+            anchors: anchors(),
+            labels: coco_labels(),
+        })
     }
 
     /// The name of a class.
@@ -75,12 +85,19 @@ impl Objects {
     ) -> Result<(Vec<Candidate>, Duration), ClassifyError> {
         let mut letterbox = copy.letterbox(SIDE_PX, SIDE_PX, BAR_LEVEL)?;
         let side = SIDE_PX as usize;
-        let unexpected = |reason: String| ClassifyError::UnexpectedOutput { model: MODEL, reason };
+        let unexpected = |reason: String| ClassifyError::UnexpectedOutput {
+            model: MODEL,
+            reason,
+        };
         let rgb = std::mem::take(&mut letterbox.rgb);
-        let input = Array4::from_shape_vec((1, side, side, 3), rgb).map_err(|error| unexpected(error.to_string()))?;
+        let input = Array4::from_shape_vec((1, side, side, 3), rgb)
+            .map_err(|error| unexpected(error.to_string()))?;
         let inference = self.session.run_bytes(input.into_dyn().view())?;
         let [scores, boxes] = inference.outputs.as_slice() else {
-            return Err(unexpected(format!("{} outputs instead of 2", inference.outputs.len())));
+            return Err(unexpected(format!(
+                "{} outputs instead of 2",
+                inference.outputs.len()
+            )));
         };
         let candidates = decode(&self.anchors, scores, boxes, min_score)?;
         let mut things = suppress(candidates, MAX_OVERLAP, limit);
@@ -98,7 +115,8 @@ fn anchors() -> Vec<Anchor> {
         let cells = SIDE_PX.div_ceil(1 << level);
         // Not 2^level: the last grid has three cells for two and a half times 128 pixels.
         let stride_px = SIDE_PX as f32 / cells as f32;
-        for (row, column) in (0..cells).flat_map(|row| (0..cells).map(move |column| (row, column))) {
+        for (row, column) in (0..cells).flat_map(|row| (0..cells).map(move |column| (row, column)))
+        {
             for octave in 0..OCTAVES {
                 let side_px = ANCHOR_SCALE * stride_px * (octave as f32 / OCTAVES as f32).exp2();
                 for aspect_ratio in ASPECT_RATIOS {
@@ -123,17 +141,38 @@ fn decode(
 ) -> Result<Vec<Candidate>, ClassifyError> {
     let unexpected = || ClassifyError::UnexpectedOutput {
         model: MODEL,
-        reason: format!("scores {:?} and boxes {:?} for {} anchors", scores.shape(), boxes.shape(), anchors.len()),
+        reason: format!(
+            "scores {:?} and boxes {:?} for {} anchors",
+            scores.shape(),
+            boxes.shape(),
+            anchors.len()
+        ),
     };
-    let (scores, boxes) = (scores.as_slice().ok_or_else(unexpected)?, boxes.as_slice().ok_or_else(unexpected)?);
+    let (scores, boxes) = (
+        scores.as_slice().ok_or_else(unexpected)?,
+        boxes.as_slice().ok_or_else(unexpected)?,
+    );
     if scores.len() != anchors.len() * CLASSES || boxes.len() != anchors.len() * 4 {
         return Err(unexpected());
     }
-    let rows = scores.as_chunks::<CLASSES>().0.iter().zip(boxes.as_chunks::<4>().0).zip(anchors);
+    let rows = scores
+        .as_chunks::<CLASSES>()
+        .0
+        .iter()
+        .zip(boxes.as_chunks::<4>().0)
+        .zip(anchors);
     let mut candidates = Vec::new();
     for ((scores, offsets), anchor) in rows {
-        for (class, score) in scores.iter().enumerate().filter(|(_, score)| **score >= min_score) {
-            candidates.push(Candidate { rect: anchor.moved(offsets), score: *score, class });
+        for (class, score) in scores
+            .iter()
+            .enumerate()
+            .filter(|(_, score)| **score >= min_score)
+        {
+            candidates.push(Candidate {
+                rect: anchor.moved(offsets),
+                score: *score,
+                class,
+            });
         }
     }
     Ok(candidates)
@@ -160,7 +199,15 @@ mod tests {
     fn there_is_an_anchor_for_every_answer() {
         let anchors = anchors();
         assert_eq!(anchors.len(), 19_206);
-        assert_eq!(anchors[0], Anchor { center_x: 4.0, center_y: 4.0, width: 24.0, height: 24.0 });
+        assert_eq!(
+            anchors[0],
+            Anchor {
+                center_x: 4.0,
+                center_y: 4.0,
+                width: 24.0,
+                height: 24.0
+            }
+        );
         // The second is twice as wide as high, of the same area.
         assert!((anchors[1].width / anchors[1].height - 2.0).abs() < 1e-5);
         assert!((anchors[1].width * anchors[1].height - 576.0).abs() < 0.01);
@@ -174,9 +221,22 @@ mod tests {
 
     #[test]
     fn the_classes_with_fine_outlines_are_the_ones_that_are_meant() {
-        let fine = coco_labels().into_iter().enumerate().filter(|(class, _)| has_fine_outline(*class));
+        let fine = coco_labels()
+            .into_iter()
+            .enumerate()
+            .filter(|(class, _)| has_fine_outline(*class));
         let names: Vec<_> = fine.map(|(_, name)| name).collect();
-        let expected = ["bird", "cat", "dog", "horse", "sheep", "cow", "bear", "potted plant", "teddy bear"];
+        let expected = [
+            "bird",
+            "cat",
+            "dog",
+            "horse",
+            "sheep",
+            "cow",
+            "bear",
+            "potted plant",
+            "teddy bear",
+        ];
         assert_eq!(names, expected);
         assert_eq!(coco_labels()[PERSON], "person");
     }
@@ -193,13 +253,18 @@ mod tests {
         let found = decode(&anchors, &scores, &boxes, 0.5).unwrap();
         assert_eq!((found.len(), found[0].class, found[0].score), (1, 17, 0.7));
         let rect = found[0].rect;
-        assert!((rect.top - (16.0 - 24.0)).abs() < 1e-3 && (rect.bottom - (16.0 + 24.0)).abs() < 1e-3);
+        assert!(
+            (rect.top - (16.0 - 24.0)).abs() < 1e-3 && (rect.bottom - (16.0 + 24.0)).abs() < 1e-3
+        );
         assert!(rect.width().is_finite() && rect.width() > 1_000.0);
     }
 
     #[test]
     fn another_shape_is_an_error() {
-        let (scores, boxes) = (ArrayD::zeros(IxDyn(&[1, 10, CLASSES])), ArrayD::zeros(IxDyn(&[1, 10, 4])));
+        let (scores, boxes) = (
+            ArrayD::zeros(IxDyn(&[1, 10, CLASSES])),
+            ArrayD::zeros(IxDyn(&[1, 10, 4])),
+        );
         assert!(decode(&anchors(), &scores, &boxes, 0.5).is_err());
     }
 }

@@ -13,17 +13,17 @@ pub struct ClassifyOptions {
     /// the networks are small.
     pub intra_threads: usize,
     /// Least score of a face, 0 to 1, for it to count.
-    pub min_face_score: f32,
+    pub min_face_score: f64,
     /// Least score of an object, 0 to 1, for it to count.
-    pub min_object_score: f32,
+    pub min_object_score: f64,
     /// Most faces, and most objects, that an event carries as evidence; the best are kept.
     pub max_detections: usize,
     /// Most labels that an event carries as evidence; the best are kept.
     pub max_labels: usize,
     /// From this complexity on, 0 to 1, matting is advised after the segmentation.
-    pub matting_complexity: f32,
+    pub matting_complexity: f64,
     /// Share of pixels, 0 to 1, that must be see-through for a picture's own alpha to be kept as its cut-out.
-    pub min_transparent_share: f32,
+    pub min_transparent_share: f64,
 }
 
 impl Default for ClassifyOptions {
@@ -64,15 +64,19 @@ mod tests {
     #[test]
     fn defaults_are_sound_and_unknown_fields_are_refused() {
         assert!(ClassifyOptions::default().check().is_ok());
-        let read: ClassifyOptions = toml::from_str("intra_threads = 2\nmin_face_score = 0.7").unwrap();
+        let read: ClassifyOptions =
+            toml::from_str("intra_threads = 2\nmin_face_score = 0.7").unwrap();
         assert_eq!((read.intra_threads, read.min_face_score), (2, 0.7));
         assert!(toml::from_str::<ClassifyOptions>("min_face_scores = 0.7").is_err());
     }
 
     #[test]
     fn a_share_beyond_one_or_no_number_is_refused_by_name() {
-        for value in [-0.1, 1.1, f32::NAN] {
-            let options = ClassifyOptions { min_object_score: value, ..ClassifyOptions::default() };
+        for value in [-0.1, 1.1, f64::NAN] {
+            let options = ClassifyOptions {
+                min_object_score: value,
+                ..ClassifyOptions::default()
+            };
             let message = options.check().unwrap_err().to_string();
             assert!(message.contains("min_object_score"), "{message}");
         }

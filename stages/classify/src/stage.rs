@@ -27,14 +27,21 @@ impl ClassifyStage {
         store: &ModelStore,
         runtime: &Runtime,
     ) -> Result<Self, OpenError> {
-        Ok(Self { rasters, classifier: Arc::new(Classifier::open(options, store, runtime)?) })
+        Ok(Self {
+            rasters,
+            classifier: Arc::new(Classifier::open(options, store, runtime)?),
+        })
     }
 
-    async fn work_on(&self, preprocessed: ImagePreprocessed) -> Result<ImageClassified, ClassifyError> {
+    async fn work_on(
+        &self,
+        preprocessed: ImagePreprocessed,
+    ) -> Result<ImageClassified, ClassifyError> {
         let raster = self.rasters.get(&preprocessed.pixels).await?;
         let classifier = Arc::clone(&self.classifier);
         let choice = preprocessed.image.options.kind;
-        let classified = tokio::task::spawn_blocking(move || classifier.classify(&raster, choice)).await??;
+        let classified =
+            tokio::task::spawn_blocking(move || classifier.classify(&raster, choice)).await??;
         let (classification, cost) = (classified.classification, classified.cost);
         tracing::debug!(
             image_id = %preprocessed.image.image_id,

@@ -42,7 +42,11 @@ impl WorkingCopy {
     /// The copy of `raster`.
     pub(crate) fn of(raster: &Raster) -> Result<Self, ClassifyError> {
         let (original_width, original_height) = (raster.width(), raster.height());
-        let (width, height) = fit(original_width, original_height, MAX_SIDE_PX.min(original_width.max(original_height)));
+        let (width, height) = fit(
+            original_width,
+            original_height,
+            MAX_SIDE_PX.min(original_width.max(original_height)),
+        );
         let pixel_type = match raster.channels() {
             Channels::Gray => PixelType::U8,
             Channels::Rgb => PixelType::U8x3,
@@ -52,14 +56,25 @@ impl WorkingCopy {
             raster.data().to_vec()
         } else {
             // Transparent pixels are weighed by their alpha, so their colour does not bleed.
-            resize(raster.data(), (original_width, original_height), (width, height), pixel_type)?
+            resize(
+                raster.data(),
+                (original_width, original_height),
+                (width, height),
+                pixel_type,
+            )?
         };
         let rgb = match raster.channels() {
             Channels::Rgb => data,
             Channels::Gray => data.into_iter().flat_map(|gray| [gray; 3]).collect(),
             Channels::Rgba => over_ground(&data),
         };
-        Ok(Self { width, height, rgb, original_width, original_height })
+        Ok(Self {
+            width,
+            height,
+            rgb,
+            original_width,
+            original_height,
+        })
     }
 
     /// Width in pixels.
@@ -78,12 +93,22 @@ impl WorkingCopy {
     }
 
     /// The copy within a square of `side_px`, its longest side `content_px`, in the middle, with bars of `bar_level`.
-    pub(crate) fn letterbox(&self, side_px: u32, content_px: u32, bar_level: u8) -> Result<Letterbox, ClassifyError> {
+    pub(crate) fn letterbox(
+        &self,
+        side_px: u32,
+        content_px: u32,
+        bar_level: u8,
+    ) -> Result<Letterbox, ClassifyError> {
         let (width, height) = fit(self.width, self.height, content_px.min(side_px));
         let content = if (width, height) == (self.width, self.height) {
             std::borrow::Cow::Borrowed(&self.rgb)
         } else {
-            std::borrow::Cow::Owned(resize(&self.rgb, (self.width, self.height), (width, height), PixelType::U8x3)?)
+            std::borrow::Cow::Owned(resize(
+                &self.rgb,
+                (self.width, self.height),
+                (width, height),
+                PixelType::U8x3,
+            )?)
         };
         let (left, top) = ((side_px - width) / 2, (side_px - height) / 2);
         let mut rgb = vec![bar_level; (side_px * side_px * 3) as usize];
@@ -105,7 +130,12 @@ impl WorkingCopy {
 
     /// The whole copy as a square of `side_px`, its proportions not kept.
     pub(crate) fn stretched(&self, side_px: u32) -> Result<Vec<u8>, ClassifyError> {
-        resize(&self.rgb, (self.width, self.height), (side_px, side_px), PixelType::U8x3)
+        resize(
+            &self.rgb,
+            (self.width, self.height),
+            (side_px, side_px),
+            PixelType::U8x3,
+        )
     }
 }
 
@@ -132,12 +162,24 @@ fn fit(width: u32, height: u32, side_px: u32) -> (u32, u32) {
     (scaled(width), scaled(height))
 }
 
-fn resize(data: &[u8], from: (u32, u32), to: (u32, u32), pixel_type: PixelType) -> Result<Vec<u8>, ClassifyError> {
-    let failed = |reason: String| ClassifyError::Resize { width: to.0, height: to.1, reason };
-    let source = ImageRef::new(from.0, from.1, data, pixel_type).map_err(|error| failed(error.to_string()))?;
+fn resize(
+    data: &[u8],
+    from: (u32, u32),
+    to: (u32, u32),
+    pixel_type: PixelType,
+) -> Result<Vec<u8>, ClassifyError> {
+    let failed = |reason: String| ClassifyError::Resize {
+        width: to.0,
+        height: to.1,
+        reason,
+    };
+    let source = ImageRef::new(from.0, from.1, data, pixel_type)
+        .map_err(|error| failed(error.to_string()))?;
     let mut target = Image::new(to.0, to.1, pixel_type);
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    Resizer::new().resize(&source, &mut target, &options).map_err(|error| failed(error.to_string()))?;
+    Resizer::new()
+        .resize(&source, &mut target, &options)
+        .map_err(|error| failed(error.to_string()))?;
     Ok(target.into_vec())
 }
 
@@ -145,7 +187,9 @@ fn over_ground(rgba: &[u8]) -> Vec<u8> {
     let mut rgb = Vec::with_capacity(rgba.len() / 4 * 3);
     for [red, green, blue, alpha] in rgba.as_chunks::<4>().0 {
         let alpha = u32::from(*alpha);
-        let blend = |level: &u8| ((u32::from(*level) * alpha + GROUND_LEVEL * (255 - alpha) + 127) / 255) as u8;
+        let blend = |level: &u8| {
+            ((u32::from(*level) * alpha + GROUND_LEVEL * (255 - alpha) + 127) / 255) as u8
+        };
         rgb.extend([blend(red), blend(green), blend(blue)]);
     }
     rgb
@@ -161,7 +205,13 @@ mod tests {
             3 => Channels::Rgb,
             _ => Channels::Rgba,
         };
-        Raster::new(width, height, channels, pixel.repeat((width * height) as usize)).unwrap()
+        Raster::new(
+            width,
+            height,
+            channels,
+            pixel.repeat((width * height) as usize),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -169,7 +219,10 @@ mod tests {
         let large = WorkingCopy::of(&plain(3_000, 1_500, &[1, 2, 3])).unwrap();
         assert_eq!((large.width(), large.height()), (640, 320));
         let small = WorkingCopy::of(&plain(30, 50, &[9])).unwrap();
-        assert_eq!((small.width(), small.height(), &small.rgb()[..3]), (30, 50, &[9, 9, 9][..]));
+        assert_eq!(
+            (small.width(), small.height(), &small.rgb()[..3]),
+            (30, 50, &[9, 9, 9][..])
+        );
         let thin = WorkingCopy::of(&plain(5_000, 1, &[1, 2, 3])).unwrap();
         assert_eq!((thin.width(), thin.height()), (640, 1));
     }
@@ -191,18 +244,57 @@ mod tests {
         assert_eq!(at(160, 80), [200, 100, 50]);
         assert_eq!(at(0, 239), [200, 100, 50]);
         assert_eq!(at(0, 240), [7, 7, 7]);
-        let whole = letterbox.to_picture(&Rect { left: 0.0, top: 80.0, right: 320.0, bottom: 240.0 });
-        assert_eq!(whole, Rect { left: 0.0, top: 0.0, right: 1_280.0, bottom: 640.0 });
-        let beyond = letterbox.to_picture(&Rect { left: -9.0, top: 0.0, right: 10.0, bottom: 100.0 });
-        assert_eq!(beyond, Rect { left: 0.0, top: 0.0, right: 40.0, bottom: 80.0 });
+        let whole = letterbox.to_picture(&Rect {
+            left: 0.0,
+            top: 80.0,
+            right: 320.0,
+            bottom: 240.0,
+        });
+        assert_eq!(
+            whole,
+            Rect {
+                left: 0.0,
+                top: 0.0,
+                right: 1_280.0,
+                bottom: 640.0
+            }
+        );
+        let beyond = letterbox.to_picture(&Rect {
+            left: -9.0,
+            top: 0.0,
+            right: 10.0,
+            bottom: 100.0,
+        });
+        assert_eq!(
+            beyond,
+            Rect {
+                left: 0.0,
+                top: 0.0,
+                right: 40.0,
+                bottom: 80.0
+            }
+        );
     }
 
     #[test]
     fn content_may_be_smaller_than_the_square() {
         let copy = WorkingCopy::of(&plain(100, 100, &[200, 100, 50])).unwrap();
         let letterbox = copy.letterbox(640, 320, 0).unwrap();
-        let whole = letterbox.to_picture(&Rect { left: 160.0, top: 160.0, right: 480.0, bottom: 480.0 });
-        assert_eq!(whole, Rect { left: 0.0, top: 0.0, right: 100.0, bottom: 100.0 });
+        let whole = letterbox.to_picture(&Rect {
+            left: 160.0,
+            top: 160.0,
+            right: 480.0,
+            bottom: 480.0,
+        });
+        assert_eq!(
+            whole,
+            Rect {
+                left: 0.0,
+                top: 0.0,
+                right: 100.0,
+                bottom: 100.0
+            }
+        );
         assert_eq!(copy.stretched(20).unwrap().len(), 20 * 20 * 3);
     }
 }

@@ -22,8 +22,13 @@ fn rasters() -> Rasters {
 
 fn stage(rasters: &Rasters) -> ClassifyStage {
     let (store, runtime) = models();
-    ClassifyStage::open(ClassifyOptions::default(), rasters.clone(), &store, &runtime)
-        .unwrap_or_else(|error| panic!("{error}"))
+    ClassifyStage::open(
+        ClassifyOptions::default(),
+        rasters.clone(),
+        &store,
+        &runtime,
+    )
+    .unwrap_or_else(|error| panic!("{error}"))
 }
 
 async fn preprocessed(rasters: &Rasters, picture: Raster, kind: KindChoice) -> ImagePreprocessed {
@@ -35,14 +40,23 @@ async fn preprocessed(rasters: &Rasters, picture: Raster, kind: KindChoice) -> I
             index: 0,
             image_count: 1,
             // A name that lies: it must not matter.
-            source: ImageSource { name: Some("portrait-of-a-person.svg".into()), ..ImageSource::default() },
-            options: TaskOptions { kind, ..TaskOptions::default() },
+            source: ImageSource {
+                name: Some("portrait-of-a-person.svg".into()),
+                ..ImageSource::default()
+            },
+            options: TaskOptions {
+                kind,
+                ..TaskOptions::default()
+            },
             submitted_at: chrono::DateTime::UNIX_EPOCH,
         },
         original: pixels.clone(),
         background: None,
         pixels,
-        measurements: Measurements { sharpness: 12.5, ..Measurements::default() },
+        measurements: Measurements {
+            sharpness: 12.5,
+            ..Measurements::default()
+        },
     }
 }
 
@@ -55,10 +69,31 @@ async fn an_event_becomes_the_next_with_all_it_carried() {
     runner.run().await;
     assert!(runner.dead_letters("classify").is_empty());
     let events = runner.events("images-classified").unwrap();
-    let [(_, Event::ImageClassified(classified))] = events.as_slice() else { panic!("{events:?}") };
-    let ImageClassified { image, original, background, pixels, measurements, classification } = classified.clone();
-    assert_eq!(ImagePreprocessed { image, original, background, pixels, measurements }, input);
-    assert_eq!((classification.kind, classification.forced), (Kind::Product, false));
+    let [(_, Event::ImageClassified(classified))] = events.as_slice() else {
+        panic!("{events:?}")
+    };
+    let ImageClassified {
+        image,
+        original,
+        background,
+        pixels,
+        measurements,
+        classification,
+    } = classified.clone();
+    assert_eq!(
+        ImagePreprocessed {
+            image,
+            original,
+            background,
+            pixels,
+            measurements
+        },
+        input
+    );
+    assert_eq!(
+        (classification.kind, classification.forced),
+        (Kind::Product, false)
+    );
     assert!(!classification.evidence.labels.is_empty());
 }
 
@@ -67,9 +102,22 @@ async fn pixels_that_are_gone_are_the_messages_fault_and_say_so() {
     let rasters = rasters();
     let mut input = preprocessed(&rasters, logo(), KindChoice::Auto).await;
     input.pixels.key = BlobKey::from_digest([7; 32]);
-    let envelope = Envelope::root("test", "atelier.image.preprocessed.v1", Uuid::from_u128(2), Uuid::from_u128(1));
-    let outcomes = stage(&rasters).handle(vec![Message { envelope, data: input }]).await.unwrap();
-    let [Outcome::Reject(failure)] = outcomes.as_slice() else { panic!("{outcomes:?}") };
+    let envelope = Envelope::root(
+        "test",
+        "atelier.image.preprocessed.v1",
+        Uuid::from_u128(2),
+        Uuid::from_u128(1),
+    );
+    let outcomes = stage(&rasters)
+        .handle(vec![Message {
+            envelope,
+            data: input,
+        }])
+        .await
+        .unwrap();
+    let [Outcome::Reject(failure)] = outcomes.as_slice() else {
+        panic!("{outcomes:?}")
+    };
     assert_eq!(failure.body.code, ErrorCode::NotFound);
     assert_eq!(failure.body.details.pointer.as_deref(), Some("/pixels"));
 }
@@ -79,8 +127,14 @@ fn the_same_picture_is_classified_the_same_way() {
     let classifier = classifier();
     for name in ["dress.jpg", "lemur.png"] {
         let picture = sample(name);
-        let first = classifier.classify(&picture, KindChoice::Auto).unwrap().classification;
-        let second = classifier.classify(&picture, KindChoice::Auto).unwrap().classification;
+        let first = classifier
+            .classify(&picture, KindChoice::Auto)
+            .unwrap()
+            .classification;
+        let second = classifier
+            .classify(&picture, KindChoice::Auto)
+            .unwrap()
+            .classification;
         assert_eq!(first, second, "{name}");
     }
 }
@@ -94,18 +148,33 @@ fn the_samples_are_products_and_fur_asks_for_matting() {
         ("slippers.jpg", Strategy::Segmentation),
         ("lemur.png", Strategy::SegmentationWithMatting),
     ] {
-        let found = classifier.classify(&sample(name), KindChoice::Auto).unwrap().classification;
-        assert_eq!((found.kind, found.strategy), (Kind::Product, strategy), "{name}: {found:?}");
-        assert!((0.0..=1.0).contains(&found.complexity) && found.confidence > 0.4, "{name}: {found:?}");
+        let found = classifier
+            .classify(&sample(name), KindChoice::Auto)
+            .unwrap()
+            .classification;
+        assert_eq!(
+            (found.kind, found.strategy),
+            (Kind::Product, strategy),
+            "{name}: {found:?}"
+        );
+        assert!(
+            (0.0..=1.0).contains(&found.complexity) && found.confidence > 0.4,
+            "{name}: {found:?}"
+        );
     }
 }
 
 #[test]
 fn a_logo_is_a_graphic_without_a_network_being_asked() {
     let found = classifier().classify(&logo(), KindChoice::Auto).unwrap();
-    assert_eq!((found.classification.kind, found.classification.strategy), (Kind::Graphic, Strategy::FlatColor));
+    assert_eq!(
+        (found.classification.kind, found.classification.strategy),
+        (Kind::Graphic, Strategy::FlatColor)
+    );
     assert!(found.classification.confidence >= 0.95 && found.classification.complexity < 0.1);
-    assert!(found.cost.faces.is_zero() && found.cost.objects.is_zero() && found.cost.labels.is_zero());
+    assert!(
+        found.cost.faces.is_zero() && found.cost.objects.is_zero() && found.cost.labels.is_zero()
+    );
 }
 
 #[test]
@@ -113,15 +182,32 @@ fn a_chosen_kind_is_kept_and_the_rest_is_measured() {
     let classifier = classifier();
     let lemur = sample("lemur.png");
     for (choice, kind, strategy) in [
-        (KindChoice::Portrait, Kind::Portrait, Strategy::SegmentationWithMatting),
-        (KindChoice::Product, Kind::Product, Strategy::SegmentationWithMatting),
+        (
+            KindChoice::Portrait,
+            Kind::Portrait,
+            Strategy::SegmentationWithMatting,
+        ),
+        (
+            KindChoice::Product,
+            Kind::Product,
+            Strategy::SegmentationWithMatting,
+        ),
         (KindChoice::Graphic, Kind::Graphic, Strategy::Segmentation),
     ] {
         let found = classifier.classify(&lemur, choice).unwrap();
         let classification = &found.classification;
-        assert_eq!((classification.kind, classification.forced, classification.confidence), (kind, true, 1.0));
+        assert_eq!(
+            (
+                classification.kind,
+                classification.forced,
+                classification.confidence
+            ),
+            (kind, true, 1.0)
+        );
         assert_eq!(classification.strategy, strategy, "{classification:?}");
-        assert!(classification.evidence.soft_gradient_share > 0.1 && classification.complexity > 0.1);
+        assert!(
+            classification.evidence.soft_gradient_share > 0.1 && classification.complexity > 0.1
+        );
         // Faces decide on the kind alone, and that is decided.
         assert!(found.cost.faces.is_zero());
     }
@@ -131,12 +217,18 @@ fn a_chosen_kind_is_kept_and_the_rest_is_measured() {
 fn boxes_are_in_the_pictures_own_pixels() {
     let classifier = classifier();
     let lemur = sample("lemur.png");
-    let found = classifier.classify(&lemur, KindChoice::Auto).unwrap().classification;
+    let found = classifier
+        .classify(&lemur, KindChoice::Auto)
+        .unwrap()
+        .classification;
     let (width, height) = (lemur.width() as f32, lemur.height() as f32);
     assert!(!found.evidence.objects.is_empty());
     for object in &found.evidence.objects {
         assert!(object.x >= 0.0 && object.y >= 0.0, "{object:?}");
-        assert!(object.x + object.width <= width + 0.5 && object.y + object.height <= height + 0.5, "{object:?}");
+        assert!(
+            object.x + object.width <= width + 0.5 && object.y + object.height <= height + 0.5,
+            "{object:?}"
+        );
     }
 }
 
@@ -145,7 +237,9 @@ fn one_pixel_and_thin_pictures_are_classified() {
     let classifier = classifier();
     for (width, height) in [(1, 1), (1, 3_000), (3_000, 1), (2, 2)] {
         for channels in [Channels::Gray, Channels::Rgba] {
-            let data = (0..width * height * channels.count() as u32).map(|index| (index * 97 % 251) as u8).collect();
+            let data = (0..width * height * channels.count() as u32)
+                .map(|index| (index * 97 % 251) as u8)
+                .collect();
             let raster = Raster::new(width, height, channels, data).unwrap();
             for choice in [KindChoice::Auto, KindChoice::Product] {
                 let found = classifier.classify(&raster, choice).unwrap().classification;
@@ -160,14 +254,35 @@ fn a_missing_network_names_the_command() {
     let (_, runtime) = models();
     let folder = tempfile::tempdir().unwrap();
     let empty = ModelStore::open(Some(folder.path().to_owned())).unwrap();
-    let Err(error) = Classifier::open(ClassifyOptions::default(), &empty, &runtime) else { panic!("it opened") };
-    assert!(error.to_string().contains("run `atelier models pull yunet`"), "{error}");
+    let Err(error) = Classifier::open(ClassifyOptions::default(), &empty, &runtime) else {
+        panic!("it opened")
+    };
+    assert!(
+        error
+            .to_string()
+            .contains("run `atelier models pull yunet`"),
+        "{error}"
+    );
 }
 
 #[test]
 fn an_option_out_of_its_range_is_refused_at_start() {
     let (store, runtime) = models();
-    let options = ClassifyOptions { matting_complexity: 2.0, ..ClassifyOptions::default() };
-    let Err(error) = Classifier::open(options, &store, &runtime) else { panic!("it opened") };
-    assert!(matches!(error, OpenError::NotAShare { name: "matting_complexity", .. }), "{error}");
+    let options = ClassifyOptions {
+        matting_complexity: 2.0,
+        ..ClassifyOptions::default()
+    };
+    let Err(error) = Classifier::open(options, &store, &runtime) else {
+        panic!("it opened")
+    };
+    assert!(
+        matches!(
+            error,
+            OpenError::NotAShare {
+                name: "matting_complexity",
+                ..
+            }
+        ),
+        "{error}"
+    );
 }

@@ -16,12 +16,17 @@ pub fn models() -> (ModelStore, Runtime) {
 
 pub fn classifier() -> Classifier {
     let (store, runtime) = models();
-    Classifier::open(ClassifyOptions::default(), &store, &runtime).unwrap_or_else(|error| panic!("{error}"))
+    Classifier::open(ClassifyOptions::default(), &store, &runtime)
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// One of the repository's own pictures.
 pub fn sample(name: &str) -> Raster {
-    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../samples").join(name))
+    read(
+        &Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../samples")
+            .join(name),
+    )
 }
 
 /// Decodes a file; alpha is kept only where some pixel is see-through, as `preprocess` does.
@@ -38,21 +43,30 @@ pub fn read(path: &Path) -> Raster {
 /// The files of a folder of the sample data in order, or `None` (said on the terminal) where this machine has none.
 #[allow(clippy::print_stdout)]
 pub fn data(name: &str) -> Option<Vec<PathBuf>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data").join(name);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../shared/data")
+        .join(name);
     let Ok(entries) = std::fs::read_dir(&folder) else {
         println!("skipped: no data ({name})");
         return None;
     };
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .collect();
     files.sort();
     Some(files)
 }
 
 /// The part of a picture, cut at its edges.
 pub fn crop(raster: &Raster, left: u32, top: u32, width: u32, height: u32) -> Raster {
-    let (width, height) = (width.min(raster.width() - left), height.min(raster.height() - top));
+    let (width, height) = (
+        width.min(raster.width() - left),
+        height.min(raster.height() - top),
+    );
     let bytes = raster.channels().count();
-    let rows = (top..top + height).flat_map(|y| &raster.row(y)[left as usize * bytes..(left + width) as usize * bytes]);
+    let rows = (top..top + height)
+        .flat_map(|y| &raster.row(y)[left as usize * bytes..(left + width) as usize * bytes]);
     Raster::new(width, height, raster.channels(), rows.copied().collect()).unwrap()
 }
 
@@ -60,23 +74,34 @@ pub fn crop(raster: &Raster, left: u32, top: u32, width: u32, height: u32) -> Ra
 pub fn over(raster: &Raster, ground: [u8; 3]) -> Raster {
     assert_eq!(raster.channels(), Channels::Rgba);
     let blend = |level: u8, ground: u8, alpha: u8| {
-        ((u32::from(level) * u32::from(alpha) + u32::from(ground) * u32::from(255 - alpha) + 127) / 255) as u8
+        ((u32::from(level) * u32::from(alpha) + u32::from(ground) * u32::from(255 - alpha) + 127)
+            / 255) as u8
     };
     let pixels = raster.data().as_chunks::<4>().0.iter();
     let opaque = pixels.flat_map(|[red, green, blue, alpha]| {
-        [blend(*red, ground[0], *alpha), blend(*green, ground[1], *alpha), blend(*blue, ground[2], *alpha)]
+        [
+            blend(*red, ground[0], *alpha),
+            blend(*green, ground[1], *alpha),
+            blend(*blue, ground[2], *alpha),
+        ]
     });
-    Raster::new(raster.width(), raster.height(), Channels::Rgb, opaque.collect()).unwrap()
+    Raster::new(
+        raster.width(),
+        raster.height(),
+        Channels::Rgb,
+        opaque.collect(),
+    )
+    .unwrap()
 }
 
 /// A shape of few colours on one ground, as logos are.
 pub fn logo() -> Raster {
-    let pixels = (0..400_u32).flat_map(|y| (0..600_u32).map(move |x| (x, y))).flat_map(|(x, y)| {
-        match x.abs_diff(300) + y.abs_diff(200) {
+    let pixels = (0..400_u32)
+        .flat_map(|y| (0..600_u32).map(move |x| (x, y)))
+        .flat_map(|(x, y)| match x.abs_diff(300) + y.abs_diff(200) {
             0..80 => [255, 200, 0],
             80..150 => [20, 60, 160],
             _ => [255, 255, 255],
-        }
-    });
+        });
     Raster::new(600, 400, Channels::Rgb, pixels.collect()).unwrap()
 }
