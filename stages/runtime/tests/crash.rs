@@ -5,7 +5,7 @@
 mod support;
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -35,14 +35,22 @@ async fn submit_many(log: &Log, count: usize) {
 
 async fn assert_each_once(log: &Log, topic: &str, count: usize) {
     let records = log.wait_for(topic, count).await;
-    let ids: HashSet<&str> = records.iter().map(|record| record.header_text(header::ID).unwrap()).collect();
-    assert_eq!((ids.len(), records.len()), (count, count), "lost or doubled");
+    let mut places: HashMap<&str, Vec<String>> = HashMap::new();
+    for record in &records {
+        let made_at = record.header_text(header::TIME).unwrap();
+        let place = format!("partition {} offset {} made {made_at}", record.source.partition, record.offset);
+        places.entry(record.header_text(header::ID).unwrap()).or_default().push(place);
+    }
+    let doubled: Vec<_> = places.values().filter(|places| places.len() > 1).collect();
+    assert!(doubled.is_empty(), "doubled in {topic}: {doubled:#?}");
+    assert_eq!(records.len(), count, "lost in {topic}");
 }
 
 /// Not a test of its own: what the killed processes run.
 #[tokio::test(flavor = "multi_thread")]
 async fn child() {
     let Ok(address) = std::env::var(CHILD) else { return };
+    support::kafka::log_if_asked();
     let start = |stage| {
         let kafka = KafkaOptions::at(address.clone());
         RunningStage::start(stage, &kafka, TopicTable::embedded(), &options("killed"), CancellationToken::new()).unwrap()
@@ -56,14 +64,36 @@ async fn child() {
     tokio::time::sleep(Duration::from_secs(300)).await;
 }
 
-fn spawn_child(kafka: &KafkaOptions) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child"])
+/// A process that does not outlive its test, however that ends.
+struct KilledChild(Child);
+
+impl KilledChild {
+    fn kill(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        // It may be gone already.
+        let _ = self.0.kill();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for KilledChild {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn spawn_child(kafka: &KafkaOptions) -> KilledChild {
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child", "--nocapture"])
         .env(CHILD, &kafka.bootstrap_servers)
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(Stdio::inherit())
         .spawn()
-        .unwrap()
+        .unwrap();
+    KilledChild(child)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,17 +103,15 @@ async fn a_chain_that_is_killed_again_and_again_loses_and_doubles_nothing() {
     let log = Log::start().await;
     for round in 0..KILLS {
         let before = log.records("images-preprocessed").await.len();
-        let mut child = spawn_child(&log.kafka);
+        let child = spawn_child(&log.kafka);
         submit_many(&log, TASKS_A_ROUND).await;
         // In the middle of its work, at another point each time.
         support::kafka::eventually("progress", || async { log.records("images-preprocessed").await.len() > before + round * 7 }).await;
-        child.kill().unwrap();
-        child.wait().unwrap();
+        child.kill();
     }
-    let mut child = spawn_child(&log.kafka);
+    let child = spawn_child(&log.kafka);
     assert_each_once(&log, "images-preprocessed", KILLS * TASKS_A_ROUND).await;
-    child.kill().unwrap();
-    child.wait().unwrap();
+    child.kill();
     assert_each_once(&log, "images-ingested", KILLS * TASKS_A_ROUND).await;
 }
 

@@ -49,10 +49,7 @@ impl Log {
     /// A log without topics.
     pub async fn bare() -> Self {
         let turn = TURN.lock().await;
-        if let Ok(filter) = std::env::var("RUST_LOG") {
-            // An earlier test of this process may have done it.
-            let _ = atelier_runtime::telemetry::init_logging(atelier_runtime::telemetry::LogFormat::Text, &filter);
-        }
+        log_if_asked();
         let table = TopicTable::embedded().clone();
         if let Ok(address) = std::env::var("ATELIER_KAFKA") {
             let kafka = KafkaOptions::at(address);
@@ -71,6 +68,10 @@ impl Log {
 
     pub async fn apply(&self) {
         TopicAdmin::new(&self.kafka).unwrap().apply(&self.table).await.unwrap();
+        // A broker tells of new topics a while after it made them.
+        for topic in self.table.topics() {
+            eventually("a leader", || async { tail::ends(&self.kafka, &topic.name).await.is_ok() }).await;
+        }
     }
 
     /// Stops the embedded broker, waits, and starts it on the same data and port. Does nothing to a log of others.
@@ -102,7 +103,15 @@ impl Log {
 
     /// Waits until a topic has so many committed records, and gives it a moment to have more.
     pub async fn wait_for(&self, topic: &str, count: usize) -> Vec<InRecord> {
-        eventually(topic, || async { self.records(topic).await.len() >= count }).await;
+        let start = Instant::now();
+        loop {
+            let found = self.records(topic).await.len();
+            if found >= count {
+                break;
+            }
+            assert!(start.elapsed() < PATIENCE, "{topic} has {found} of {count} records after {PATIENCE:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         tokio::time::sleep(Duration::from_millis(200)).await;
         self.records(topic).await
     }
@@ -123,6 +132,14 @@ impl Running {
     pub async fn stop(self) -> atelier_runtime::Drained {
         self.shutdown.cancel();
         tokio::time::timeout(PATIENCE, self.running.ended()).await.expect("the stage ends").unwrap()
+    }
+}
+
+/// Logs where RUST_LOG says what.
+pub fn log_if_asked() {
+    if let Ok(filter) = std::env::var("RUST_LOG") {
+        // An earlier test of this process may have done it.
+        let _ = atelier_runtime::telemetry::init_logging(atelier_runtime::telemetry::LogFormat::Text, &filter);
     }
 }
 
