@@ -1,7 +1,12 @@
 //! What exactly once costs: messages per second through one no-op stage, and one message's way through the whole no-op chain.
 //!
 //! `cargo bench -p atelier-runtime`, against the embedded broker or the one that ATELIER_KAFKA names (its topics are deleted!).
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    missing_docs
+)]
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -22,7 +27,10 @@ const MESSAGES: usize = 20_000;
 const SINGLE_MESSAGES: usize = 200;
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(throughput());
     runtime.block_on(latency());
 }
@@ -34,7 +42,11 @@ async fn throughput() {
         root_record(&event, &root_envelope("/bench", &event, Utc::now())).unwrap()
     });
     log.publish(records.collect()).await;
-    let mut outputs = Box::pin(tail::tail(&log.kafka, "images-ingested", tail::ends(&log.kafka, "images-ingested").await.unwrap()));
+    let mut outputs = Box::pin(tail::tail(
+        &log.kafka,
+        "images-ingested",
+        tail::ends(&log.kafka, "images-ingested").await.unwrap(),
+    ));
     let stage = log.run(each("ingest", ingest_one), &StageRuntimeOptions::default());
     outputs.next().await.unwrap().unwrap();
     let started = Instant::now();
@@ -42,7 +54,10 @@ async fn throughput() {
         outputs.next().await.unwrap().unwrap();
     }
     let seconds = started.elapsed().as_secs_f64();
-    println!("no-op stage, exactly once: {:.0} messages/s ({MESSAGES} messages, two events each, {seconds:.2} s)", MESSAGES as f64 / seconds);
+    println!(
+        "no-op stage, exactly once: {:.0} messages/s ({MESSAGES} messages, two events each, {seconds:.2} s)",
+        MESSAGES as f64 / seconds
+    );
     stage.stop().await;
 }
 
@@ -50,9 +65,16 @@ async fn latency() {
     let log = Log::start().await;
     let stages = no_op_pipeline();
     let hops = stages.len();
-    let running: Vec<_> = stages.into_iter().map(|stage| log.run(stage, &StageRuntimeOptions::default())).collect();
+    let running: Vec<_> = stages
+        .into_iter()
+        .map(|stage| log.run(stage, &StageRuntimeOptions::default()))
+        .collect();
     let publisher = atelier_runtime::Publisher::new(&log.kafka).unwrap();
-    let mut outputs = Box::pin(tail::tail(&log.kafka, "images-persisted", tail::ends(&log.kafka, "images-persisted").await.unwrap()));
+    let mut outputs = Box::pin(tail::tail(
+        &log.kafka,
+        "images-persisted",
+        tail::ends(&log.kafka, "images-persisted").await.unwrap(),
+    ));
     let mut milliseconds = Vec::new();
     for round in 0..SINGLE_MESSAGES + 10 {
         let event: Event = task(&["a"]).into();
@@ -60,8 +82,15 @@ async fn latency() {
         let record = root_record(&event, &envelope).unwrap();
         let started = Instant::now();
         publisher.publish(&[record]).await.remove(0).unwrap();
-        let output = tokio::time::timeout(Duration::from_secs(60), outputs.next()).await.unwrap().unwrap().unwrap();
-        assert!(output.header_text(header::CORRELATION_ID) == event.task_id().map(|id| id.to_string()).as_deref());
+        let output = tokio::time::timeout(Duration::from_secs(60), outputs.next())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        assert!(
+            output.header_text(header::CORRELATION_ID)
+                == event.task_id().map(|id| id.to_string()).as_deref()
+        );
         // The first rounds wait for the groups to form.
         if round >= 10 {
             milliseconds.push(started.elapsed().as_secs_f64() * 1_000.0);
@@ -70,7 +99,10 @@ async fn latency() {
     milliseconds.sort_by(f64::total_cmp);
     let at = |share: f64| milliseconds[((milliseconds.len() - 1) as f64 * share) as usize];
     let (p50, p99) = (at(0.5), at(0.99));
-    println!("chain of {hops} no-op stages, one message, published to read: p50 {p50:.1} ms, p99 {p99:.1} ms; a hop: p50 {:.1} ms", p50 / hops as f64);
+    println!(
+        "chain of {hops} no-op stages, one message, published to read: p50 {p50:.1} ms, p99 {p99:.1} ms; a hop: p50 {:.1} ms",
+        p50 / hops as f64
+    );
     for stage in running {
         stage.stop().await;
     }

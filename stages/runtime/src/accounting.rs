@@ -93,6 +93,7 @@ impl Accounting {
 impl Counts {
     /// Whether everything that came in is accounted for.
     pub fn balance(&self) -> bool {
-        self.taken == self.emitted + self.skipped + self.retried + self.dead_lettered + self.abandoned
+        self.taken
+            == self.emitted + self.skipped + self.retried + self.dead_lettered + self.abandoned
     }
 }

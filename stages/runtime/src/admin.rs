@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use atelier_schemas::{Topic, TopicTable};
 use rdkafka::{
-    admin::{AdminClient, AdminOptions, AlterConfig, ConfigResource, ConfigSource, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication},
+    admin::{
+        AdminClient, AdminOptions, AlterConfig, ConfigResource, ConfigSource, NewPartitions,
+        NewTopic, ResourceSpecifier, TopicReplication,
+    },
     error::{KafkaError, RDKafkaErrorCode},
 };
 
@@ -60,14 +63,32 @@ impl TopicChange {
 impl std::fmt::Display for TopicChange {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Create(topic) => write!(formatter, "create {} with {} partitions", topic.name, topic.partitions),
-            Self::AddPartitions { topic, from, to } => write!(formatter, "add partitions to {topic}: {from} to {to}"),
-            Self::SetConfig { topic, name, from, to } => {
+            Self::Create(topic) => write!(
+                formatter,
+                "create {} with {} partitions",
+                topic.name, topic.partitions
+            ),
+            Self::AddPartitions { topic, from, to } => {
+                write!(formatter, "add partitions to {topic}: {from} to {to}")
+            }
+            Self::SetConfig {
+                topic,
+                name,
+                from,
+                to,
+            } => {
                 let from = from.as_deref().unwrap_or("unset");
                 write!(formatter, "set {name} of {topic}: {from} to {to}")
             }
-            Self::SurplusPartitions { topic, found, expected } => {
-                write!(formatter, "{topic} has {found} partitions, the table says {expected}; partitions cannot be taken away")
+            Self::SurplusPartitions {
+                topic,
+                found,
+                expected,
+            } => {
+                write!(
+                    formatter,
+                    "{topic} has {found} partitions, the table says {expected}; partitions cannot be taken away"
+                )
             }
         }
     }
@@ -101,7 +122,10 @@ impl TopicAdmin {
         let client = base_config(kafka, "atelier-admin")
             .create_with_context(QuietEvents)
             .map_err(|source| failed("making an admin client", kafka, source))?;
-        Ok(Self { client, kafka: kafka.clone() })
+        Ok(Self {
+            client,
+            kafka: kafka.clone(),
+        })
     }
 
     /// What differs from the table, in its order.
@@ -110,7 +134,12 @@ impl TopicAdmin {
     /// [`LogAccessError`] where the broker cannot be asked.
     pub async fn plan(&self, table: &TopicTable) -> Result<Vec<TopicChange>, LogAccessError> {
         let partitions = self.partition_counts().await?;
-        let there: Vec<&str> = table.topics().iter().map(|topic| topic.name.as_str()).filter(|name| partitions.contains_key(*name)).collect();
+        let there: Vec<&str> = table
+            .topics()
+            .iter()
+            .map(|topic| topic.name.as_str())
+            .filter(|name| partitions.contains_key(*name))
+            .collect();
         let configs = self.configs(&there).await?;
         let mut changes = Vec::new();
         for topic in table.topics() {
@@ -120,17 +149,32 @@ impl TopicAdmin {
             };
             let name = topic.name.clone();
             match found.cmp(&topic.partitions) {
-                std::cmp::Ordering::Less => changes.push(TopicChange::AddPartitions { topic: name, from: found, to: topic.partitions }),
+                std::cmp::Ordering::Less => changes.push(TopicChange::AddPartitions {
+                    topic: name,
+                    from: found,
+                    to: topic.partitions,
+                }),
                 std::cmp::Ordering::Greater => {
-                    changes.push(TopicChange::SurplusPartitions { topic: name, found, expected: topic.partitions });
+                    changes.push(TopicChange::SurplusPartitions {
+                        topic: name,
+                        found,
+                        expected: topic.partitions,
+                    });
                 }
                 std::cmp::Ordering::Equal => {}
             }
             let actual = configs.get(&topic.name);
             for (name, to) in configs_of(topic) {
-                let from = actual.and_then(|resource| resource.get(name)).and_then(|entry| entry.value.clone());
+                let from = actual
+                    .and_then(|resource| resource.get(name))
+                    .and_then(|entry| entry.value.clone());
                 if from.as_ref() != Some(&to) {
-                    changes.push(TopicChange::SetConfig { topic: topic.name.clone(), name: name.to_owned(), from, to });
+                    changes.push(TopicChange::SetConfig {
+                        topic: topic.name.clone(),
+                        name: name.to_owned(),
+                        from,
+                        to,
+                    });
                 }
             }
         }
@@ -142,7 +186,12 @@ impl TopicAdmin {
     /// # Errors
     /// [`LogAccessError`] at the first change that the broker refuses.
     pub async fn apply(&self, table: &TopicTable) -> Result<Vec<TopicChange>, LogAccessError> {
-        let changes: Vec<TopicChange> = self.plan(table).await?.into_iter().filter(TopicChange::is_applicable).collect();
+        let changes: Vec<TopicChange> = self
+            .plan(table)
+            .await?
+            .into_iter()
+            .filter(TopicChange::is_applicable)
+            .collect();
         self.create(&changes).await?;
         self.add_partitions(&changes).await?;
         self.set_configs(&changes).await?;
@@ -155,16 +204,31 @@ impl TopicAdmin {
     /// [`LogAccessError`] where the broker cannot be asked.
     pub async fn describe(&self, table: &TopicTable) -> Result<Vec<TopicState>, LogAccessError> {
         let partitions = self.partition_counts().await?;
-        let there: Vec<&str> = table.topics().iter().map(|topic| topic.name.as_str()).filter(|name| partitions.contains_key(*name)).collect();
+        let there: Vec<&str> = table
+            .topics()
+            .iter()
+            .map(|topic| topic.name.as_str())
+            .filter(|name| partitions.contains_key(*name))
+            .collect();
         let configs = self.configs(&there).await?;
-        let offsets = self.offsets(there.iter().map(|name| (*name).to_owned()).collect()).await?;
+        let offsets = self
+            .offsets(there.iter().map(|name| (*name).to_owned()).collect())
+            .await?;
         let state = |topic: &Topic| {
-            let known = |name: &str| configs.get(&topic.name).and_then(|resource| resource.get(name)).and_then(|entry| entry.value.clone());
+            let known = |name: &str| {
+                configs
+                    .get(&topic.name)
+                    .and_then(|resource| resource.get(name))
+                    .and_then(|entry| entry.value.clone())
+            };
             TopicState {
                 name: topic.name.clone(),
                 partitions: partitions.get(&topic.name).copied().unwrap_or(0),
                 offsets: offsets.get(&topic.name).cloned().unwrap_or_default(),
-                configs: configs_of(topic).into_iter().filter_map(|(name, _)| known(name).map(|value| (name.to_owned(), value))).collect(),
+                configs: configs_of(topic)
+                    .into_iter()
+                    .filter_map(|(name, _)| known(name).map(|value| (name.to_owned(), value)))
+                    .collect(),
             }
         };
         Ok(table.topics().iter().map(state).collect())
@@ -175,24 +239,43 @@ impl TopicAdmin {
         let kafka = self.kafka.clone();
         blocking(move || {
             use rdkafka::consumer::{BaseConsumer, Consumer};
-            let consumer: BaseConsumer<QuietEvents> =
-                client.create_with_context(QuietEvents).map_err(|source| failed("making a client", &kafka, source))?;
-            let metadata =
-                consumer.fetch_metadata(None, ANSWER_TIMEOUT).map_err(|source| failed("asking for topics", &kafka, source))?;
-            let count = |topic: &rdkafka::metadata::MetadataTopic| i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX);
-            Ok(metadata.topics().iter().map(|topic| (topic.name().to_owned(), count(topic))).collect())
+            let consumer: BaseConsumer<QuietEvents> = client
+                .create_with_context(QuietEvents)
+                .map_err(|source| failed("making a client", &kafka, source))?;
+            let metadata = consumer
+                .fetch_metadata(None, ANSWER_TIMEOUT)
+                .map_err(|source| failed("asking for topics", &kafka, source))?;
+            let count = |topic: &rdkafka::metadata::MetadataTopic| {
+                i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX)
+            };
+            Ok(metadata
+                .topics()
+                .iter()
+                .map(|topic| (topic.name().to_owned(), count(topic)))
+                .collect())
         })
         .await
     }
 
-    async fn offsets(&self, topics: Vec<String>) -> Result<BTreeMap<String, BTreeMap<i32, (i64, i64)>>, LogAccessError> {
+    async fn offsets(
+        &self,
+        topics: Vec<String>,
+    ) -> Result<BTreeMap<String, BTreeMap<i32, (i64, i64)>>, LogAccessError> {
         let kafka = self.kafka.clone();
         blocking(move || {
             let reader = LogReader::connect(&kafka, "atelier-admin")?;
             let mut all = BTreeMap::new();
             for topic in topics {
                 let (first, behind_last) = (reader.beginnings(&topic)?, reader.ends(&topic)?);
-                let both = first.iter().map(|(partition, first)| (*partition, (*first, behind_last.get(partition).copied().unwrap_or(*first))));
+                let both = first.iter().map(|(partition, first)| {
+                    (
+                        *partition,
+                        (
+                            *first,
+                            behind_last.get(partition).copied().unwrap_or(*first),
+                        ),
+                    )
+                });
                 let both = both.collect();
                 all.insert(topic, both);
             }
@@ -201,41 +284,66 @@ impl TopicAdmin {
         .await
     }
 
-    async fn configs(&self, topics: &[&str]) -> Result<BTreeMap<String, ConfigResource>, LogAccessError> {
+    async fn configs(
+        &self,
+        topics: &[&str],
+    ) -> Result<BTreeMap<String, ConfigResource>, LogAccessError> {
         let mut configs = BTreeMap::new();
         if topics.is_empty() {
             return Ok(configs);
         }
-        let specifiers: Vec<ResourceSpecifier<'_>> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+        let specifiers: Vec<ResourceSpecifier<'_>> = topics
+            .iter()
+            .map(|topic| ResourceSpecifier::Topic(topic))
+            .collect();
         let answers = self
             .client
             .describe_configs(&specifiers, &options())
             .await
             .map_err(|source| failed("asking for the settings of topics", &self.kafka, source))?;
         for (topic, answer) in topics.iter().zip(answers) {
-            let resource = answer.map_err(|code| self.refused("asking for the settings of topics", code))?;
+            let resource =
+                answer.map_err(|code| self.refused("asking for the settings of topics", code))?;
             configs.insert((*topic).to_owned(), resource);
         }
         Ok(configs)
     }
 
     async fn create(&self, changes: &[TopicChange]) -> Result<(), LogAccessError> {
-        let missing: Vec<&Topic> =
-            changes.iter().filter_map(|change| if let TopicChange::Create(topic) = change { Some(topic) } else { None }).collect();
-        let configs: Vec<Vec<(&str, String)>> = missing.iter().map(|topic| configs_of(topic)).collect();
+        let missing: Vec<&Topic> = changes
+            .iter()
+            .filter_map(|change| {
+                if let TopicChange::Create(topic) = change {
+                    Some(topic)
+                } else {
+                    None
+                }
+            })
+            .collect();
+        let configs: Vec<Vec<(&str, String)>> =
+            missing.iter().map(|topic| configs_of(topic)).collect();
         let new: Vec<NewTopic<'_>> = missing
             .iter()
             .zip(&configs)
             .map(|(topic, configs)| {
-                let new = NewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(topic.replication_factor));
-                configs.iter().fold(new, |new, (name, value)| new.set(name, value))
+                let new = NewTopic::new(
+                    &topic.name,
+                    topic.partitions,
+                    TopicReplication::Fixed(topic.replication_factor),
+                );
+                configs
+                    .iter()
+                    .fold(new, |new, (name, value)| new.set(name, value))
             })
             .collect();
         if new.is_empty() {
             return Ok(());
         }
-        let results =
-            self.client.create_topics(&new, &options()).await.map_err(|source| failed("creating topics", &self.kafka, source))?;
+        let results = self
+            .client
+            .create_topics(&new, &options())
+            .await
+            .map_err(|source| failed("creating topics", &self.kafka, source))?;
         for result in results {
             match result {
                 // Somebody else applied the same table at the same moment.
@@ -250,29 +358,49 @@ impl TopicAdmin {
         let new: Vec<NewPartitions<'_>> = changes
             .iter()
             .filter_map(|change| match change {
-                TopicChange::AddPartitions { topic, to, .. } => Some(NewPartitions::new(topic, usize::try_from(*to).unwrap_or(0))),
-                TopicChange::Create(_) | TopicChange::SetConfig { .. } | TopicChange::SurplusPartitions { .. } => None,
+                TopicChange::AddPartitions { topic, to, .. } => {
+                    Some(NewPartitions::new(topic, usize::try_from(*to).unwrap_or(0)))
+                }
+                TopicChange::Create(_)
+                | TopicChange::SetConfig { .. }
+                | TopicChange::SurplusPartitions { .. } => None,
             })
             .collect();
         if new.is_empty() {
             return Ok(());
         }
-        let results =
-            self.client.create_partitions(&new, &options()).await.map_err(|source| failed("adding partitions", &self.kafka, source))?;
-        results.into_iter().try_for_each(|result| result.map(drop).map_err(|(_, code)| self.refused("adding partitions", code)))
+        let results = self
+            .client
+            .create_partitions(&new, &options())
+            .await
+            .map_err(|source| failed("adding partitions", &self.kafka, source))?;
+        results.into_iter().try_for_each(|result| {
+            result
+                .map(drop)
+                .map_err(|(_, code)| self.refused("adding partitions", code))
+        })
     }
 
     /// Kafka's call replaces every setting of a topic, so those that were set by hand are sent again.
     async fn set_configs(&self, changes: &[TopicChange]) -> Result<(), LogAccessError> {
         let mut wanted: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
         for change in changes {
-            if let TopicChange::SetConfig { topic, name, to, .. } = change {
-                wanted.entry(topic).or_default().insert(name.clone(), to.clone());
+            if let TopicChange::SetConfig {
+                topic, name, to, ..
+            } = change
+            {
+                wanted
+                    .entry(topic)
+                    .or_default()
+                    .insert(name.clone(), to.clone());
             }
         }
         let topics: Vec<&str> = wanted.keys().copied().collect();
         for (topic, resource) in self.configs(&topics).await? {
-            let set_before = resource.entries.into_iter().filter(|entry| entry.source == ConfigSource::DynamicTopic);
+            let set_before = resource
+                .entries
+                .into_iter()
+                .filter(|entry| entry.source == ConfigSource::DynamicTopic);
             if let Some(settings) = wanted.get_mut(topic.as_str()) {
                 for entry in set_before {
                     if let Some(value) = entry.value {
@@ -285,15 +413,26 @@ impl TopicAdmin {
             .iter()
             .map(|(topic, settings)| {
                 let alteration = AlterConfig::new(ResourceSpecifier::Topic(topic));
-                settings.iter().fold(alteration, |alteration, (name, value)| alteration.set(name, value))
+                settings
+                    .iter()
+                    .fold(alteration, |alteration, (name, value)| {
+                        alteration.set(name, value)
+                    })
             })
             .collect();
         if alterations.is_empty() {
             return Ok(());
         }
-        let results =
-            self.client.alter_configs(&alterations, &options()).await.map_err(|source| failed("changing settings", &self.kafka, source))?;
-        results.into_iter().try_for_each(|result| result.map(drop).map_err(|(_, code)| self.refused("changing settings", code)))
+        let results = self
+            .client
+            .alter_configs(&alterations, &options())
+            .await
+            .map_err(|source| failed("changing settings", &self.kafka, source))?;
+        results.into_iter().try_for_each(|result| {
+            result
+                .map(drop)
+                .map_err(|(_, code)| self.refused("changing settings", code))
+        })
     }
 
     fn refused(&self, operation: &'static str, code: RDKafkaErrorCode) -> LogAccessError {
@@ -302,14 +441,19 @@ impl TopicAdmin {
 }
 
 fn options() -> AdminOptions {
-    AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT)).operation_timeout(Some(ANSWER_TIMEOUT))
+    AdminOptions::new()
+        .request_timeout(Some(ANSWER_TIMEOUT))
+        .operation_timeout(Some(ANSWER_TIMEOUT))
 }
 
 /// The table's row in Kafka's names.
 fn configs_of(topic: &Topic) -> Vec<(&'static str, String)> {
     vec![
         ("cleanup.policy", topic.cleanup_policy.clone()),
-        ("retention.ms", (topic.retention_hours * 3_600_000).to_string()),
+        (
+            "retention.ms",
+            (topic.retention_hours * 3_600_000).to_string(),
+        ),
         ("max.message.bytes", topic.max_message_bytes.to_string()),
     ]
 }

@@ -27,7 +27,11 @@ pub struct BatchFormer<T> {
 impl<T> BatchFormer<T> {
     /// An empty queue.
     pub fn new(limits: Batching) -> Self {
-        Self { limits, waiting: VecDeque::new(), pixels: 0 }
+        Self {
+            limits,
+            waiting: VecDeque::new(),
+            pixels: 0,
+        }
     }
 
     /// Messages that wait.
@@ -43,14 +47,23 @@ impl<T> BatchFormer<T> {
     /// A message arrives.
     pub fn push(&mut self, item: T, pixels: u64, now: Instant) {
         self.pixels = self.pixels.saturating_add(pixels);
-        self.waiting.push_back(Waiting { item, pixels, since: now });
+        self.waiting.push_back(Waiting {
+            item,
+            pixels,
+            since: now,
+        });
     }
 
     /// When the next batch is closed: at once where it is full, `None` where nobody waits.
     pub fn closes_at(&self) -> Option<Instant> {
         let oldest = self.waiting.front()?;
-        let full = self.waiting.len() >= self.limits.max_batch || self.pixels >= self.limits.max_pixels;
-        Some(if full { oldest.since } else { oldest.since + Duration::from_millis(self.limits.max_delay_ms) })
+        let full =
+            self.waiting.len() >= self.limits.max_batch || self.pixels >= self.limits.max_pixels;
+        Some(if full {
+            oldest.since
+        } else {
+            oldest.since + Duration::from_millis(self.limits.max_delay_ms)
+        })
     }
 
     /// Takes the next batch, where it is closed.
@@ -62,11 +75,14 @@ impl<T> BatchFormer<T> {
         let mut batch_pixels: u64 = 0;
         while let Some(next) = self.waiting.front() {
             let with_next = batch_pixels.saturating_add(next.pixels);
-            let too_much = batch.len() >= self.limits.max_batch.max(1) || with_next > self.limits.max_pixels;
+            let too_much =
+                batch.len() >= self.limits.max_batch.max(1) || with_next > self.limits.max_pixels;
             if too_much && !batch.is_empty() {
                 break;
             }
-            let Some(next) = self.waiting.pop_front() else { break };
+            let Some(next) = self.waiting.pop_front() else {
+                break;
+            };
             batch_pixels = with_next;
             batch.push(next.item);
         }
@@ -80,7 +96,9 @@ impl<T> BatchFormer<T> {
             .waiting
             .iter()
             .take(self.limits.max_batch)
-            .fold(0, |pixels: u64, waiting| pixels.saturating_add(waiting.pixels));
+            .fold(0, |pixels: u64, waiting| {
+                pixels.saturating_add(waiting.pixels)
+            });
     }
 }
 
@@ -90,7 +108,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn limits(max_batch: usize, max_pixels: u64, max_delay_ms: u64) -> Batching {
-        Batching { max_batch, max_pixels, max_delay_ms }
+        Batching {
+            max_batch,
+            max_pixels,
+            max_delay_ms,
+        }
     }
 
     #[test]
@@ -99,7 +121,10 @@ mod tests {
         let mut former = BatchFormer::new(limits(4, u64::MAX, 10));
         former.push('a', 0, start);
         assert_eq!(former.take(start + Duration::from_millis(9)), None);
-        assert_eq!(former.take(start + Duration::from_millis(10)), Some(vec!['a']));
+        assert_eq!(
+            former.take(start + Duration::from_millis(10)),
+            Some(vec!['a'])
+        );
         assert_eq!(former.closes_at(), None);
     }
 

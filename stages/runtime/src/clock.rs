@@ -39,7 +39,9 @@ pub struct VirtualClock {
 impl VirtualClock {
     /// Starts at the machine's time.
     pub fn new() -> Self {
-        Self { now: Mutex::new(Utc::now()) }
+        Self {
+            now: Mutex::new(Utc::now()),
+        }
     }
 
     /// Moves on to `time`, never backwards.
@@ -63,7 +65,11 @@ impl Clock for VirtualClock {
 
     async fn sleep(&self, duration: Duration) {
         let passed = TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
-        self.advance_to(self.now().checked_add_signed(passed).unwrap_or(DateTime::<Utc>::MAX_UTC));
+        self.advance_to(
+            self.now()
+                .checked_add_signed(passed)
+                .unwrap_or(DateTime::<Utc>::MAX_UTC),
+        );
         tokio::task::yield_now().await;
     }
 }

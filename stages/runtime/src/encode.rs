@@ -6,7 +6,9 @@
 use std::{collections::HashMap, time::Duration};
 
 use atelier_schemas::{
-    Envelope, ErrorBody, ErrorCode, Event, StageTiming, TopicTable, envelope::header, event_id,
+    Envelope, ErrorBody, ErrorCode, Event, StageTiming, TopicTable,
+    envelope::header,
+    event_id,
     events::{Payload, StageCompleted, StageFailed},
     topics::{TASK_EVENTS, dead_letter_topic, retry_topic},
 };
@@ -91,7 +93,11 @@ impl Encoder {
             source: format!("/atelier/{stage}"),
             retry_topic: retry_topic(stage),
             dead_letter_topic: dead_letter_topic(stage),
-            limits_bytes: table.topics().iter().map(|topic| (topic.name.clone(), limit(topic.max_message_bytes))).collect(),
+            limits_bytes: table
+                .topics()
+                .iter()
+                .map(|topic| (topic.name.clone(), limit(topic.max_message_bytes)))
+                .collect(),
             retry,
         }
     }
@@ -113,7 +119,9 @@ impl Encoder {
         for (ordinal, emission) in emissions.into_iter().enumerate() {
             let ordinal = ordinal.to_string();
             match emission {
-                Emission::Event(event) => records.push(self.event(parent, &event, &ordinal, Some(timing), now)?),
+                Emission::Event(event) => {
+                    records.push(self.event(parent, &event, &ordinal, Some(timing), now)?)
+                }
                 Emission::Retry(event, failure) | Emission::Reject(event, failure) => {
                     let given_on = self.part(parent, &event, &ordinal, failure, now)?;
                     dead_codes.extend(given_on.dead);
@@ -126,16 +134,33 @@ impl Encoder {
     }
 
     /// A message that failed and is tried again later, or no more.
-    pub(crate) fn failed(&self, record: &InRecord, envelope: Option<&Envelope>, mut failure: Failure, now: DateTime<Utc>) -> GivenOn {
+    pub(crate) fn failed(
+        &self,
+        record: &InRecord,
+        envelope: Option<&Envelope>,
+        mut failure: Failure,
+        now: DateTime<Utc>,
+    ) -> GivenOn {
         self.sign(&mut failure.body);
         let attempt = envelope.map_or(1, |envelope| envelope.attempt);
         if failure.class != FailureClass::Permanent && attempt < self.retry.max_attempts {
             let mut headers = record.headers.clone();
-            set_attempt(&mut headers, attempt + 1, now + delta(self.retry.delay(attempt)));
-            let again =
-                OutRecord { topic: self.retry_topic.clone(), key: record.key.clone(), headers, value: record.value.clone() };
+            set_attempt(
+                &mut headers,
+                attempt + 1,
+                now + delta(self.retry.delay(attempt)),
+            );
+            let again = OutRecord {
+                topic: self.retry_topic.clone(),
+                key: record.key.clone(),
+                headers,
+                value: record.value.clone(),
+            };
             if self.fits(&again) {
-                return GivenOn { records: vec![again], dead: None };
+                return GivenOn {
+                    records: vec![again],
+                    dead: None,
+                };
             }
         }
         let original = OutRecord {
@@ -147,7 +172,10 @@ impl Encoder {
         let code = failure.body.code;
         let mut records = vec![self.dead_letter(record, original, &failure.body, attempt, now)];
         records.extend(self.stage_failed_of_record(record, envelope, failure.body, now));
-        GivenOn { records, dead: Some(code) }
+        GivenOn {
+            records,
+            dead: Some(code),
+        }
     }
 
     /// A part of a fanned-out message that failed.
@@ -164,19 +192,34 @@ impl Encoder {
         let mut record = self.event(parent, event, ordinal, None, now)?;
         if failure.class != FailureClass::Permanent && attempt < self.retry.max_attempts {
             record.topic.clone_from(&self.retry_topic);
-            set_attempt(&mut record.headers, attempt + 1, now + delta(self.retry.delay(attempt)));
-            return Ok(GivenOn { records: vec![record], dead: None });
+            set_attempt(
+                &mut record.headers,
+                attempt + 1,
+                now + delta(self.retry.delay(attempt)),
+            );
+            return Ok(GivenOn {
+                records: vec![record],
+                dead: None,
+            });
         }
         record.topic.clone_from(&self.dead_letter_topic);
         let code = failure.body.code;
-        let mut records = vec![self.dead_letter(parent.record, record, &failure.body, attempt, now)];
+        let mut records =
+            vec![self.dead_letter(parent.record, record, &failure.body, attempt, now)];
         if let Some(task_id) = event.task_id().or(parent.envelope.correlation_id) {
-            let failed =
-                StageFailed { task_id, image_id: event.image_id(), stage: self.stage.to_owned(), error: failure.body };
+            let failed = StageFailed {
+                task_id,
+                image_id: event.image_id(),
+                stage: self.stage.to_owned(),
+                error: failure.body,
+            };
             let ordinal = format!("failed/{}", failure_ordinal(ordinal, parent.envelope));
             records.push(self.event(parent, &failed.into(), &ordinal, None, now)?);
         }
-        Ok(GivenOn { records, dead: Some(code) })
+        Ok(GivenOn {
+            records,
+            dead: Some(code),
+        })
     }
 
     fn event(
@@ -204,16 +247,25 @@ impl Encoder {
             deadline: parent.envelope.deadline,
             replay: 0,
         };
-        let key = event.key().map(|key| Bytes::from(key.to_string())).or_else(|| parent.record.key.clone());
+        let key = event
+            .key()
+            .map(|key| Bytes::from(key.to_string()))
+            .or_else(|| parent.record.key.clone());
         let record = to_record(event, &envelope, key).map_err(|error| {
-            self.internal("UnencodableEvent", format!("event `{}` cannot be encoded: {error}", event.event_type()))
+            self.internal(
+                "UnencodableEvent",
+                format!("event `{}` cannot be encoded: {error}", event.event_type()),
+            )
         })?;
         if self.fits(&record) {
             return Ok(record);
         }
         let limit_bytes = self.limit_bytes(&record.topic);
-        let message =
-            format!("event for `{}` has {} bytes, the topic takes {limit_bytes}", record.topic, record.size_bytes());
+        let message = format!(
+            "event for `{}` has {} bytes, the topic takes {limit_bytes}",
+            record.topic,
+            record.size_bytes()
+        );
         Err(self.internal("RecordTooLarge", message))
     }
 
@@ -229,9 +281,19 @@ impl Encoder {
         if &*parent.record.source.topic == TASK_EVENTS {
             return Ok(None);
         }
-        let of_outputs = || emitted.iter().find_map(|record| uuid_header(&record.headers, header::CORRELATION_ID));
-        let Some(task_id) = parent.envelope.correlation_id.or_else(of_outputs) else { return Ok(None) };
-        let completed = StageCompleted { task_id, image_id: parent.envelope.subject, timing: timing.clone() };
+        let of_outputs = || {
+            emitted
+                .iter()
+                .find_map(|record| uuid_header(&record.headers, header::CORRELATION_ID))
+        };
+        let Some(task_id) = parent.envelope.correlation_id.or_else(of_outputs) else {
+            return Ok(None);
+        };
+        let completed = StageCompleted {
+            task_id,
+            image_id: parent.envelope.subject,
+            timing: timing.clone(),
+        };
         let mut record = self.event(parent, &completed.into(), "completed", Some(timing), now)?;
         if let Some(image_id) = parent.envelope.subject {
             set_header(&mut record.headers, header::SUBJECT, image_id.to_string());
@@ -249,10 +311,13 @@ impl Encoder {
     ) -> Option<OutRecord> {
         let event_type = record.header_text(header::TYPE);
         // A report about a report would be answered by a report.
-        if event_type == Some(StageFailed::EVENT_TYPE) || event_type == Some(StageCompleted::EVENT_TYPE) {
+        if event_type == Some(StageFailed::EVENT_TYPE)
+            || event_type == Some(StageCompleted::EVENT_TYPE)
+        {
             return None;
         }
-        let task_id = uuid_header(&record.headers, header::CORRELATION_ID).or_else(|| task_id_in_value(record))?;
+        let task_id = uuid_header(&record.headers, header::CORRELATION_ID)
+            .or_else(|| task_id_in_value(record))?;
         let image_id = uuid_header(&record.headers, header::SUBJECT);
         let assumed;
         let envelope = match envelope {
@@ -260,21 +325,52 @@ impl Encoder {
             None => {
                 assumed = Envelope {
                     subject: image_id,
-                    ..Envelope::root(&self.source, event_type.unwrap_or_default(), id_of(record), task_id)
+                    ..Envelope::root(
+                        &self.source,
+                        event_type.unwrap_or_default(),
+                        id_of(record),
+                        task_id,
+                    )
                 };
                 &assumed
             }
         };
         let trace = TraceContext::child_of(record.header_text(header::TRACEPARENT));
-        let failed = StageFailed { task_id, image_id, stage: self.stage.to_owned(), error };
+        let failed = StageFailed {
+            task_id,
+            image_id,
+            stage: self.stage.to_owned(),
+            error,
+        };
         let ordinal = failure_ordinal("failed", envelope);
         // What the sender chose is not repeated in the report, so it fits wherever any event fits.
-        self.event(Parent { record, envelope, trace }, &failed.into(), &ordinal, None, now).ok()
+        self.event(
+            Parent {
+                record,
+                envelope,
+                trace,
+            },
+            &failed.into(),
+            &ordinal,
+            None,
+            now,
+        )
+        .ok()
     }
 
-    fn dead_letter(&self, read: &InRecord, mut record: OutRecord, error: &ErrorBody, attempts: u32, now: DateTime<Utc>) -> OutRecord {
+    fn dead_letter(
+        &self,
+        read: &InRecord,
+        mut record: OutRecord,
+        error: &ErrorBody,
+        attempts: u32,
+        now: DateTime<Utc>,
+    ) -> OutRecord {
         let original_headers = std::mem::take(&mut record.headers);
-        let mut headers: Vec<Header> = original_headers.into_iter().filter(|header| !is_error_header(&header.name)).collect();
+        let mut headers: Vec<Header> = original_headers
+            .into_iter()
+            .filter(|header| !is_error_header(&header.name))
+            .collect();
         let original_count = headers.len();
         headers.extend([
             Header::text(error_header::TOPIC, &*read.source.topic),
@@ -285,7 +381,10 @@ impl Encoder {
             Header::text(error_header::STAGE, self.stage),
             Header::text(error_header::CODE, error.code.as_str()),
             Header::text(error_header::ATTEMPTS, attempts.to_string()),
-            Header::text(error_header::TIME, now.to_rfc3339_opts(SecondsFormat::Millis, true)),
+            Header::text(
+                error_header::TIME,
+                now.to_rfc3339_opts(SecondsFormat::Millis, true),
+            ),
         ]);
         if let Some(pointer) = &error.details.pointer {
             headers.push(Header::text(error_header::POINTER, cut(pointer)));
@@ -299,14 +398,18 @@ impl Encoder {
     fn shrink(&self, mut record: OutRecord, original_count: usize) -> OutRecord {
         if !self.fits(&record) {
             let omitted_bytes = record.value.take().map_or(0, |value| value.len());
-            record.headers.push(Header::text(error_header::OMITTED_VALUE_BYTES, omitted_bytes.to_string()));
+            record.headers.push(Header::text(
+                error_header::OMITTED_VALUE_BYTES,
+                omitted_bytes.to_string(),
+            ));
         }
         if !self.fits(&record) {
             let mut index = 0;
             let mut kept = 0;
             record.headers.retain(|header| {
                 index += 1;
-                let short = header.name.len() + header.value.as_ref().map_or(0, Bytes::len) <= SHORT_HEADER_BYTES;
+                let short = header.name.len() + header.value.as_ref().map_or(0, Bytes::len)
+                    <= SHORT_HEADER_BYTES;
                 let keep = index > original_count || (short && kept < MOST_SHORT_HEADERS);
                 kept += usize::from(keep);
                 keep
@@ -342,13 +445,25 @@ impl Encoder {
 ///
 /// # Errors
 /// Where a float of the payload is not finite.
-pub fn to_record(event: &Event, envelope: &Envelope, key: Option<Bytes>) -> Result<OutRecord, serde_json::Error> {
+pub fn to_record(
+    event: &Event,
+    envelope: &Envelope,
+    key: Option<Bytes>,
+) -> Result<OutRecord, serde_json::Error> {
     let headers = envelope
         .to_headers()
         .into_iter()
-        .map(|(name, value)| Header { name, value: Some(Bytes::from(value)) })
+        .map(|(name, value)| Header {
+            name,
+            value: Some(Bytes::from(value)),
+        })
         .collect();
-    Ok(OutRecord { topic: event.topic().to_owned(), key, headers, value: Some(Bytes::from(event.to_json()?)) })
+    Ok(OutRecord {
+        topic: event.topic().to_owned(),
+        key,
+        headers,
+        value: Some(Bytes::from(event.to_json()?)),
+    })
 }
 
 /// Whether a header was set when its record became a dead letter.
@@ -358,12 +473,20 @@ pub(crate) fn is_error_header(name: &str) -> bool {
 
 /// A replayed message that fails again must be heard again: its report has an id of its own.
 fn failure_ordinal(ordinal: &str, envelope: &Envelope) -> String {
-    if envelope.replay == 0 { ordinal.to_owned() } else { format!("{ordinal}/replay/{}", envelope.replay) }
+    if envelope.replay == 0 {
+        ordinal.to_owned()
+    } else {
+        format!("{ordinal}/replay/{}", envelope.replay)
+    }
 }
 
 fn set_attempt(headers: &mut Vec<Header>, attempt: u32, due: DateTime<Utc>) {
     set_header(headers, header::ATTEMPT, attempt.to_string());
-    set_header(headers, header::NOT_BEFORE, due.to_rfc3339_opts(SecondsFormat::Micros, true));
+    set_header(
+        headers,
+        header::NOT_BEFORE,
+        due.to_rfc3339_opts(SecondsFormat::Micros, true),
+    );
 }
 
 fn uuid_header(headers: &[Header], name: &str) -> Option<Uuid> {
@@ -377,13 +500,18 @@ fn task_id_in_value(record: &InRecord) -> Option<Uuid> {
         #[serde(rename = "taskId")]
         task_id: Uuid,
     }
-    serde_json::from_slice::<Named>(record.value.as_ref()?).ok().map(|named| named.task_id)
+    serde_json::from_slice::<Named>(record.value.as_ref()?)
+        .ok()
+        .map(|named| named.task_id)
 }
 
 /// The record's own id where it has one, and otherwise one made of its place, which is the same on every repeat.
 fn id_of(record: &InRecord) -> Uuid {
     uuid_header(&record.headers, header::ID).unwrap_or_else(|| {
-        let place = format!("kafka:{}/{}/{}", record.source.topic, record.source.partition, record.offset);
+        let place = format!(
+            "kafka:{}/{}/{}",
+            record.source.topic, record.source.partition, record.offset
+        );
         Uuid::new_v5(&Uuid::NAMESPACE_URL, place.as_bytes())
     })
 }

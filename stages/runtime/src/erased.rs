@@ -17,7 +17,10 @@ pub struct AnyInput {
 
 impl std::fmt::Debug for AnyInput {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("AnyInput").field("pixels", &self.pixels).finish_non_exhaustive()
+        formatter
+            .debug_struct("AnyInput")
+            .field("pixels", &self.pixels)
+            .finish_non_exhaustive()
     }
 }
 
@@ -54,17 +57,28 @@ impl<S: Stage> AnyStage for S {
     }
 
     fn decode(&self, envelope: &Envelope, value: &[u8]) -> Result<Option<AnyInput>, DecodeError> {
-        let Some(input) = S::Input::decode(envelope, value)? else { return Ok(None) };
+        let Some(input) = S::Input::decode(envelope, value)? else {
+            return Ok(None);
+        };
         let pixels = self.pixels(&input);
-        Ok(Some(AnyInput { data: Arc::new(input), pixels }))
+        Ok(Some(AnyInput {
+            data: Arc::new(input),
+            pixels,
+        }))
     }
 
     async fn handle_any(&self, batch: Vec<(Envelope, AnyInput)>) -> Result<Vec<Outcome>, Failure> {
         let typed = batch
             .into_iter()
             .map(|(envelope, input)| {
-                let data = input.data.downcast::<S::Input>().map_err(|_| wrong_type(self.name()))?;
-                Ok(Message { envelope, data: Arc::unwrap_or_clone(data) })
+                let data = input
+                    .data
+                    .downcast::<S::Input>()
+                    .map_err(|_| wrong_type(self.name()))?;
+                Ok(Message {
+                    envelope,
+                    data: Arc::unwrap_or_clone(data),
+                })
             })
             .collect::<Result<Vec<_>, Failure>>()?;
         self.handle(typed).await
@@ -75,5 +89,8 @@ impl<S: Stage> AnyStage for S {
 fn wrong_type(stage: &str) -> Failure {
     use atelier_schemas::{ErrorBody, ErrorCode};
     let message = format!("stage `{stage}` was handed an input of another stage");
-    Failure { class: crate::FailureClass::Permanent, body: ErrorBody::new(ErrorCode::Internal, stage, "WrongInput", message) }
+    Failure {
+        class: crate::FailureClass::Permanent,
+        body: ErrorBody::new(ErrorCode::Internal, stage, "WrongInput", message),
+    }
 }

@@ -10,7 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use atelier_schemas::{DecodeError, Envelope, EnvelopeError, ErrorBody, ErrorCode, StageTiming, TopicTable};
+use atelier_schemas::{
+    DecodeError, Envelope, EnvelopeError, ErrorBody, ErrorCode, StageTiming, TopicTable,
+};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::FutureExt;
@@ -115,9 +117,22 @@ struct Handled {
 
 impl Executor {
     /// Runs `stage`, whose topics stand in `table`.
-    pub fn new(stage: Arc<dyn AnyStage>, table: &TopicTable, retry: RetryOptions, clock: Arc<dyn Clock>, readiness: Readiness) -> Self {
+    pub fn new(
+        stage: Arc<dyn AnyStage>,
+        table: &TopicTable,
+        retry: RetryOptions,
+        clock: Arc<dyn Clock>,
+        readiness: Readiness,
+    ) -> Self {
         let encoder = Encoder::new(stage.stage_name(), table, retry.clone());
-        Self { stage, encoder, retry, clock, readiness, accounting: Arc::default() }
+        Self {
+            stage,
+            encoder,
+            retry,
+            clock,
+            readiness,
+            accounting: Arc::default(),
+        }
     }
 
     /// The stage's name.
@@ -138,20 +153,43 @@ impl Executor {
     /// Decodes a record. `ticket` comes back with its result.
     pub fn admit(&self, record: InRecord, ticket: u64) -> Admitted {
         self.accounting.take();
-        let headers = record
-            .headers
-            .iter()
-            .map(|header| (header.name.as_str(), header.value.as_ref().map_or(&[][..], Bytes::as_ref)));
+        let headers = record.headers.iter().map(|header| {
+            (
+                header.name.as_str(),
+                header.value.as_ref().map_or(&[][..], Bytes::as_ref),
+            )
+        });
         let envelope = match Envelope::from_headers(headers, record.timestamp) {
             Ok(envelope) => envelope,
-            Err(error) => return Admitted::Settled(self.give_on(&record, ticket, None, envelope_failure(&error))),
+            Err(error) => {
+                return Admitted::Settled(self.give_on(
+                    &record,
+                    ticket,
+                    None,
+                    envelope_failure(&error),
+                ));
+            }
         };
-        match self.stage.decode(&envelope, record.value.as_deref().unwrap_or_default()) {
+        match self
+            .stage
+            .decode(&envelope, record.value.as_deref().unwrap_or_default())
+        {
             Ok(Some(input)) => {
                 let trace = TraceContext::child_of(envelope.traceparent.as_deref());
-                Admitted::Work(Work { record, envelope, input, ticket, trace, queue_ms: None, tries: 0, looks: 0 })
+                Admitted::Work(Work {
+                    record,
+                    envelope,
+                    input,
+                    ticket,
+                    trace,
+                    queue_ms: None,
+                    tries: 0,
+                    looks: 0,
+                })
             }
-            Ok(None) => Admitted::Settled(self.settle(&record, ticket, Verdict::Skipped, Vec::new())),
+            Ok(None) => {
+                Admitted::Settled(self.settle(&record, ticket, Verdict::Skipped, Vec::new()))
+            }
             Err(error) => {
                 let failure = decode_failure(&error);
                 Admitted::Settled(self.give_on(&record, ticket, Some(&envelope), failure))
@@ -220,10 +258,16 @@ impl Executor {
     /// A message past its deadline costs no work.
     fn split_expired(&self, batch: Vec<Work>) -> (Vec<Work>, Vec<Settled>) {
         let now = self.clock.now();
-        let (expired, live): (Vec<Work>, Vec<Work>) =
-            batch.into_iter().partition(|work| work.envelope.deadline.is_some_and(|deadline| deadline < now));
+        let (expired, live): (Vec<Work>, Vec<Work>) = batch.into_iter().partition(|work| {
+            work.envelope
+                .deadline
+                .is_some_and(|deadline| deadline < now)
+        });
         let expired = expired.into_iter().map(|work| {
-            let message = format!("deadline {} passed before the work began", work.envelope.deadline.unwrap_or(now).to_rfc3339());
+            let message = format!(
+                "deadline {} passed before the work began",
+                work.envelope.deadline.unwrap_or(now).to_rfc3339()
+            );
             let failure = permanent(ErrorCode::DeadlineExceeded, "DeadlineExceeded", message);
             self.give_on(&work.record, work.ticket, Some(&work.envelope), failure)
         });
@@ -237,7 +281,9 @@ impl Executor {
         while let Some(mut batch) = stack.pop() {
             let now = self.clock.now();
             for work in &mut batch {
-                let queue_ms = work.queue_ms.get_or_insert_with(|| milliseconds_between(work.envelope.time, now));
+                let queue_ms = work
+                    .queue_ms
+                    .get_or_insert_with(|| milliseconds_between(work.envelope.time, now));
                 if work.tries == 0 && work.looks == 0 {
                     telemetry::queued(self.stage_name(), *queue_ms);
                 }
@@ -249,16 +295,34 @@ impl Executor {
             let duration = took / u32::try_from(batch.len()).unwrap_or(u32::MAX).max(1);
             match answer {
                 Ok(outcomes) => {
-                    done.extend(batch.into_iter().zip(outcomes).map(|(work, outcome)| Handled { work, outcome, duration }));
+                    done.extend(
+                        batch
+                            .into_iter()
+                            .zip(outcomes)
+                            .map(|(work, outcome)| Handled {
+                                work,
+                                outcome,
+                                duration,
+                            }),
+                    );
                 }
                 Err(failure) if batch.len() == 1 || failure.class == FailureClass::Unavailable => {
                     done.extend(batch.into_iter().map(|work| {
                         let outcome = Outcome::failed(failure.clone());
-                        Handled { work, outcome, duration }
+                        Handled {
+                            work,
+                            outcome,
+                            duration,
+                        }
                     }));
                 }
                 Err(failure) => {
-                    tracing::warn!(stage = self.stage_name(), messages = batch.len(), error = failure.body.message, "batch failed, halving it");
+                    tracing::warn!(
+                        stage = self.stage_name(),
+                        messages = batch.len(),
+                        error = failure.body.message,
+                        "batch failed, halving it"
+                    );
                     let second_half = batch.split_off(batch.len() / 2);
                     stack.push(second_half);
                     stack.push(batch);
@@ -269,9 +333,15 @@ impl Executor {
     }
 
     async fn call(&self, batch: &[Work]) -> Result<Vec<Outcome>, Failure> {
-        let inputs = batch.iter().map(|work| (work.envelope.clone(), work.input.clone())).collect();
+        let inputs = batch
+            .iter()
+            .map(|work| (work.envelope.clone(), work.input.clone()))
+            .collect();
         let span = self.span(batch);
-        let answer = AssertUnwindSafe(self.stage.handle_any(inputs)).catch_unwind().instrument(span).await;
+        let answer = AssertUnwindSafe(self.stage.handle_any(inputs))
+            .catch_unwind()
+            .instrument(span)
+            .await;
         let outcomes = answer.unwrap_or_else(|panic| {
             let message = format!("the stage panicked: {}", panic_text(&*panic));
             Err(permanent(ErrorCode::Internal, "Panic", message))
@@ -279,7 +349,11 @@ impl Executor {
         if outcomes.len() == batch.len() {
             return Ok(outcomes);
         }
-        let message = format!("the stage gave {} outcomes for {} messages", outcomes.len(), batch.len());
+        let message = format!(
+            "the stage gave {} outcomes for {} messages",
+            outcomes.len(),
+            batch.len()
+        );
         Err(permanent(ErrorCode::Internal, "WrongOutcomeCount", message))
     }
 
@@ -290,14 +364,26 @@ impl Executor {
                 let task_id = work.envelope.correlation_id.map(tracing::field::display);
                 let image_id = work.envelope.subject.map(tracing::field::display);
                 let (trace_id, span_id) = (work.trace.trace_id(), work.trace.span_id());
-                tracing::info_span!("handle", stage, messages = 1, trace_id, span_id, task_id, image_id)
+                tracing::info_span!(
+                    "handle",
+                    stage,
+                    messages = 1,
+                    trace_id,
+                    span_id,
+                    task_id,
+                    image_id
+                )
             }
             _ => tracing::info_span!("handle", stage, messages = batch.len()),
         }
     }
 
     fn decide(&self, handled: Handled) -> Next {
-        let Handled { mut work, outcome, duration } = handled;
+        let Handled {
+            mut work,
+            outcome,
+            duration,
+        } = handled;
         if let Some(failure) = unavailable(&outcome) {
             return Next::WhenAvailable(work, failure);
         }
@@ -314,40 +400,69 @@ impl Executor {
                     return Next::AgainSoon(work);
                 }
                 // `Outcome::Retry` is the stage's word that it may succeed later, whatever class the error has.
-                let failure = Failure { class: FailureClass::Transient, ..failure };
-                Next::Settled(self.give_on(&work.record, work.ticket, Some(&work.envelope), failure))
+                let failure = Failure {
+                    class: FailureClass::Transient,
+                    ..failure
+                };
+                Next::Settled(self.give_on(
+                    &work.record,
+                    work.ticket,
+                    Some(&work.envelope),
+                    failure,
+                ))
             }
             Outcome::Reject(failure) => {
-                let failure = Failure { class: FailureClass::Permanent, ..failure };
-                Next::Settled(self.give_on(&work.record, work.ticket, Some(&work.envelope), failure))
+                let failure = Failure {
+                    class: FailureClass::Permanent,
+                    ..failure
+                };
+                Next::Settled(self.give_on(
+                    &work.record,
+                    work.ticket,
+                    Some(&work.envelope),
+                    failure,
+                ))
             }
         }
     }
 
     /// Waits as long as the most impatient of the messages wants to.
     async fn wait(&self, soon: Vec<Work>, mut unavailable: Vec<(Work, Failure)>) -> Vec<Work> {
-        let mut backoffs: Vec<Duration> = soon.iter().map(|work| self.retry.in_place_backoff(work.tries)).collect();
+        let mut backoffs: Vec<Duration> = soon
+            .iter()
+            .map(|work| self.retry.in_place_backoff(work.tries))
+            .collect();
         for (work, failure) in &mut unavailable {
             work.looks = work.looks.saturating_add(1);
             backoffs.push(self.retry.unavailable_backoff(work.looks));
-            self.readiness.lost(Dependency::Stage, failure.body.message.clone());
+            self.readiness
+                .lost(Dependency::Stage, failure.body.message.clone());
         }
         telemetry::retry(self.stage_name(), "in_place", soon.len());
         telemetry::retry(self.stage_name(), "unavailable", unavailable.len());
         if let Some(backoff) = backoffs.into_iter().min() {
             self.clock.sleep(backoff).await;
         }
-        soon.into_iter().chain(unavailable.into_iter().map(|(work, _)| work)).collect()
+        soon.into_iter()
+            .chain(unavailable.into_iter().map(|(work, _)| work))
+            .collect()
     }
 
     fn emit(&self, work: &Work, emissions: Vec<Emission>, duration: Duration) -> Settled {
-        let parent = Parent { record: &work.record, envelope: &work.envelope, trace: work.trace };
+        let parent = Parent {
+            record: &work.record,
+            envelope: &work.envelope,
+            trace: work.trace,
+        };
         let timing = StageTiming {
             stage: self.stage_name().to_owned(),
             queue_ms: work.queue_ms.unwrap_or_default(),
             processing_time_ms: round_milliseconds(duration.as_secs_f64() * 1_000.0),
         };
-        match self.encoder.emitted(parent, emissions, &timing, self.clock.now()) {
+        match self
+            .encoder
+            .emitted(parent, emissions, &timing, self.clock.now())
+        {
             Ok((outputs, dead_codes)) => {
                 for code in dead_codes {
                     telemetry::dead_letter(self.stage_name(), code);
@@ -359,17 +474,33 @@ impl Executor {
     }
 
     /// To the retry topic or the dead letters.
-    fn give_on(&self, record: &InRecord, ticket: u64, envelope: Option<&Envelope>, failure: Failure) -> Settled {
+    fn give_on(
+        &self,
+        record: &InRecord,
+        ticket: u64,
+        envelope: Option<&Envelope>,
+        failure: Failure,
+    ) -> Settled {
         let (code, message) = (failure.body.code, failure.body.message.clone());
-        let given_on = self.encoder.failed(record, envelope, failure, self.clock.now());
-        let verdict = if given_on.dead.is_some() { Verdict::DeadLettered } else { Verdict::Retried };
+        let given_on = self
+            .encoder
+            .failed(record, envelope, failure, self.clock.now());
+        let verdict = if given_on.dead.is_some() {
+            Verdict::DeadLettered
+        } else {
+            Verdict::Retried
+        };
         tracing::warn!(
             stage = self.stage_name(),
             topic = &*record.source.topic,
             partition = record.source.partition,
             offset = record.offset,
-            task_id = envelope.and_then(|envelope| envelope.correlation_id).map(tracing::field::display),
-            image_id = envelope.and_then(|envelope| envelope.subject).map(tracing::field::display),
+            task_id = envelope
+                .and_then(|envelope| envelope.correlation_id)
+                .map(tracing::field::display),
+            image_id = envelope
+                .and_then(|envelope| envelope.subject)
+                .map(tracing::field::display),
             code = code.as_str(),
             outcome = verdict.as_str(),
             message,
@@ -382,10 +513,22 @@ impl Executor {
         self.settle(record, ticket, verdict, given_on.records)
     }
 
-    fn settle(&self, record: &InRecord, ticket: u64, verdict: Verdict, outputs: Vec<OutRecord>) -> Settled {
+    fn settle(
+        &self,
+        record: &InRecord,
+        ticket: u64,
+        verdict: Verdict,
+        outputs: Vec<OutRecord>,
+    ) -> Settled {
         self.accounting.settle(verdict);
         telemetry::message(self.stage_name(), verdict.as_str());
-        Settled { source: record.source.clone(), offset: record.offset, ticket, verdict, outputs }
+        Settled {
+            source: record.source.clone(),
+            offset: record.offset,
+            ticket,
+            verdict,
+            outputs,
+        }
     }
 }
 
@@ -414,7 +557,10 @@ fn round_milliseconds(milliseconds: f64) -> f64 {
 }
 
 fn permanent(code: ErrorCode, reason: &'static str, message: String) -> Failure {
-    Failure { class: FailureClass::Permanent, body: ErrorBody::new(code, "", reason, message) }
+    Failure {
+        class: FailureClass::Permanent,
+        body: ErrorBody::new(code, "", reason, message),
+    }
 }
 
 fn envelope_failure(error: &EnvelopeError) -> Failure {

@@ -52,6 +52,9 @@ impl<E: StageFailure> From<E> for Failure {
         }
         let mut body = ErrorBody::new(error.code(), "", error.reason(), message);
         body.details.pointer = error.pointer();
-        Self { class: error.class(), body }
+        Self {
+            class: error.class(),
+            body,
+        }
     }
 }

@@ -41,7 +41,9 @@ const MOST_COUNTED: i64 = 500;
 #[derive(Debug, thiserror::Error)]
 pub enum LetterError {
     /// The client cannot be made.
-    #[error("the kafka client cannot be made: {0}; check the kafka properties of the configuration")]
+    #[error(
+        "the kafka client cannot be made: {0}; check the kafka properties of the configuration"
+    )]
     Client(KafkaError),
     /// No answer, or an error.
     #[error("kafka at {bootstrap_servers} cannot be used: {source}")]
@@ -60,7 +62,9 @@ pub enum LetterError {
         known: String,
     },
     /// No committed record there.
-    #[error("there is no record at partition {partition}, offset {offset} of `{topic}`: take a place from the list of dead letters")]
+    #[error(
+        "there is no record at partition {partition}, offset {offset} of `{topic}`: take a place from the list of dead letters"
+    )]
     NotFound {
         /// The topic.
         topic: String,
@@ -103,8 +107,17 @@ pub struct DeadLetter {
 impl DeadLetter {
     fn from_record(stage: &str, record: InRecord) -> Self {
         let text = |name: &str| record.header_text(name).map(str::to_owned);
-        let uuid = |name: &str| record.header_text(name).and_then(|text| Uuid::parse_str(text).ok());
-        let count = |name: &str, default| record.header_text(name).and_then(|text| text.parse().ok()).unwrap_or(default);
+        let uuid = |name: &str| {
+            record
+                .header_text(name)
+                .and_then(|text| Uuid::parse_str(text).ok())
+        };
+        let count = |name: &str, default| {
+            record
+                .header_text(name)
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(default)
+        };
         let time = record
             .header_text(error_header::TIME)
             .and_then(|text| DateTime::parse_from_rfc3339(text).ok())
@@ -189,7 +202,14 @@ impl LetterReader {
             .map(|stage| Ok((stage.clone(), consumer(kafka, &group_id(stage))?)))
             .collect::<Result<_, LetterError>>()?;
         let (kafka, table) = (kafka.clone(), table.clone());
-        Ok(Self { kafka, table, reader, groups, letters: HashMap::new(), counted: HashMap::new() })
+        Ok(Self {
+            kafka,
+            table,
+            reader,
+            groups,
+            letters: HashMap::new(),
+            counted: HashMap::new(),
+        })
     }
 
     /// Dead letters of `stage`, or of every stage, newest first, no more than `limit`.
@@ -206,11 +226,18 @@ impl LetterReader {
             let topic = dead_letter_topic(stage);
             for (partition, low, high) in self.watermarks(&topic)? {
                 // Each letter has a transaction marker beside it, so twice the limit holds that many.
-                let from = low.max(high.saturating_sub(2 * i64::try_from(limit).unwrap_or(i64::MAX / 4)));
-                self.read(&topic, partition, from, high, |record| letters.push(DeadLetter::from_record(stage, record)))?;
+                let from =
+                    low.max(high.saturating_sub(2 * i64::try_from(limit).unwrap_or(i64::MAX / 4)));
+                self.read(&topic, partition, from, high, |record| {
+                    letters.push(DeadLetter::from_record(stage, record))
+                })?;
             }
         }
-        letters.sort_by(|a, b| b.time.cmp(&a.time).then(b.record.offset.cmp(&a.record.offset)));
+        letters.sort_by(|a, b| {
+            b.time
+                .cmp(&a.time)
+                .then(b.record.offset.cmp(&a.record.offset))
+        });
         letters.truncate(limit);
         Ok(letters)
     }
@@ -222,12 +249,21 @@ impl LetterReader {
     pub fn get(&self, stage: &str, partition: i32, offset: i64) -> Result<DeadLetter, LetterError> {
         let topic = dead_letter_topic(self.known(stage)?);
         let mut found = None;
-        if let Some((_, low, high)) = self.watermarks(&topic)?.into_iter().find(|(number, ..)| *number == partition)
+        if let Some((_, low, high)) = self
+            .watermarks(&topic)?
+            .into_iter()
+            .find(|(number, ..)| *number == partition)
             && (low..high).contains(&offset)
         {
-            self.read(&topic, partition, offset, offset + 1, |record| found = Some(record).filter(|found| found.offset == offset))?;
+            self.read(&topic, partition, offset, offset + 1, |record| {
+                found = Some(record).filter(|found| found.offset == offset)
+            })?;
         }
-        let record = found.ok_or(LetterError::NotFound { topic, partition, offset })?;
+        let record = found.ok_or(LetterError::NotFound {
+            topic,
+            partition,
+            offset,
+        })?;
         Ok(DeadLetter::from_record(stage, record))
     }
 
@@ -259,7 +295,10 @@ impl LetterReader {
         if self.table.stages().iter().any(|known| known == stage) {
             return Ok(stage);
         }
-        Err(LetterError::UnknownStage { found: stage.chars().take(80).collect(), known: self.table.stages().join(", ") })
+        Err(LetterError::UnknownStage {
+            found: stage.chars().take(80).collect(),
+            known: self.table.stages().join(", "),
+        })
     }
 
     /// Records of `topic` that the group of `stage` has not committed.
@@ -269,11 +308,18 @@ impl LetterReader {
         for (partition, ..) in &watermarks {
             list.add_partition(topic, *partition);
         }
-        let Some(group) = self.groups.get(stage) else { return Ok(0) };
-        let committed = group.committed_offsets(list, TIMEOUT).map_err(|source| self.unavailable(source))?;
+        let Some(group) = self.groups.get(stage) else {
+            return Ok(0);
+        };
+        let committed = group
+            .committed_offsets(list, TIMEOUT)
+            .map_err(|source| self.unavailable(source))?;
         let mut waiting = 0;
         for (partition, low, high) in watermarks {
-            let from = match committed.find_partition(topic, partition).map(|element| element.offset()) {
+            let from = match committed
+                .find_partition(topic, partition)
+                .map(|element| element.offset())
+            {
                 Some(Offset::Offset(offset)) => offset.max(low),
                 _ => low,
             };
@@ -282,13 +328,23 @@ impl LetterReader {
         Ok(waiting)
     }
 
-    fn count(&mut self, topic: &str, partition: i32, from: i64, to: i64) -> Result<u64, LetterError> {
+    fn count(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        from: i64,
+        to: i64,
+    ) -> Result<u64, LetterError> {
         let length = to.saturating_sub(from).max(0);
         if length == 0 || length > MOST_COUNTED {
             return Ok(length.unsigned_abs());
         }
         let place = (topic.to_owned(), partition);
-        if let Some(counted) = self.counted.get(&place).filter(|counted| (counted.from, counted.to) == (from, to)) {
+        if let Some(counted) = self
+            .counted
+            .get(&place)
+            .filter(|counted| (counted.from, counted.to) == (from, to))
+        {
             return Ok(counted.records);
         }
         let mut records = 0;
@@ -311,7 +367,9 @@ impl LetterReader {
             }
             let from = known.next.max(low);
             if from < high {
-                self.read(topic, partition, from, high, |record| known.offsets.push_back(record.offset))?;
+                self.read(topic, partition, from, high, |record| {
+                    known.offsets.push_back(record.offset)
+                })?;
                 known.next = high;
             }
             total += known.offsets.len() as u64;
@@ -322,8 +380,14 @@ impl LetterReader {
 
     /// Partition, low and high watermark of every partition.
     fn watermarks(&self, topic: &str) -> Result<Vec<(i32, i64, i64)>, LetterError> {
-        let metadata = self.reader.fetch_metadata(Some(topic), TIMEOUT).map_err(|source| self.unavailable(source))?;
-        let partitions = metadata.topics().first().map_or(&[][..], |topic| topic.partitions());
+        let metadata = self
+            .reader
+            .fetch_metadata(Some(topic), TIMEOUT)
+            .map_err(|source| self.unavailable(source))?;
+        let partitions = metadata
+            .topics()
+            .first()
+            .map_or(&[][..], |topic| topic.partitions());
         partitions
             .iter()
             .map(|partition| {
@@ -337,20 +401,29 @@ impl LetterReader {
     }
 
     /// Every committed record between `from` and `to` of one partition.
-    fn read(&self, topic: &str, partition: i32, from: i64, to: i64, mut visit: impl FnMut(InRecord)) -> Result<(), LetterError> {
+    fn read(
+        &self,
+        topic: &str,
+        partition: i32,
+        from: i64,
+        to: i64,
+        mut visit: impl FnMut(InRecord),
+    ) -> Result<(), LetterError> {
         if from >= to {
             return Ok(());
         }
         let unavailable = |source| self.unavailable(source);
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(topic, partition, Offset::Offset(from)).map_err(unavailable)?;
+        list.add_partition_offset(topic, partition, Offset::Offset(from))
+            .map_err(unavailable)?;
         self.reader.assign(&list).map_err(unavailable)?;
         let name: Arc<str> = topic.into();
         let deadline = Instant::now() + TIMEOUT;
         loop {
             match self.reader.poll(Duration::from_millis(100)) {
                 // What was fetched for an earlier assignment may still come.
-                Some(Ok(message)) if message.topic() != topic || message.partition() != partition => {}
+                Some(Ok(message))
+                    if message.topic() != topic || message.partition() != partition => {}
                 Some(Ok(message)) if message.offset() >= to => break,
                 Some(Ok(message)) => {
                     let last = message.offset() + 1 >= to;
@@ -365,7 +438,9 @@ impl LetterReader {
                 Some(Err(source)) if Instant::now() > deadline => return Err(unavailable(source)),
                 Some(Err(_)) => {}
                 None if Instant::now() > deadline => {
-                    return Err(unavailable(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut)));
+                    return Err(unavailable(KafkaError::MessageConsumption(
+                        RDKafkaErrorCode::OperationTimedOut,
+                    )));
                 }
                 None => {}
             }
@@ -374,7 +449,10 @@ impl LetterReader {
     }
 
     fn unavailable(&self, source: KafkaError) -> LetterError {
-        LetterError::Unavailable { bootstrap_servers: self.kafka.bootstrap_servers.clone(), source }
+        LetterError::Unavailable {
+            bootstrap_servers: self.kafka.bootstrap_servers.clone(),
+            source,
+        }
     }
 }
 
@@ -406,7 +484,10 @@ impl Replayer {
             .set("message.timeout.ms", "15000")
             .create()
             .map_err(LetterError::Client)?;
-        Ok(Self { producer, bootstrap_servers: kafka.bootstrap_servers.clone() })
+        Ok(Self {
+            producer,
+            bootstrap_servers: kafka.bootstrap_servers.clone(),
+        })
     }
 
     /// Puts a letter into its stage's retry topic, with its key, its id and a fresh count of attempts.
@@ -417,15 +498,26 @@ impl Replayer {
         let topic = retry_topic(&letter.stage);
         let headers = replayed_headers(letter, &repair);
         let value = repair.value.or_else(|| letter.record.value.clone());
-        let owned = headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |owned, header| {
-            owned.insert(KafkaHeader { key: &header.name, value: header.value.as_deref() })
-        });
+        let owned = headers.iter().fold(
+            OwnedHeaders::new_with_capacity(headers.len()),
+            |owned, header| {
+                owned.insert(KafkaHeader {
+                    key: &header.name,
+                    value: header.value.as_deref(),
+                })
+            },
+        );
         let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(&topic).headers(owned);
         record.key = letter.record.key.as_deref();
         record.payload = value.as_deref();
-        self.producer.send(record, Timeout::After(TIMEOUT)).await.map(|_| ()).map_err(|(source, _)| {
-            LetterError::Unavailable { bootstrap_servers: self.bootstrap_servers.clone(), source }
-        })
+        self.producer
+            .send(record, Timeout::After(TIMEOUT))
+            .await
+            .map(|_| ())
+            .map_err(|(source, _)| LetterError::Unavailable {
+                bootstrap_servers: self.bootstrap_servers.clone(),
+                source,
+            })
     }
 }
 
@@ -443,8 +535,16 @@ fn replayed_headers(letter: &DeadLetter, repair: &Repair) -> Vec<Header> {
         })
         .cloned()
         .collect();
-    set_header(&mut headers, header::REPLAY, (letter.replay + 1).to_string());
-    let repaired: BTreeMap<&str, &str> = repair.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    set_header(
+        &mut headers,
+        header::REPLAY,
+        (letter.replay + 1).to_string(),
+    );
+    let repaired: BTreeMap<&str, &str> = repair
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
     for (name, value) in repaired {
         set_header(&mut headers, name, value);
     }
@@ -467,16 +567,31 @@ mod tests {
             (error_header::CODE, "undecodableImage".to_owned()),
         ];
         let record = InRecord {
-            source: TopicPartition { topic: "matte-dead-letters".into(), partition: 0 },
+            source: TopicPartition {
+                topic: "matte-dead-letters".into(),
+                partition: 0,
+            },
             offset: 3,
             key: None,
-            headers: headers.iter().map(|(name, value)| Header::text(*name, value.clone())).collect(),
+            headers: headers
+                .iter()
+                .map(|(name, value)| Header::text(*name, value.clone()))
+                .collect(),
             value: None,
             timestamp: Utc::now(),
         };
         let letter = DeadLetter::from_record("matte", record);
-        assert_eq!((letter.event_id, letter.message.as_str(), letter.replay), (Some(id), "broken", 1));
-        let repair = Repair { value: None, headers: vec![(header::TYPE.to_owned(), "atelier.image.classified.v1".to_owned())] };
+        assert_eq!(
+            (letter.event_id, letter.message.as_str(), letter.replay),
+            (Some(id), "broken", 1)
+        );
+        let repair = Repair {
+            value: None,
+            headers: vec![(
+                header::TYPE.to_owned(),
+                "atelier.image.classified.v1".to_owned(),
+            )],
+        };
         let back = replayed_headers(&letter, &repair);
         let mut names: Vec<&str> = back.iter().map(|header| header.name.as_str()).collect();
         names.sort_unstable();

@@ -29,8 +29,8 @@ pub mod tail;
 pub mod telemetry;
 pub mod trace_context;
 
-pub use admin::{TopicAdmin, TopicChange, TopicState};
 pub use accounting::{Accounting, Counts, Verdict};
+pub use admin::{TopicAdmin, TopicChange, TopicState};
 pub use clock::{Clock, SystemClock, VirtualClock};
 pub use erased::AnyStage;
 pub use failure::{Failure, FailureClass, StageFailure};

@@ -93,16 +93,31 @@ impl LogReader {
             .set("auto.offset.reset", "earliest")
             .create_with_context(QuietEvents)
             .map_err(|source| failed("making a consumer", kafka, source))?;
-        Ok(Self { consumer, bootstrap_servers: kafka.bootstrap_servers.clone() })
+        Ok(Self {
+            consumer,
+            bootstrap_servers: kafka.bootstrap_servers.clone(),
+        })
     }
 
     pub fn partitions(&self, topic: &str) -> Result<Vec<i32>, LogAccessError> {
-        let metadata =
-            self.consumer.fetch_metadata(Some(topic), ANSWER_TIMEOUT).map_err(|error| self.failed("asking for a topic", error))?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
-        let partitions: Vec<i32> =
-            found.into_iter().flat_map(|found| found.partitions()).map(rdkafka::metadata::MetadataPartition::id).collect();
-        if partitions.is_empty() { Err(LogAccessError::MissingTopic(topic.to_owned())) } else { Ok(partitions) }
+        let metadata = self
+            .consumer
+            .fetch_metadata(Some(topic), ANSWER_TIMEOUT)
+            .map_err(|error| self.failed("asking for a topic", error))?;
+        let found = metadata
+            .topics()
+            .iter()
+            .find(|found| found.name() == topic && found.error().is_none());
+        let partitions: Vec<i32> = found
+            .into_iter()
+            .flat_map(|found| found.partitions())
+            .map(rdkafka::metadata::MetadataPartition::id)
+            .collect();
+        if partitions.is_empty() {
+            Err(LogAccessError::MissingTopic(topic.to_owned()))
+        } else {
+            Ok(partitions)
+        }
     }
 
     /// By partition, the offset behind the last committed record.
@@ -128,18 +143,28 @@ impl LogReader {
             .map_err(|error| self.failed("asking for offsets", error))?;
         let mut offsets = Offsets::new();
         for element in answer.elements() {
-            element.error().map_err(|error| self.failed("asking for offsets", error))?;
+            element
+                .error()
+                .map_err(|error| self.failed("asking for offsets", error))?;
             offsets.insert(element.partition(), element.offset().to_raw().unwrap_or(-1));
         }
         Ok(offsets)
     }
 
     /// Visits every committed record of `topic` from `from` up to, and not including, `to`, on the partitions that both name.
-    pub fn scan(&self, topic: &str, from: &Offsets, to: &Offsets, mut visit: impl FnMut(InRecord)) -> Result<(), LogAccessError> {
+    pub fn scan(
+        &self,
+        topic: &str,
+        from: &Offsets,
+        to: &Offsets,
+        mut visit: impl FnMut(InRecord),
+    ) -> Result<(), LogAccessError> {
         let mut open: BTreeMap<i32, i64> = BTreeMap::new();
         let mut assignment = TopicPartitionList::new();
         for (partition, start) in from {
-            let Some(end) = to.get(partition).filter(|end| *end > start) else { continue };
+            let Some(end) = to.get(partition).filter(|end| *end > start) else {
+                continue;
+            };
             open.insert(*partition, *end);
             assignment
                 .add_partition_offset(topic, *partition, Offset::Offset(*start))
@@ -148,9 +173,13 @@ impl LogReader {
         if open.is_empty() {
             return Ok(());
         }
-        self.consumer.assign(&assignment).map_err(|error| self.failed("reading", error))?;
+        self.consumer
+            .assign(&assignment)
+            .map_err(|error| self.failed("reading", error))?;
         let outcome = self.visit_until(topic, &mut open, &mut visit);
-        self.consumer.unassign().map_err(|error| self.failed("reading", error))?;
+        self.consumer
+            .unassign()
+            .map_err(|error| self.failed("reading", error))?;
         outcome
     }
 
@@ -164,13 +193,18 @@ impl LogReader {
         let deadline = Instant::now() + SCAN_TIMEOUT;
         while !open.is_empty() {
             if Instant::now() > deadline {
-                return Err(LogAccessError::TooSlow { topic: topic.to_owned(), seconds: SCAN_TIMEOUT.as_secs() });
+                return Err(LogAccessError::TooSlow {
+                    topic: topic.to_owned(),
+                    seconds: SCAN_TIMEOUT.as_secs(),
+                });
             }
             match self.consumer.poll(Duration::from_millis(200)) {
                 Some(Ok(message)) => {
                     let record = record_of(&message, Arc::clone(&name));
                     let partition = record.source.partition;
-                    let Some(end) = open.get(&partition).copied() else { continue };
+                    let Some(end) = open.get(&partition).copied() else {
+                        continue;
+                    };
                     let offset = record.offset;
                     if offset < end {
                         visit(record);
@@ -191,13 +225,24 @@ impl LogReader {
     }
 
     /// Reads on from `from` without an end, while `visit` says so. Outages are waited for.
-    pub fn follow(&self, topic: &str, from: &Offsets, mut visit: impl FnMut(Option<InRecord>) -> bool) -> Result<(), LogAccessError> {
+    pub fn follow(
+        &self,
+        topic: &str,
+        from: &Offsets,
+        mut visit: impl FnMut(Option<InRecord>) -> bool,
+    ) -> Result<(), LogAccessError> {
         let mut assignment = TopicPartitionList::new();
         for partition in self.partitions(topic)? {
-            let start = from.get(&partition).map_or(Offset::Beginning, |offset| Offset::Offset(*offset));
-            assignment.add_partition_offset(topic, partition, start).map_err(|error| self.failed("reading", error))?;
+            let start = from
+                .get(&partition)
+                .map_or(Offset::Beginning, |offset| Offset::Offset(*offset));
+            assignment
+                .add_partition_offset(topic, partition, start)
+                .map_err(|error| self.failed("reading", error))?;
         }
-        self.consumer.assign(&assignment).map_err(|error| self.failed("reading", error))?;
+        self.consumer
+            .assign(&assignment)
+            .map_err(|error| self.failed("reading", error))?;
         let name: Arc<str> = topic.into();
         loop {
             let record = match self.consumer.poll(Duration::from_millis(100)) {
@@ -213,7 +258,11 @@ impl LogReader {
     }
 
     fn failed(&self, operation: &'static str, source: KafkaError) -> LogAccessError {
-        LogAccessError::Kafka { operation, bootstrap_servers: self.bootstrap_servers.clone(), source }
+        LogAccessError::Kafka {
+            operation,
+            bootstrap_servers: self.bootstrap_servers.clone(),
+            source,
+        }
     }
 }
 
@@ -232,13 +281,23 @@ fn is_passing(error: &KafkaError) -> bool {
     )
 }
 
-pub(crate) fn failed(operation: &'static str, kafka: &KafkaOptions, source: KafkaError) -> LogAccessError {
-    LogAccessError::Kafka { operation, bootstrap_servers: kafka.bootstrap_servers.clone(), source }
+pub(crate) fn failed(
+    operation: &'static str,
+    kafka: &KafkaOptions,
+    source: KafkaError,
+) -> LogAccessError {
+    LogAccessError::Kafka {
+        operation,
+        bootstrap_servers: kafka.bootstrap_servers.clone(),
+        source,
+    }
 }
 
 /// Runs `work` on a thread that may block.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, LogAccessError> + Send + 'static,
 ) -> Result<T, LogAccessError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(LogAccessError::Interrupted))
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or(Err(LogAccessError::Interrupted))
 }

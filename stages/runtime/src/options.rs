@@ -17,14 +17,20 @@ pub struct KafkaOptions {
 
 impl Default for KafkaOptions {
     fn default() -> Self {
-        Self { bootstrap_servers: "127.0.0.1:9092".to_owned(), properties: BTreeMap::new() }
+        Self {
+            bootstrap_servers: "127.0.0.1:9092".to_owned(),
+            properties: BTreeMap::new(),
+        }
     }
 }
 
 impl KafkaOptions {
     /// The brokers at `bootstrap_servers`, nothing else set.
     pub fn at(bootstrap_servers: impl Into<String>) -> Self {
-        Self { bootstrap_servers: bootstrap_servers.into(), ..Self::default() }
+        Self {
+            bootstrap_servers: bootstrap_servers.into(),
+            ..Self::default()
+        }
     }
 }
 
@@ -109,22 +115,41 @@ impl Default for RetryOptions {
 impl RetryOptions {
     /// The wait after the `tries`-th try in place (from 1).
     pub fn in_place_backoff(&self, tries: u32) -> Duration {
-        growing(self.in_place_backoff_ms, 2, tries.saturating_sub(1), self.in_place_max_backoff_ms)
+        growing(
+            self.in_place_backoff_ms,
+            2,
+            tries.saturating_sub(1),
+            self.in_place_max_backoff_ms,
+        )
     }
 
     /// The wait in the retry topic after the `attempt`-th attempt (from 1).
     pub fn delay(&self, attempt: u32) -> Duration {
-        growing(self.delay_ms, 4, attempt.saturating_sub(1), self.max_delay_ms)
+        growing(
+            self.delay_ms,
+            4,
+            attempt.saturating_sub(1),
+            self.max_delay_ms,
+        )
     }
 
     /// The wait after the `looks`-th look at what is away (from 1).
     pub fn unavailable_backoff(&self, looks: u32) -> Duration {
-        growing(self.unavailable_backoff_ms, 2, looks.saturating_sub(1), self.unavailable_max_backoff_ms)
+        growing(
+            self.unavailable_backoff_ms,
+            2,
+            looks.saturating_sub(1),
+            self.unavailable_max_backoff_ms,
+        )
     }
 }
 
 fn growing(first_ms: u64, factor: u64, steps: u32, most_ms: u64) -> Duration {
-    Duration::from_millis(first_ms.saturating_mul(factor.saturating_pow(steps)).min(most_ms))
+    Duration::from_millis(
+        first_ms
+            .saturating_mul(factor.saturating_pow(steps))
+            .min(most_ms),
+    )
 }
 
 /// How outputs and offsets are committed.
@@ -143,7 +168,11 @@ pub struct TransactionOptions {
 
 impl Default for TransactionOptions {
     fn default() -> Self {
-        Self { max_messages: 500, linger_ms: 0, timeout_ms: 10_000 }
+        Self {
+            max_messages: 500,
+            linger_ms: 0,
+            timeout_ms: 10_000,
+        }
     }
 }
 
@@ -154,7 +183,9 @@ mod tests {
     #[test]
     fn waits_grow_to_their_limits() {
         let retry = RetryOptions::default();
-        let delays: Vec<u128> = (1..6).map(|attempt| retry.delay(attempt).as_millis()).collect();
+        let delays: Vec<u128> = (1..6)
+            .map(|attempt| retry.delay(attempt).as_millis())
+            .collect();
         assert_eq!(delays, [5_000, 20_000, 80_000, 300_000, 300_000]);
         assert_eq!(retry.in_place_backoff(1).as_millis(), 100);
         assert_eq!(retry.in_place_backoff(2).as_millis(), 200);
@@ -163,7 +194,8 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_refused() {
-        let error = serde_json::from_str::<StageRuntimeOptions>(r#"{"queue_capacityy": 3}"#).unwrap_err();
+        let error =
+            serde_json::from_str::<StageRuntimeOptions>(r#"{"queue_capacityy": 3}"#).unwrap_err();
         assert!(error.to_string().contains("queue_capacityy"), "{error}");
     }
 }

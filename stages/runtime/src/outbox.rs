@@ -45,20 +45,27 @@ impl Publisher {
             .set("partitioner", "murmur2_random")
             .create_with_context(QuietEvents)
             .map_err(|source| failed("making a producer", kafka, source))?;
-        Ok(Self { producer, kafka: kafka.clone() })
+        Ok(Self {
+            producer,
+            kafka: kafka.clone(),
+        })
     }
 
     /// Publishes records in order and answers, for each, whether the broker has it.
     pub async fn publish(&self, records: &[OutRecord]) -> Vec<Result<(), LogAccessError>> {
         let sending = records.iter().map(|record| async move {
-            let mut message: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(&record.topic).headers(kafka_headers(record));
+            let mut message: FutureRecord<'_, [u8], [u8]> =
+                FutureRecord::to(&record.topic).headers(kafka_headers(record));
             if let Some(key) = &record.key {
                 message = message.key(key);
             }
             if let Some(value) = &record.value {
                 message = message.payload(value);
             }
-            let sent = self.producer.send(message, Timeout::After(Duration::from_secs(10))).await;
+            let sent = self
+                .producer
+                .send(message, Timeout::After(Duration::from_secs(10)))
+                .await;
             sent.map(drop).map_err(|(error, _)| self.failed(error))
         });
         join_all(sending).await
@@ -106,7 +113,11 @@ pub struct RelayOptions {
 
 impl Default for RelayOptions {
     fn default() -> Self {
-        Self { round_rows: 200, interval: Duration::from_millis(500), max_backoff: Duration::from_secs(10) }
+        Self {
+            round_rows: 200,
+            interval: Duration::from_millis(500),
+            max_backoff: Duration::from_secs(10),
+        }
     }
 }
 
@@ -127,7 +138,11 @@ pub async fn relay<S: OutboxSource>(
                 }
                 failures = 0;
                 telemetry::outbox_published(published);
-                if published == options.round_rows { Duration::ZERO } else { options.interval }
+                if published == options.round_rows {
+                    Duration::ZERO
+                } else {
+                    options.interval
+                }
             }
             Err(reason) => {
                 if failures == 0 {
@@ -145,15 +160,29 @@ pub async fn relay<S: OutboxSource>(
     }
 }
 
-async fn round<S: OutboxSource>(publisher: &Publisher, source: &S, limit: usize) -> Result<usize, String> {
-    let rows = source.pending(limit).await.map_err(|error| error.to_string())?;
+async fn round<S: OutboxSource>(
+    publisher: &Publisher,
+    source: &S,
+    limit: usize,
+) -> Result<usize, String> {
+    let rows = source
+        .pending(limit)
+        .await
+        .map_err(|error| error.to_string())?;
     if rows.is_empty() {
         return Ok(0);
     }
-    let (ids, records): (Vec<S::Id>, Vec<OutRecord>) = rows.into_iter().map(|row| (row.id, row.record)).unzip();
+    let (ids, records): (Vec<S::Id>, Vec<OutRecord>) =
+        rows.into_iter().map(|row| (row.id, row.record)).unzip();
     let results = publisher.publish(&records).await;
-    let first_failure = results.iter().position(Result::is_err).unwrap_or(results.len());
-    source.published(&ids[..first_failure]).await.map_err(|error| error.to_string())?;
+    let first_failure = results
+        .iter()
+        .position(Result::is_err)
+        .unwrap_or(results.len());
+    source
+        .published(&ids[..first_failure])
+        .await
+        .map_err(|error| error.to_string())?;
     match results.into_iter().nth(first_failure) {
         Some(Err(error)) => Err(error.to_string()),
         _ => Ok(first_failure),

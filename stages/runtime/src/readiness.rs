@@ -44,13 +44,19 @@ impl Readiness {
     /// Ready until somebody says otherwise.
     pub fn new(stage: &'static str) -> Self {
         telemetry::ready(stage, true);
-        Self { stage, missing: Arc::default() }
+        Self {
+            stage,
+            missing: Arc::default(),
+        }
     }
 
     /// Not ready before the consumer group has handed out its partitions.
     pub fn joining(stage: &'static str) -> Self {
         let readiness = Self::new(stage);
-        readiness.lock().insert(Dependency::Consumer, "joining the consumer group".to_owned());
+        readiness.lock().insert(
+            Dependency::Consumer,
+            "joining the consumer group".to_owned(),
+        );
         telemetry::ready(stage, false);
         readiness
     }
@@ -67,7 +73,10 @@ impl Readiness {
 
     /// What is missing and why, one text each.
     pub fn reasons(&self) -> Vec<String> {
-        self.lock().iter().map(|(dependency, reason)| format!("{}: {reason}", dependency.as_str())).collect()
+        self.lock()
+            .iter()
+            .map(|(dependency, reason)| format!("{}: {reason}", dependency.as_str()))
+            .collect()
     }
 
     /// Something is away.
@@ -75,7 +84,12 @@ impl Readiness {
         let reason = reason.into();
         let new = self.lock().insert(dependency, reason.clone()).is_none();
         if new {
-            tracing::warn!(stage = self.stage, dependency = dependency.as_str(), reason, "waiting: not ready");
+            tracing::warn!(
+                stage = self.stage,
+                dependency = dependency.as_str(),
+                reason,
+                "waiting: not ready"
+            );
             telemetry::ready(self.stage, false);
         }
     }
@@ -87,7 +101,11 @@ impl Readiness {
             (missing.remove(&dependency).is_some(), missing.is_empty())
         };
         if was_missing {
-            tracing::info!(stage = self.stage, dependency = dependency.as_str(), "back again");
+            tracing::info!(
+                stage = self.stage,
+                dependency = dependency.as_str(),
+                "back again"
+            );
             telemetry::ready(self.stage, all_there);
         }
     }

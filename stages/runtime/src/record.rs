@@ -19,7 +19,10 @@ pub struct Header {
 impl Header {
     /// A header with a text.
     pub fn text(name: impl Into<String>, value: impl Into<String>) -> Self {
-        Self { name: name.into(), value: Some(Bytes::from(value.into())) }
+        Self {
+            name: name.into(),
+            value: Some(Bytes::from(value.into())),
+        }
     }
 }
 
@@ -75,8 +78,11 @@ impl InRecord {
 impl OutRecord {
     /// An upper bound of its size on the wire, in bytes.
     pub fn size_bytes(&self) -> usize {
-        let headers: usize =
-            self.headers.iter().map(|header| header.name.len() + header.value.as_ref().map_or(0, Bytes::len) + 10).sum();
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|header| header.name.len() + header.value.as_ref().map_or(0, Bytes::len) + 10)
+            .sum();
         RECORD_OVERHEAD_BYTES
             + headers
             + self.key.as_ref().map_or(0, Bytes::len)

@@ -13,7 +13,14 @@ pub(crate) fn due_at(record: &InRecord, retry: &RetryOptions) -> Option<DateTime
     let not_before = DateTime::parse_from_rfc3339(text).ok()?.with_timezone(&Utc);
     let longest_ms = i64::try_from(retry.max_delay_ms).unwrap_or(i64::MAX);
     let longest = TimeDelta::try_milliseconds(longest_ms).unwrap_or(TimeDelta::MAX);
-    Some(not_before.min(record.timestamp.checked_add_signed(longest).unwrap_or(DateTime::<Utc>::MAX_UTC)))
+    Some(
+        not_before.min(
+            record
+                .timestamp
+                .checked_add_signed(longest)
+                .unwrap_or(DateTime::<Utc>::MAX_UTC),
+        ),
+    )
 }
 
 #[cfg(test)]
@@ -23,7 +30,10 @@ mod tests {
 
     fn record(not_before: &str) -> InRecord {
         InRecord {
-            source: TopicPartition { topic: "matte-retry".into(), partition: 0 },
+            source: TopicPartition {
+                topic: "matte-retry".into(),
+                partition: 0,
+            },
             offset: 0,
             key: None,
             headers: vec![Header::text(header::NOT_BEFORE, not_before)],

@@ -79,7 +79,11 @@ pub struct Batching {
 impl Batching {
     /// One message at a time.
     pub const fn single() -> Self {
-        Self { max_batch: 1, max_pixels: u64::MAX, max_delay_ms: 0 }
+        Self {
+            max_batch: 1,
+            max_pixels: u64::MAX,
+            max_delay_ms: 0,
+        }
     }
 }
 
@@ -109,7 +113,9 @@ impl Outcome {
         let failure = error.into();
         match failure.class {
             crate::FailureClass::Permanent => Self::Reject(failure),
-            crate::FailureClass::Transient | crate::FailureClass::Unavailable => Self::Retry(failure),
+            crate::FailureClass::Transient | crate::FailureClass::Unavailable => {
+                Self::Retry(failure)
+            }
         }
     }
 }

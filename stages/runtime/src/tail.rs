@@ -27,7 +27,11 @@ pub async fn ends(kafka: &KafkaOptions, topic: &str) -> Result<Offsets, LogAcces
 
 /// Every committed record of `topic` from the offsets `from` on, without an end; a partition that is not named starts at
 /// its beginning. Outages of the broker are waited for; after an error the stream ends. Dropping it stops the reading.
-pub fn tail(kafka: &KafkaOptions, topic: &str, from: Offsets) -> impl Stream<Item = Result<InRecord, LogAccessError>> + Send + use<> {
+pub fn tail(
+    kafka: &KafkaOptions,
+    topic: &str,
+    from: Offsets,
+) -> impl Stream<Item = Result<InRecord, LogAccessError>> + Send + use<> {
     let (sender, receiver) = mpsc::channel(BUFFERED_RECORDS);
     let (kafka, topic) = (kafka.clone(), topic.to_owned());
     // A thread of its own: it lives as long as its reader, which would use up Tokio's blocking threads.
@@ -51,14 +55,21 @@ pub fn tail(kafka: &KafkaOptions, topic: &str, from: Offsets) -> impl Stream<Ite
 ///
 /// # Errors
 /// [`LogAccessError`] where the broker cannot be asked or the topic is not there.
-pub async fn read(kafka: &KafkaOptions, topic: &str, from: Offsets, to: Offsets) -> Result<Vec<InRecord>, LogAccessError> {
+pub async fn read(
+    kafka: &KafkaOptions,
+    topic: &str,
+    from: Offsets,
+    to: Offsets,
+) -> Result<Vec<InRecord>, LogAccessError> {
     let (kafka, topic) = (kafka.clone(), topic.to_owned());
     blocking(move || {
         let reader = LogReader::connect(&kafka, GROUP)?;
         let mut starts = reader.beginnings(&topic)?;
         for (partition, start) in from {
             // What is no longer kept cannot be read: the first record that is takes its place.
-            starts.entry(partition).and_modify(|beginning| *beginning = (*beginning).max(start));
+            starts
+                .entry(partition)
+                .and_modify(|beginning| *beginning = (*beginning).max(start));
         }
         let mut records = Vec::new();
         reader.scan(&topic, &starts, &to, |record| records.push(record))?;

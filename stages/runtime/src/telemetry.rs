@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use atelier_schemas::ErrorCode;
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{
+    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -43,7 +45,13 @@ const fn row(
     labels: &'static [&'static str],
     help: &'static str,
 ) -> MetricDescription {
-    MetricDescription { name, kind, unit, labels, help }
+    MetricDescription {
+        name,
+        kind,
+        unit,
+        labels,
+        help,
+    }
 }
 
 const QUEUE_SECONDS: &str = "atelier_stage_queue_seconds";
@@ -62,29 +70,116 @@ const OUTBOX_PUBLISHED_TOTAL: &str = "atelier_outbox_published_total";
 
 /// Every metric of the runtime. A test compares it with what a run really emits.
 pub const METRICS: &[MetricDescription] = &[
-    row(QUEUE_SECONDS, MetricKind::Histogram, Unit::Seconds, &["stage"], "From an event's time to the start of the work on it."),
-    row(HANDLE_SECONDS, MetricKind::Histogram, Unit::Seconds, &["stage"], "One call of the stage with one batch."),
-    row(BATCH_SIZE, MetricKind::Histogram, Unit::Count, &["stage"], "Messages in one batch."),
-    row(MESSAGES_TOTAL, MetricKind::Counter, Unit::Count, &["stage", "outcome"], "Messages by outcome: emitted, skipped, retried, dead_lettered."),
-    row(LAG, MetricKind::Gauge, Unit::Count, &["stage"], "Messages that wait in the partitions this instance reads."),
-    row(TRANSACTIONS_TOTAL, MetricKind::Counter, Unit::Count, &["stage", "result"], "Transactions by result: committed, aborted, fatal."),
-    row(TRANSACTION_SECONDS, MetricKind::Histogram, Unit::Seconds, &["stage"], "Begin to commit of one transaction."),
-    row(RETRIES_TOTAL, MetricKind::Counter, Unit::Count, &["stage", "reason"], "Waits for another try: in_place, topic, unavailable."),
-    row(DEAD_LETTERS_TOTAL, MetricKind::Counter, Unit::Count, &["stage", "code"], "Records written to the stage's dead letters, by error code."),
-    row(REBALANCES_TOTAL, MetricKind::Counter, Unit::Count, &["stage", "change"], "Changes of assignment: assigned, revoked, lost."),
-    row(IN_FLIGHT, MetricKind::Gauge, Unit::Count, &["stage"], "Messages that are taken and not committed yet."),
-    row(READY, MetricKind::Gauge, Unit::Count, &["stage"], "1 where the stage can work, 0 where it waits for a dependency."),
-    row(OUTBOX_PUBLISHED_TOTAL, MetricKind::Counter, Unit::Count, &[], "Outbox rows that were published."),
+    row(
+        QUEUE_SECONDS,
+        MetricKind::Histogram,
+        Unit::Seconds,
+        &["stage"],
+        "From an event's time to the start of the work on it.",
+    ),
+    row(
+        HANDLE_SECONDS,
+        MetricKind::Histogram,
+        Unit::Seconds,
+        &["stage"],
+        "One call of the stage with one batch.",
+    ),
+    row(
+        BATCH_SIZE,
+        MetricKind::Histogram,
+        Unit::Count,
+        &["stage"],
+        "Messages in one batch.",
+    ),
+    row(
+        MESSAGES_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["stage", "outcome"],
+        "Messages by outcome: emitted, skipped, retried, dead_lettered.",
+    ),
+    row(
+        LAG,
+        MetricKind::Gauge,
+        Unit::Count,
+        &["stage"],
+        "Messages that wait in the partitions this instance reads.",
+    ),
+    row(
+        TRANSACTIONS_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["stage", "result"],
+        "Transactions by result: committed, aborted, fatal.",
+    ),
+    row(
+        TRANSACTION_SECONDS,
+        MetricKind::Histogram,
+        Unit::Seconds,
+        &["stage"],
+        "Begin to commit of one transaction.",
+    ),
+    row(
+        RETRIES_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["stage", "reason"],
+        "Waits for another try: in_place, topic, unavailable.",
+    ),
+    row(
+        DEAD_LETTERS_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["stage", "code"],
+        "Records written to the stage's dead letters, by error code.",
+    ),
+    row(
+        REBALANCES_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["stage", "change"],
+        "Changes of assignment: assigned, revoked, lost.",
+    ),
+    row(
+        IN_FLIGHT,
+        MetricKind::Gauge,
+        Unit::Count,
+        &["stage"],
+        "Messages that are taken and not committed yet.",
+    ),
+    row(
+        READY,
+        MetricKind::Gauge,
+        Unit::Count,
+        &["stage"],
+        "1 where the stage can work, 0 where it waits for a dependency.",
+    ),
+    row(
+        OUTBOX_PUBLISHED_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &[],
+        "Outbox rows that were published.",
+    ),
 ];
 
 /// Upper bounds of the buckets of everything in seconds: 1 ms to 2 minutes.
-const SECONDS_BUCKETS: [f64; 17] =
-    [0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0];
+const SECONDS_BUCKETS: [f64; 17] = [
+    0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0,
+    120.0,
+];
 const SIZE_BUCKETS: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
 
 /// Gives every metric of the list its help text and unit.
 pub fn describe_metrics() {
-    for MetricDescription { name, kind, unit, help, .. } in METRICS {
+    for MetricDescription {
+        name,
+        kind,
+        unit,
+        help,
+        ..
+    } in METRICS
+    {
         match kind {
             MetricKind::Counter => describe_counter!(*name, *unit, *help),
             MetricKind::Gauge => describe_gauge!(*name, *unit, *help),
@@ -107,7 +202,9 @@ impl Exposition {
     pub fn install() -> Result<Self, TelemetryError> {
         let handle = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS_BUCKETS)
-            .and_then(|builder| builder.set_buckets_for_metric(Matcher::Full(BATCH_SIZE.to_owned()), &SIZE_BUCKETS))
+            .and_then(|builder| {
+                builder.set_buckets_for_metric(Matcher::Full(BATCH_SIZE.to_owned()), &SIZE_BUCKETS)
+            })
             .and_then(PrometheusBuilder::install_recorder)
             .map_err(|error| TelemetryError::Metrics(error.to_string()))?;
         describe_metrics();
@@ -141,7 +238,17 @@ pub enum TelemetryError {
 }
 
 /// How log lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// For people.
@@ -156,13 +263,21 @@ pub enum LogFormat {
 /// # Errors
 /// Where the filter does not parse or a log is installed already.
 pub fn init_logging(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
-    let parsed = EnvFilter::try_new(filter)
-        .map_err(|error| TelemetryError::Filter { filter: filter.to_owned(), reason: error.to_string() })?;
+    let parsed = EnvFilter::try_new(filter).map_err(|error| TelemetryError::Filter {
+        filter: filter.to_owned(),
+        reason: error.to_string(),
+    })?;
     let registry = tracing_subscriber::registry().with(parsed);
     let outcome = match format {
-        LogFormat::Text => registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).try_init(),
+        LogFormat::Text => registry
+            .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr))
+            .try_init(),
         LogFormat::Json => {
-            let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false);
+            let layer = tracing_subscriber::fmt::layer()
+                .json()
+                .flatten_event(true)
+                .with_current_span(true)
+                .with_span_list(false);
             registry.with(layer.with_writer(std::io::stderr)).try_init()
         }
     };

@@ -17,13 +17,18 @@ pub struct TraceContext {
 impl TraceContext {
     /// The first span of a new trace.
     pub fn fresh() -> Self {
-        Self { trace_id: Uuid::new_v4().as_u128(), span_id: random_span_id(), sampled: true }
+        Self {
+            trace_id: Uuid::new_v4().as_u128(),
+            span_id: random_span_id(),
+            sampled: true,
+        }
     }
 
     /// Parses `00-<32 hex>-<16 hex>-<2 hex>`; later versions may carry more fields, which are left alone.
     pub fn parse(header: &str) -> Option<Self> {
         let mut parts = header.split('-');
-        let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let (version, trace, span, flags) =
+            (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         let version = lower_hex(version, 2)?;
         if version == 0xff || (version == 0 && parts.next().is_some()) {
             return None;
@@ -31,14 +36,21 @@ impl TraceContext {
         let trace_id = lower_hex(trace, 32)?;
         let span_id = u64::try_from(lower_hex(span, 16)?).ok()?;
         let flags = lower_hex(flags, 2)?;
-        (trace_id != 0 && span_id != 0).then_some(Self { trace_id, span_id, sampled: flags & 1 == 1 })
+        (trace_id != 0 && span_id != 0).then_some(Self {
+            trace_id,
+            span_id,
+            sampled: flags & 1 == 1,
+        })
     }
 
     /// A new span below the one in `header`, or of a fresh trace where there is none.
     pub fn child_of(header: Option<&str>) -> Self {
         header
             .and_then(Self::parse)
-            .map_or_else(Self::fresh, |parent| Self { span_id: random_span_id(), ..parent })
+            .map_or_else(Self::fresh, |parent| Self {
+                span_id: random_span_id(),
+                ..parent
+            })
     }
 
     /// The trace's id, 32 hexadecimal digits.
@@ -54,7 +66,13 @@ impl TraceContext {
 
 impl fmt::Display for TraceContext {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, u8::from(self.sampled))
+        write!(
+            formatter,
+            "00-{:032x}-{:016x}-{:02x}",
+            self.trace_id,
+            self.span_id,
+            u8::from(self.sampled)
+        )
     }
 }
 
@@ -65,7 +83,10 @@ fn random_span_id() -> u64 {
 }
 
 fn lower_hex(text: &str, digits: usize) -> Option<u128> {
-    let valid = text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let valid = text.len() == digits
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     valid.then(|| u128::from_str_radix(text, 16).ok()).flatten()
 }
 
@@ -92,7 +113,16 @@ mod tests {
         let zero_trace = "00-00000000000000000000000000000000-b7ad6b7169203331-01";
         let zero_span = "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01";
         let upper = "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01";
-        for header in ["", "00", "garbage", zero_trace, zero_span, upper, &format!("{PARENT}-more"), &PARENT.replace("00-", "ff-")] {
+        for header in [
+            "",
+            "00",
+            "garbage",
+            zero_trace,
+            zero_span,
+            upper,
+            &format!("{PARENT}-more"),
+            &PARENT.replace("00-", "ff-"),
+        ] {
             assert_eq!(TraceContext::parse(header), None, "{header}");
             assert_eq!(TraceContext::child_of(Some(header)).trace_id().len(), 32);
         }

@@ -38,8 +38,14 @@ async fn assert_each_once(log: &Log, topic: &str, count: usize) {
     let mut places: HashMap<&str, Vec<String>> = HashMap::new();
     for record in &records {
         let made_at = record.header_text(header::TIME).unwrap();
-        let place = format!("partition {} offset {} made {made_at}", record.source.partition, record.offset);
-        places.entry(record.header_text(header::ID).unwrap()).or_default().push(place);
+        let place = format!(
+            "partition {} offset {} made {made_at}",
+            record.source.partition, record.offset
+        );
+        places
+            .entry(record.header_text(header::ID).unwrap())
+            .or_default()
+            .push(place);
     }
     let doubled: Vec<_> = places.values().filter(|places| places.len() > 1).collect();
     assert!(doubled.is_empty(), "doubled in {topic}: {doubled:#?}");
@@ -49,11 +55,20 @@ async fn assert_each_once(log: &Log, topic: &str, count: usize) {
 /// Not a test of its own: what the killed processes run.
 #[tokio::test(flavor = "multi_thread")]
 async fn child() {
-    let Ok(address) = std::env::var(CHILD) else { return };
+    let Ok(address) = std::env::var(CHILD) else {
+        return;
+    };
     support::kafka::log_if_asked();
     let start = |stage| {
         let kafka = KafkaOptions::at(address.clone());
-        RunningStage::start(stage, &kafka, TopicTable::embedded(), &options("killed"), CancellationToken::new()).unwrap()
+        RunningStage::start(
+            stage,
+            &kafka,
+            TopicTable::embedded(),
+            &options("killed"),
+            CancellationToken::new(),
+        )
+        .unwrap()
     };
     let slow = each("ingest", |message| {
         std::thread::sleep(Duration::from_millis(1));
@@ -106,7 +121,10 @@ async fn a_chain_that_is_killed_again_and_again_loses_and_doubles_nothing() {
         let child = spawn_child(&log.kafka);
         submit_many(&log, TASKS_A_ROUND).await;
         // In the middle of its work, at another point each time.
-        support::kafka::eventually("progress", || async { log.records("images-preprocessed").await.len() > before + round * 7 }).await;
+        support::kafka::eventually("progress", || async {
+            log.records("images-preprocessed").await.len() > before + round * 7
+        })
+        .await;
         child.kill();
     }
     let child = spawn_child(&log.kafka);
@@ -119,9 +137,18 @@ async fn a_chain_that_is_killed_again_and_again_loses_and_doubles_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_committer_that_fails_anywhere_loses_and_doubles_nothing() {
     let log = Log::start().await;
-    let stages = [log.run(each("ingest", ingest_one), &options("0")), log.run(each("preprocess", preprocess_one), &options("0"))];
+    let stages = [
+        log.run(each("ingest", ingest_one), &options("0")),
+        log.run(each("preprocess", preprocess_one), &options("0")),
+    ];
     let mut expected = 0;
-    for point in ["before-produce", "after-produce", "before-send-offsets", "before-commit", "after-commit"] {
+    for point in [
+        "before-produce",
+        "after-produce",
+        "before-send-offsets",
+        "before-commit",
+        "after-commit",
+    ] {
         let name = format!("runtime::{point}");
         fail::cfg(&name, "2*return").unwrap();
         submit_many(&log, 30).await;

@@ -15,7 +15,8 @@ use std::{
 };
 
 use atelier_runtime::{
-    FailureClass, InRecord, KafkaOptions, Message, Outcome, OutRecord, RunningStage, StageRuntimeOptions, TopicAdmin,
+    FailureClass, InRecord, KafkaOptions, Message, OutRecord, Outcome, RunningStage,
+    StageRuntimeOptions, TopicAdmin,
     encode::error_header,
     local::{root_envelope, root_record},
 };
@@ -36,12 +37,19 @@ use tokio_util::sync::CancellationToken;
 type Tasks = Message<TaskRequest>;
 
 fn ids(records: &[InRecord]) -> Vec<String> {
-    records.iter().map(|record| record.header_text(header::ID).unwrap().to_owned()).collect()
+    records
+        .iter()
+        .map(|record| record.header_text(header::ID).unwrap().to_owned())
+        .collect()
 }
 
 fn assert_each_once(records: &[InRecord], count: usize) {
     let ids = ids(records);
-    assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len(), "an event was doubled");
+    assert_eq!(
+        ids.iter().collect::<HashSet<_>>().len(),
+        ids.len(),
+        "an event was doubled"
+    );
     assert_eq!(ids.len(), count, "an event was lost");
 }
 
@@ -56,7 +64,10 @@ async fn submit_many(log: &Log, count: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_pipeline_works_every_task_once() {
     let log = Log::start().await;
-    let stages: Vec<_> = no_op_pipeline().into_iter().map(|stage| log.run(stage, &options("0"))).collect();
+    let stages: Vec<_> = no_op_pipeline()
+        .into_iter()
+        .map(|stage| log.run(stage, &options("0")))
+        .collect();
     submit_many(&log, 50).await;
     let persisted = log.wait_for("images-persisted", 50).await;
     assert_each_once(&persisted, 50);
@@ -65,9 +76,16 @@ async fn the_whole_pipeline_works_every_task_once() {
     assert_each_once(&progress, 300);
     for stage in stages {
         let name = stage.running.readiness().stage();
-        assert!(stage.running.readiness().is_ready(), "{:?}", stage.running.readiness().reasons());
+        assert!(
+            stage.running.readiness().is_ready(),
+            "{:?}",
+            stage.running.readiness().reasons()
+        );
         let drained = stage.stop().await;
-        assert!(drained.counts.balance() && drained.abandoned == 0, "{name}: {drained:?}");
+        assert!(
+            drained.counts.balance() && drained.abandoned == 0,
+            "{name}: {drained:?}"
+        );
     }
 }
 
@@ -76,7 +94,9 @@ async fn failures_go_by_the_retry_topic_to_the_dead_letters_and_hold_up_nobody()
     let log = Log::start().await;
     let stage = each("ingest", |message: &Tasks| match name_of(&message.data) {
         "never" => Outcome::failed(failure(FailureClass::Permanent, "no picture")),
-        "later" if message.envelope.attempt < 2 => Outcome::failed(failure(FailureClass::Transient, "not now")),
+        "later" if message.envelope.attempt < 2 => {
+            Outcome::failed(failure(FailureClass::Transient, "not now"))
+        }
         "hopeless" => Outcome::failed(failure(FailureClass::Transient, "not now")),
         _ => ingest_one(message),
     });
@@ -91,18 +111,34 @@ async fn failures_go_by_the_retry_topic_to_the_dead_letters_and_hold_up_nobody()
     submit_many(&log, 20).await;
     // Nobody waits for those that are not due.
     let early = log.wait_for("images-ingested", 21).await;
-    assert!(early.iter().all(|record| record.header_text(header::CAUSATION_ID) != Some(submitted["later"].id.to_string().as_str())));
+    assert!(
+        early
+            .iter()
+            .all(|record| record.header_text(header::CAUSATION_ID)
+                != Some(submitted["later"].id.to_string().as_str()))
+    );
     let ingested = log.wait_for("images-ingested", 22).await;
     assert_each_once(&ingested, 22);
     let dead = log.wait_for(&dead_letter_topic("ingest"), 2).await;
     assert_eq!(dead.len(), 2);
-    let by_attempts: BTreeMap<&str, &InRecord> =
-        dead.iter().map(|record| (record.header_text(error_header::ATTEMPTS).unwrap(), record)).collect();
-    for (attempts, name, topic) in [("1", "never", "image-tasks"), ("3", "hopeless", "ingest-retry")] {
+    let by_attempts: BTreeMap<&str, &InRecord> = dead
+        .iter()
+        .map(|record| (record.header_text(error_header::ATTEMPTS).unwrap(), record))
+        .collect();
+    for (attempts, name, topic) in [
+        ("1", "never", "image-tasks"),
+        ("3", "hopeless", "ingest-retry"),
+    ] {
         let record = by_attempts[attempts];
-        assert_eq!(record.header_text(header::ID), Some(submitted[name].id.to_string().as_str()));
+        assert_eq!(
+            record.header_text(header::ID),
+            Some(submitted[name].id.to_string().as_str())
+        );
         assert_eq!(record.header_text(error_header::TOPIC), Some(topic));
-        assert_eq!(record.header_text(error_header::EXCEPTION_CLASS), Some("TestError"));
+        assert_eq!(
+            record.header_text(error_header::EXCEPTION_CLASS),
+            Some("TestError")
+        );
         let value: TaskRequest = serde_json::from_slice(record.value.as_ref().unwrap()).unwrap();
         assert_eq!(name_of(&value), name);
     }
@@ -113,7 +149,10 @@ async fn failures_go_by_the_retry_topic_to_the_dead_letters_and_hold_up_nobody()
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_on_every_topic_goes_to_dead_letters_while_neighbours_pass() {
     let log = Log::start().await;
-    let stages: Vec<_> = no_op_pipeline().into_iter().map(|stage| log.run(stage, &options("0"))).collect();
+    let stages: Vec<_> = no_op_pipeline()
+        .into_iter()
+        .map(|stage| log.run(stage, &options("0")))
+        .collect();
     let garbage = |topic: &str, number: usize| OutRecord {
         topic: topic.to_owned(),
         key: Some(Bytes::from(format!("key {number}"))),
@@ -125,12 +164,19 @@ async fn garbage_on_every_topic_goes_to_dead_letters_while_neighbours_pass() {
         .stages()
         .iter()
         .flat_map(|stage| {
-            let inputs = log.table.inputs_of(stage).into_iter().map(|topic| topic.name.clone());
-            inputs.chain([atelier_schemas::topics::retry_topic(stage)]).collect::<Vec<_>>()
+            let inputs = log
+                .table
+                .inputs_of(stage)
+                .into_iter()
+                .map(|topic| topic.name.clone());
+            inputs
+                .chain([atelier_schemas::topics::retry_topic(stage)])
+                .collect::<Vec<_>>()
         })
         .collect();
     for topic in &read_by_stages {
-        log.publish((0..4).map(|number| garbage(topic, number)).collect()).await;
+        log.publish((0..4).map(|number| garbage(topic, number)).collect())
+            .await;
     }
     submit_many(&log, 10).await;
     assert_each_once(&log.wait_for("images-persisted", 10).await, 10);
@@ -159,11 +205,15 @@ async fn three_instances_come_and_go_under_load_and_nothing_is_lost_doubled_or_o
     let keys: Vec<Event> = (0..TASKS / 40).map(|_| task(&["a"]).into()).collect();
     for _ in 0..40 {
         for event in &keys {
-            records.push(root_record(event, &root_envelope("/upstream", event, Utc::now())).unwrap());
+            records
+                .push(root_record(event, &root_envelope("/upstream", event, Utc::now())).unwrap());
         }
     }
-    let order: HashMap<String, usize> =
-        records.iter().enumerate().map(|(index, record)| (record.header_text(header::ID).unwrap().to_owned(), index)).collect();
+    let order: HashMap<String, usize> = records
+        .iter()
+        .enumerate()
+        .map(|(index, record)| (record.header_text(header::ID).unwrap().to_owned(), index))
+        .collect();
     let first = log.run(slow(), &options("first"));
     log.publish(records).await;
     let second = log.run(slow(), &options("second"));
@@ -174,7 +224,12 @@ async fn three_instances_come_and_go_under_load_and_nothing_is_lost_doubled_or_o
     let ingested = log.wait_for("images-ingested", TASKS).await;
     let worked_by_later = [second.stop().await, third.stop().await];
     assert_each_once(&ingested, TASKS);
-    assert!(worked_by_later.iter().any(|drained| drained.counts.emitted > 0), "{worked_by_later:?}");
+    assert!(
+        worked_by_later
+            .iter()
+            .any(|drained| drained.counts.emitted > 0),
+        "{worked_by_later:?}"
+    );
     let mut last_of_key: HashMap<Bytes, usize> = HashMap::new();
     for record in &ingested {
         let place = order[record.header_text(header::CAUSATION_ID).unwrap()];
@@ -207,7 +262,10 @@ async fn a_broker_that_restarts_costs_nothing() {
         println!("skipped: the broker is not ours to restart");
         return;
     }
-    let stages = [log.run(each("ingest", ingest_one), &options("0")), log.run(each("preprocess", preprocess_one), &options("0"))];
+    let stages = [
+        log.run(each("ingest", ingest_one), &options("0")),
+        log.run(each("preprocess", preprocess_one), &options("0")),
+    ];
     submit_many(&log, 100).await;
     for pause_ms in [0, 1_500] {
         log.restart(Duration::from_millis(pause_ms)).await;
@@ -215,24 +273,53 @@ async fn a_broker_that_restarts_costs_nothing() {
     }
     assert_each_once(&log.wait_for("images-preprocessed", 300).await, 300);
     for stage in stages {
-        eventually("ready again", || async { stage.running.readiness().is_ready() }).await;
+        eventually("ready again", || async {
+            stage.running.readiness().is_ready()
+        })
+        .await;
         stage.stop().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stage_waits_for_kafka_and_for_topics_and_says_so() {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let shutdown = CancellationToken::new();
     let start = |kafka: &KafkaOptions, table: &TopicTable| {
-        RunningStage::start(each("ingest", ingest_one), kafka, table, &StageRuntimeOptions::default(), shutdown.clone()).unwrap()
+        RunningStage::start(
+            each("ingest", ingest_one),
+            kafka,
+            table,
+            &StageRuntimeOptions::default(),
+            shutdown.clone(),
+        )
+        .unwrap()
     };
-    let away = start(&KafkaOptions::at(nobody.to_string()), TopicTable::embedded());
-    eventually("a reason", || async { away.readiness().reasons().iter().any(|reason| reason.contains("cannot be reached")) }).await;
+    let away = start(
+        &KafkaOptions::at(nobody.to_string()),
+        TopicTable::embedded(),
+    );
+    eventually("a reason", || async {
+        away.readiness()
+            .reasons()
+            .iter()
+            .any(|reason| reason.contains("cannot be reached"))
+    })
+    .await;
 
     let log = Log::bare().await;
     let missing = start(&log.kafka, &log.table);
-    eventually("a reason", || async { missing.readiness().reasons().iter().any(|reason| reason.contains("atelier topics apply")) }).await;
+    eventually("a reason", || async {
+        missing
+            .readiness()
+            .reasons()
+            .iter()
+            .any(|reason| reason.contains("atelier topics apply"))
+    })
+    .await;
     log.apply().await;
     eventually("ready", || async { missing.readiness().is_ready() }).await;
     log.submit(task(&["a"])).await;
@@ -255,7 +342,11 @@ async fn a_full_stage_pauses_and_goes_on() {
         enter.fetch_sub(1, Ordering::SeqCst);
         ingest_one(message)
     });
-    let small = StageRuntimeOptions { queue_capacity: 8, max_in_flight: 2, ..options("0") };
+    let small = StageRuntimeOptions {
+        queue_capacity: 8,
+        max_in_flight: 2,
+        ..options("0")
+    };
     let running = log.run(stage, &small);
     assert_each_once(&log.wait_for("images-ingested", 400).await, 400);
     assert!(most.load(Ordering::SeqCst) <= 2);
@@ -276,7 +367,11 @@ async fn a_shutdown_commits_what_was_begun_and_gives_back_the_rest() {
     let committed = log.records("images-ingested").await;
     assert_eq!(drained.abandoned, 0);
     assert!(committed.len() < 300, "the rest is for the next one");
-    assert_eq!(u64::try_from(committed.len()).unwrap(), drained.counts.emitted, "all that was worked is committed");
+    assert_eq!(
+        u64::try_from(committed.len()).unwrap(),
+        drained.counts.emitted,
+        "all that was worked is committed"
+    );
     let next = log.run(each("ingest", ingest_one), &options("0"));
     assert_each_once(&log.wait_for("images-ingested", 300).await, 300);
     next.stop().await;
@@ -287,7 +382,13 @@ async fn work_that_does_not_end_is_abandoned_and_done_again() {
     let log = Log::start().await;
     let hangs = Arc::new(AtomicBool::new(true));
     let stage = support::slow_until("ingest", Arc::clone(&hangs));
-    let running = log.run(stage.clone(), &StageRuntimeOptions { drain_timeout_ms: 500, ..options("0") });
+    let running = log.run(
+        stage.clone(),
+        &StageRuntimeOptions {
+            drain_timeout_ms: 500,
+            ..options("0")
+        },
+    );
     submit_many(&log, 5).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let drained = running.stop().await;
@@ -312,7 +413,15 @@ async fn what_is_away_is_waited_for_and_named() {
     });
     let running = log.run(stage, &options("0"));
     submit_many(&log, 10).await;
-    eventually("a reason", || async { running.running.readiness().reasons().iter().any(|reason| reason.contains("disk is full")) }).await;
+    eventually("a reason", || async {
+        running
+            .running
+            .readiness()
+            .reasons()
+            .iter()
+            .any(|reason| reason.contains("disk is full"))
+    })
+    .await;
     is_full.store(false, Ordering::SeqCst);
     assert_each_once(&log.wait_for("images-ingested", 10).await, 10);
     assert!(running.running.readiness().is_ready());
@@ -327,7 +436,11 @@ async fn the_table_is_applied_once_and_differences_are_told() {
     assert_eq!(admin.plan(&log.table).await.unwrap(), []);
     assert_eq!(admin.apply(&log.table).await.unwrap(), []);
     let state = admin.describe(&log.table).await.unwrap();
-    assert!(state.iter().all(|topic| topic.partitions == log.table.get(&topic.name).unwrap().partitions));
+    assert!(
+        state
+            .iter()
+            .all(|topic| topic.partitions == log.table.get(&topic.name).unwrap().partitions)
+    );
     let wider = TopicTable::parse(
         r#"
         [defaults]
@@ -350,10 +463,28 @@ async fn the_table_is_applied_once_and_differences_are_told() {
         "#,
     )
     .unwrap();
-    let changes: Vec<String> = admin.plan(&wider).await.unwrap().iter().map(ToString::to_string).collect();
-    assert_eq!(changes, ["add partitions to image-tasks: 4 to 6", "set retention.ms of image-tasks: 604800000 to 86400000"]);
+    let changes: Vec<String> = admin
+        .plan(&wider)
+        .await
+        .unwrap()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        changes,
+        [
+            "add partitions to image-tasks: 4 to 6",
+            "set retention.ms of image-tasks: 604800000 to 86400000"
+        ]
+    );
     admin.apply(&wider).await.unwrap();
-    eventually("the change", || async { admin.plan(&wider).await.unwrap().is_empty() }).await;
+    eventually("the change", || async {
+        admin.plan(&wider).await.unwrap().is_empty()
+    })
+    .await;
     let surplus = admin.plan(&log.table).await.unwrap();
-    assert!(surplus.iter().any(|change| !change.is_applicable()), "{surplus:?}");
+    assert!(
+        surplus.iter().any(|change| !change.is_applicable()),
+        "{surplus:?}"
+    );
 }

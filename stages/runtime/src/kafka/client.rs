@@ -37,10 +37,20 @@ pub(crate) fn base_config(kafka: &KafkaOptions, client_id: &str) -> ClientConfig
 }
 
 /// The consumer of a stage's group.
-pub(crate) fn consumer_config(kafka: &KafkaOptions, stage: &str, options: &StageRuntimeOptions) -> ClientConfig {
-    let mut defaults = KafkaOptions { properties: consumer_defaults(options), ..kafka.clone() };
+pub(crate) fn consumer_config(
+    kafka: &KafkaOptions,
+    stage: &str,
+    options: &StageRuntimeOptions,
+) -> ClientConfig {
+    let mut defaults = KafkaOptions {
+        properties: consumer_defaults(options),
+        ..kafka.clone()
+    };
     defaults.properties.extend(kafka.properties.clone());
-    let mut config = base_config(&defaults, &format!("atelier-{stage}-{}", options.instance_id));
+    let mut config = base_config(
+        &defaults,
+        &format!("atelier-{stage}-{}", options.instance_id),
+    );
     config
         .set("group.id", group_id(stage))
         .set("partition.assignment.strategy", "cooperative-sticky")
@@ -70,12 +80,25 @@ fn consumer_defaults(options: &StageRuntimeOptions) -> std::collections::BTreeMa
 }
 
 /// The transactional producer of a stage's instance.
-pub(crate) fn producer_config(kafka: &KafkaOptions, stage: &str, options: &StageRuntimeOptions) -> ClientConfig {
+pub(crate) fn producer_config(
+    kafka: &KafkaOptions,
+    stage: &str,
+    options: &StageRuntimeOptions,
+) -> ClientConfig {
     let mut config = base_config(kafka, &format!("atelier-{stage}-{}", options.instance_id));
     config
-        .set("transactional.id", transactional_id(stage, &options.instance_id))
-        .set("transaction.timeout.ms", options.transaction.timeout_ms.to_string())
-        .set("message.timeout.ms", options.transaction.timeout_ms.to_string())
+        .set(
+            "transactional.id",
+            transactional_id(stage, &options.instance_id),
+        )
+        .set(
+            "transaction.timeout.ms",
+            options.transaction.timeout_ms.to_string(),
+        )
+        .set(
+            "message.timeout.ms",
+            options.transaction.timeout_ms.to_string(),
+        )
         .set("linger.ms", "0")
         // The same partition for a key as Java's clients choose.
         .set("partitioner", "murmur2_random")
@@ -110,7 +133,10 @@ pub(crate) fn log_client_line(level: RDKafkaLogLevel, facility: &str, line: &str
 
 /// Whether an error means that no broker can be used.
 pub(crate) fn is_outage(code: RDKafkaErrorCode) -> bool {
-    matches!(code, RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL)
+    matches!(
+        code,
+        RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL
+    )
 }
 
 /// The consumer's callbacks.
@@ -133,7 +159,10 @@ impl ClientContext for ConsumerEvents {
 
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code().is_some_and(is_outage) {
-            let text = format!("kafka at {} cannot be reached: {reason}; is it running?", self.bootstrap_servers);
+            let text = format!(
+                "kafka at {} cannot be reached: {reason}; is it running?",
+                self.bootstrap_servers
+            );
             self.shared.readiness.lost(Dependency::Consumer, text);
         } else {
             tracing::debug!(stage = self.stage(), %error, reason, "kafka consumer");
@@ -148,7 +177,9 @@ impl ClientContext for ConsumerEvents {
             .filter(|partition| partition.desired)
             // From the next offset to fetch, not from the last one committed: transaction markers take offsets too, and
             // a stage that has read everything must not seem to lag behind by them.
-            .map(|partition| partition.fetchq_cnt + (partition.ls_offset - partition.next_offset.max(0)).max(0))
+            .map(|partition| {
+                partition.fetchq_cnt + (partition.ls_offset - partition.next_offset.max(0)).max(0)
+            })
             .sum();
         // librdkafka counts from what it handed out; what is in flight is not done yet.
         telemetry::lag(self.stage(), unread, self.shared.in_flight());
@@ -157,23 +188,42 @@ impl ClientContext for ConsumerEvents {
 
 impl ConsumerContext for ConsumerEvents {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        let Rebalance::Revoke(list) = rebalance else { return };
+        let Rebalance::Revoke(list) = rebalance else {
+            return;
+        };
         let sources = sources_of(list);
         let lost_already = consumer.assignment_lost();
         let change = if lost_already { "lost" } else { "revoked" };
         // What is lost belongs to somebody else: nothing of it may be committed, so there is nothing to wait for.
-        let timeout = if lost_already { Duration::ZERO } else { self.drain_timeout };
+        let timeout = if lost_already {
+            Duration::ZERO
+        } else {
+            self.drain_timeout
+        };
         let drained = self.shared.drain(&sources, timeout);
         let abandoned = self.shared.change(|tracker| tracker.revoke(&sources));
         telemetry::rebalance(self.stage(), change);
-        tracing::info!(stage = self.stage(), partitions = sources.len(), drained, abandoned, change, "partitions given up");
+        tracing::info!(
+            stage = self.stage(),
+            partitions = sources.len(),
+            drained,
+            abandoned,
+            change,
+            "partitions given up"
+        );
     }
 
     fn post_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        let Rebalance::Assign(list) = rebalance else { return };
+        let Rebalance::Assign(list) = rebalance else {
+            return;
+        };
         let sources = sources_of(list);
         telemetry::rebalance(self.stage(), "assigned");
-        tracing::info!(stage = self.stage(), partitions = sources.len(), "partitions assigned");
+        tracing::info!(
+            stage = self.stage(),
+            partitions = sources.len(),
+            "partitions assigned"
+        );
         self.shared.assigned(sources);
         self.shared.readiness.found(Dependency::Consumer);
     }
@@ -188,7 +238,10 @@ pub(crate) struct ProducerEvents {
 impl ProducerEvents {
     /// The first failed delivery since the last call.
     pub fn take_undelivered(&self) -> Option<String> {
-        self.undelivered.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+        self.undelivered
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take()
     }
 }
 
@@ -208,15 +261,26 @@ impl ProducerContext for ProducerEvents {
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Err((error, message)) = result {
             use rdkafka::Message as _;
-            let text = format!("record of {} bytes for `{}`: {error}", message.payload_len(), message.topic());
-            self.undelivered.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(text);
+            let text = format!(
+                "record of {} bytes for `{}`: {error}",
+                message.payload_len(),
+                message.topic()
+            );
+            self.undelivered
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .get_or_insert(text);
         }
     }
 }
 
 /// What a stage subscribes to.
 pub(crate) fn subscriptions(table: &atelier_schemas::TopicTable, stage: &str) -> Vec<String> {
-    let mut topics: Vec<String> = table.inputs_of(stage).iter().map(|topic| topic.name.clone()).collect();
+    let mut topics: Vec<String> = table
+        .inputs_of(stage)
+        .iter()
+        .map(|topic| topic.name.clone())
+        .collect();
     topics.push(retry_topic(stage));
     topics
 }
@@ -224,11 +288,16 @@ pub(crate) fn subscriptions(table: &atelier_schemas::TopicTable, stage: &str) ->
 pub(crate) fn sources_of(list: &TopicPartitionList) -> Vec<TopicPartition> {
     list.elements()
         .iter()
-        .map(|element| TopicPartition { topic: element.topic().into(), partition: element.partition() })
+        .map(|element| TopicPartition {
+            topic: element.topic().into(),
+            partition: element.partition(),
+        })
         .collect()
 }
 
-pub(crate) fn list_of<'a>(sources: impl IntoIterator<Item = &'a TopicPartition>) -> TopicPartitionList {
+pub(crate) fn list_of<'a>(
+    sources: impl IntoIterator<Item = &'a TopicPartition>,
+) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
     for source in sources {
         list.add_partition(&source.topic, source.partition);

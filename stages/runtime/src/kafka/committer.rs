@@ -22,7 +22,9 @@ use super::{
     shared::Shared,
     tracker::{PartitionCommit, Tracker},
 };
-use crate::{options::TransactionOptions, readiness::Dependency, record::TopicPartition, telemetry};
+use crate::{
+    options::TransactionOptions, readiness::Dependency, record::TopicPartition, telemetry,
+};
 
 /// Longest wait after a failed transaction.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
@@ -40,7 +42,9 @@ pub(crate) struct Committer {
 impl Committer {
     /// Commits until the consumer has drained.
     pub fn run(self) {
-        let Some(mut producer) = self.connect() else { return };
+        let Some(mut producer) = self.connect() else {
+            return;
+        };
         let mut backoff = FIRST_BACKOFF;
         let mut failures = 0;
         while !self.shared.is_finished() {
@@ -50,7 +54,9 @@ impl Committer {
                 std::thread::sleep(FIRST_BACKOFF);
                 continue;
             };
-            let Some(commits) = self.gather() else { continue };
+            let Some(commits) = self.gather() else {
+                continue;
+            };
             let started = Instant::now();
             match self.transact(&producer, &commits, &group) {
                 Ok(()) => {
@@ -65,9 +71,14 @@ impl Committer {
                     failures += 1;
                     // One abort belongs to every rebalance; several in a row are worth a person's look.
                     if failures == SUSPICIOUS_FAILURES {
-                        self.shared.readiness.lost(Dependency::Producer, format!("transactions do not go through: {error}"));
+                        self.shared.readiness.lost(
+                            Dependency::Producer,
+                            format!("transactions do not go through: {error}"),
+                        );
                     }
-                    let Some(usable) = self.recover(producer, &error) else { return };
+                    let Some(usable) = self.recover(producer, &error) else {
+                        return;
+                    };
                     producer = usable;
                     telemetry::transaction(self.stage(), error.result_label(), started.elapsed());
                 }
@@ -83,9 +94,13 @@ impl Committer {
 
     /// Whether to try on; where the broker keeps us waiting, says so.
     fn goes_on(&self, error: Option<&KafkaError>) -> bool {
-        let timed_out = error.and_then(KafkaError::rdkafka_error_code) == Some(RDKafkaErrorCode::OperationTimedOut);
+        let timed_out = error.and_then(KafkaError::rdkafka_error_code)
+            == Some(RDKafkaErrorCode::OperationTimedOut);
         if let Some(error) = error.filter(|_| timed_out) {
-            self.shared.readiness.lost(Dependency::Producer, format!("kafka does not answer: {error}"));
+            self.shared.readiness.lost(
+                Dependency::Producer,
+                format!("kafka does not answer: {error}"),
+            );
         }
         !self.shared.is_finished()
     }
@@ -100,7 +115,8 @@ impl Committer {
         }
         if self.transaction.linger_ms > 0 && messages < max_messages {
             std::thread::sleep(Duration::from_millis(self.transaction.linger_ms));
-            return Some(self.shared.ready(max_messages, Duration::ZERO)).filter(|commits| !commits.is_empty());
+            return Some(self.shared.ready(max_messages, Duration::ZERO))
+                .filter(|commits| !commits.is_empty());
         }
         Some(commits)
     }
@@ -113,27 +129,50 @@ impl Committer {
     ) -> Result<(), TransactionError> {
         let patience = |error: Option<&KafkaError>| self.goes_on(error);
         producer.begin()?;
-        fail_point!("runtime::before-produce", |_| Err(injected("runtime::before-produce")));
-        for record in commits.iter().flat_map(|commit| &commit.outputs).flat_map(|outputs| outputs.iter()) {
+        fail_point!("runtime::before-produce", |_| Err(injected(
+            "runtime::before-produce"
+        )));
+        for record in commits
+            .iter()
+            .flat_map(|commit| &commit.outputs)
+            .flat_map(|outputs| outputs.iter())
+        {
             producer.produce(record)?;
         }
-        fail_point!("runtime::after-produce", |_| Err(injected("runtime::after-produce")));
-        let offsets = offsets_of(commits).map_err(|error| TransactionError::Abort(error.to_string()))?;
-        fail_point!("runtime::before-send-offsets", |_| Err(injected("runtime::before-send-offsets")));
+        fail_point!("runtime::after-produce", |_| Err(injected(
+            "runtime::after-produce"
+        )));
+        let offsets =
+            offsets_of(commits).map_err(|error| TransactionError::Abort(error.to_string()))?;
+        fail_point!("runtime::before-send-offsets", |_| Err(injected(
+            "runtime::before-send-offsets"
+        )));
         producer.send_offsets(&offsets, group, &patience)?;
         producer.flush(&patience)?;
-        fail_point!("runtime::before-commit", |_| Err(injected("runtime::before-commit")));
+        fail_point!("runtime::before-commit", |_| Err(injected(
+            "runtime::before-commit"
+        )));
         producer.commit(&patience)?;
-        fail_point!("runtime::after-commit", |_| Err(injected("runtime::after-commit")));
+        fail_point!("runtime::after-commit", |_| Err(injected(
+            "runtime::after-commit"
+        )));
         Ok(())
     }
 
     /// Aborts, or replaces the producer and asks the broker what it has.
-    fn recover(&self, producer: TransactionalProducer, error: &TransactionError) -> Option<TransactionalProducer> {
+    fn recover(
+        &self,
+        producer: TransactionalProducer,
+        error: &TransactionError,
+    ) -> Option<TransactionalProducer> {
         let patience = |error: Option<&KafkaError>| self.goes_on(error);
         let fatal = match error {
             TransactionError::Abort(reason) => {
-                tracing::debug!(stage = self.stage(), reason, "transaction aborted, trying again");
+                tracing::debug!(
+                    stage = self.stage(),
+                    reason,
+                    "transaction aborted, trying again"
+                );
                 match producer.abort(&patience) {
                     Ok(()) => return Some(producer),
                     Err(TransactionError::GivenUp) => return None,
@@ -159,13 +198,18 @@ impl Committer {
     fn connect(&self) -> Option<TransactionalProducer> {
         let mut backoff = FIRST_BACKOFF;
         while !self.shared.is_finished() {
-            match TransactionalProducer::connect(&self.producer_config, &|error| self.goes_on(error)) {
+            match TransactionalProducer::connect(&self.producer_config, &|error| {
+                self.goes_on(error)
+            }) {
                 Ok(producer) => {
                     self.shared.readiness.found(Dependency::Producer);
                     return Some(producer);
                 }
                 Err(TransactionError::GivenUp) => return None,
-                Err(error) => self.shared.readiness.lost(Dependency::Producer, error.to_string()),
+                Err(error) => self
+                    .shared
+                    .readiness
+                    .lost(Dependency::Producer, error.to_string()),
             }
             std::thread::sleep(backoff);
             backoff = (backoff * 2).min(MAX_BACKOFF);
@@ -179,19 +223,28 @@ impl Committer {
             if self.shared.is_finished() {
                 return None;
             }
-            match self.consumer.committed_offsets(list_of(&assigned), Duration::from_secs(5)) {
+            match self
+                .consumer
+                .committed_offsets(list_of(&assigned), Duration::from_secs(5))
+            {
                 Ok(list) => {
                     self.shared.change(|tracker| {
                         for element in list.elements() {
                             if let Offset::Offset(offset) = element.offset() {
-                                let source = TopicPartition { topic: element.topic().into(), partition: element.partition() };
+                                let source = TopicPartition {
+                                    topic: element.topic().into(),
+                                    partition: element.partition(),
+                                };
                                 tracker.drop_below(&source, offset);
                             }
                         }
                     });
                     return Some(());
                 }
-                Err(error) => self.shared.readiness.lost(Dependency::Producer, format!("committed offsets: {error}")),
+                Err(error) => self
+                    .shared
+                    .readiness
+                    .lost(Dependency::Producer, format!("committed offsets: {error}")),
             }
             std::thread::sleep(FIRST_BACKOFF * 10);
         }
@@ -213,10 +266,16 @@ fn injected(name: &str) -> TransactionError {
     TransactionError::Fatal(format!("failpoint {name}"))
 }
 
-fn offsets_of(commits: &[PartitionCommit]) -> Result<TopicPartitionList, rdkafka::error::KafkaError> {
+fn offsets_of(
+    commits: &[PartitionCommit],
+) -> Result<TopicPartitionList, rdkafka::error::KafkaError> {
     let mut list = TopicPartitionList::with_capacity(commits.len());
     for commit in commits {
-        list.add_partition_offset(&commit.source.topic, commit.source.partition, Offset::Offset(commit.next_offset))?;
+        list.add_partition_offset(
+            &commit.source.topic,
+            commit.source.partition,
+            Offset::Offset(commit.next_offset),
+        )?;
     }
     Ok(list)
 }

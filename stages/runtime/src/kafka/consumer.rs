@@ -86,11 +86,20 @@ impl Consuming {
                 }
             }
         }
-        Draining { consumer: self.consumer, shared: self.shared, _taken: self.taken, drain_timeout: self.drain_timeout }
+        Draining {
+            consumer: self.consumer,
+            shared: self.shared,
+            _taken: self.taken,
+            drain_timeout: self.drain_timeout,
+        }
     }
 
     fn turn(&self, flow: &mut Flow) {
-        let timeout = if flow.is_full { PAUSED_POLL_TIMEOUT } else { POLL_TIMEOUT };
+        let timeout = if flow.is_full {
+            PAUSED_POLL_TIMEOUT
+        } else {
+            POLL_TIMEOUT
+        };
         match self.consumer.poll(timeout) {
             Some(Ok(message)) => {
                 let record = to_record(&message, flow);
@@ -118,7 +127,9 @@ impl Consuming {
     }
 
     fn take(&self, record: InRecord) {
-        let epoch = self.shared.change(|tracker| tracker.take(&record.source, record.offset));
+        let epoch = self
+            .shared
+            .change(|tracker| tracker.take(&record.source, record.offset));
         if let Some(epoch) = epoch {
             // The worker lives as long as the sender.
             let _ = self.taken.send((record, epoch));
@@ -127,8 +138,12 @@ impl Consuming {
 
     fn release_due(&self, flow: &mut Flow) {
         let now = Utc::now();
-        let due: Vec<TopicPartition> =
-            flow.parked.iter().filter(|(_, (at, _))| *at <= now).map(|(source, _)| source.clone()).collect();
+        let due: Vec<TopicPartition> = flow
+            .parked
+            .iter()
+            .filter(|(_, (at, _))| *at <= now)
+            .map(|(source, _)| source.clone())
+            .collect();
         for source in due {
             if let Some((_, record)) = flow.parked.remove(&source) {
                 self.take(record);
@@ -148,7 +163,11 @@ impl Consuming {
         } else if flow.is_full && in_flight <= self.queue_capacity / 2 {
             flow.is_full = false;
             let assigned = self.shared.look(Tracker::assigned);
-            self.resume(assigned.iter().filter(|source| !flow.parked.contains_key(source)));
+            self.resume(
+                assigned
+                    .iter()
+                    .filter(|source| !flow.parked.contains_key(source)),
+            );
         }
     }
 
@@ -180,14 +199,28 @@ impl Consuming {
     fn note(&self, error: &KafkaError) {
         let readiness = &self.shared.readiness;
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownPartition) => {
-                readiness.lost(Dependency::Topics, format!("{error}; run `atelier topics apply`"));
+            Some(
+                RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition,
+            ) => {
+                readiness.lost(
+                    Dependency::Topics,
+                    format!("{error}; run `atelier topics apply`"),
+                );
             }
             Some(code) if is_outage(code) => {
-                readiness.lost(Dependency::Consumer, format!("kafka cannot be reached: {error}; is it running?"));
+                readiness.lost(
+                    Dependency::Consumer,
+                    format!("kafka cannot be reached: {error}; is it running?"),
+                );
             }
             // librdkafka connects again by itself; when no broker is left it says so.
-            Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::Resolve | RDKafkaErrorCode::OperationTimedOut) => {
+            Some(
+                RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::Resolve
+                | RDKafkaErrorCode::OperationTimedOut,
+            ) => {
                 tracing::debug!(stage = readiness.stage(), %error, "kafka consumer");
             }
             _ => tracing::warn!(stage = readiness.stage(), %error, "kafka consumer"),
@@ -216,19 +249,36 @@ impl Consuming {
         let metadata = match self.consumer.fetch_metadata(None, Duration::from_secs(2)) {
             Ok(metadata) => metadata,
             Err(error) => {
-                readiness.lost(Dependency::Consumer, format!("kafka cannot be reached: {error}; is it running?"));
+                readiness.lost(
+                    Dependency::Consumer,
+                    format!("kafka cannot be reached: {error}; is it running?"),
+                );
                 return false;
             }
         };
         readiness.found(Dependency::Consumer);
-        let there: Vec<&str> = metadata.topics().iter().map(rdkafka::metadata::MetadataTopic::name).collect();
-        let missing: Vec<&str> =
-            self.topics.iter().map(String::as_str).filter(|topic| !there.contains(topic)).collect();
+        let there: Vec<&str> = metadata
+            .topics()
+            .iter()
+            .map(rdkafka::metadata::MetadataTopic::name)
+            .collect();
+        let missing: Vec<&str> = self
+            .topics
+            .iter()
+            .map(String::as_str)
+            .filter(|topic| !there.contains(topic))
+            .collect();
         if missing.is_empty() {
             readiness.found(Dependency::Topics);
             return true;
         }
-        readiness.lost(Dependency::Topics, format!("missing topics {}; run `atelier topics apply`", missing.join(", ")));
+        readiness.lost(
+            Dependency::Topics,
+            format!(
+                "missing topics {}; run `atelier topics apply`",
+                missing.join(", ")
+            ),
+        );
         false
     }
 }
@@ -243,7 +293,8 @@ impl Draining {
         let deadline = Instant::now() + self.drain_timeout;
         loop {
             // Polling goes on: a rebalance must not wait for this drain. Nothing that comes is taken.
-            if self.shared.drain(&assigned, Duration::from_millis(20)) || Instant::now() >= deadline {
+            if self.shared.drain(&assigned, Duration::from_millis(20)) || Instant::now() >= deadline
+            {
                 break;
             }
             let _ = self.consumer.poll(Duration::ZERO);
@@ -255,7 +306,11 @@ impl Draining {
 }
 
 fn to_record(message: &BorrowedMessage<'_>, flow: &mut Flow) -> InRecord {
-    let topic = match flow.topic_names.iter().find(|name| ***name == *message.topic()) {
+    let topic = match flow
+        .topic_names
+        .iter()
+        .find(|name| ***name == *message.topic())
+    {
         Some(name) => Arc::clone(name),
         None => {
             let name: Arc<str> = message.topic().into();
@@ -271,15 +326,23 @@ pub(crate) fn record_of(message: &BorrowedMessage<'_>, topic: Arc<str>) -> InRec
     let headers = message.headers().map_or_else(Vec::new, |headers| {
         headers
             .iter()
-            .map(|header| Header { name: header.key.to_owned(), value: header.value.map(Bytes::copy_from_slice) })
+            .map(|header| Header {
+                name: header.key.to_owned(),
+                value: header.value.map(Bytes::copy_from_slice),
+            })
             .collect()
     });
     let timestamp = match message.timestamp() {
-        Timestamp::CreateTime(at_ms) | Timestamp::LogAppendTime(at_ms) => DateTime::from_timestamp_millis(at_ms),
+        Timestamp::CreateTime(at_ms) | Timestamp::LogAppendTime(at_ms) => {
+            DateTime::from_timestamp_millis(at_ms)
+        }
         Timestamp::NotAvailable => None,
     };
     InRecord {
-        source: TopicPartition { topic, partition: message.partition() },
+        source: TopicPartition {
+            topic,
+            partition: message.partition(),
+        },
         offset: message.offset(),
         key: message.key().map(Bytes::copy_from_slice),
         headers,

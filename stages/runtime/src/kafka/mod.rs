@@ -35,7 +35,9 @@ use shared::Shared;
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
     /// A client that librdkafka refuses to make.
-    #[error("kafka client of stage `{stage}` cannot be made: {source}; check the kafka properties of the configuration")]
+    #[error(
+        "kafka client of stage `{stage}` cannot be made: {source}; check the kafka properties of the configuration"
+    )]
     Client {
         /// The stage.
         stage: &'static str,
@@ -104,10 +106,18 @@ impl RunningStage {
         };
         let consumer: BaseConsumer<ConsumerEvents> = consumer_config(kafka, name, options)
             .create_with_context(events)
-            .map_err(|source| RuntimeError::Client { stage: name, source })?;
+            .map_err(|source| RuntimeError::Client {
+                stage: name,
+                source,
+            })?;
         let consumer = Arc::new(consumer);
-        let executor =
-            Arc::new(Executor::new(stage, table, options.retry.clone(), Arc::new(SystemClock), readiness.clone()));
+        let executor = Arc::new(Executor::new(
+            stage,
+            table,
+            options.retry.clone(),
+            Arc::new(SystemClock),
+            readiness.clone(),
+        ));
         let accounting = Arc::clone(executor.accounting());
         let (taken, receiver) = mpsc::unbounded_channel();
         let committer = Committer {
@@ -127,36 +137,58 @@ impl RunningStage {
             drain_timeout: options.drain_timeout(),
             shutdown,
         };
-        let worker = tokio::spawn(worker::run(executor, shared, receiver, options.max_in_flight));
+        let worker = tokio::spawn(worker::run(
+            executor,
+            shared,
+            receiver,
+            options.max_in_flight,
+        ));
         let spawn = |role: &str, run: Box<dyn FnOnce() -> usize + Send>| {
             thread::Builder::new()
                 .name(format!("{name}-{role}"))
                 .spawn(run)
-                .map_err(|source| RuntimeError::Thread { stage: name, source })
+                .map_err(|source| RuntimeError::Thread {
+                    stage: name,
+                    source,
+                })
         };
-        let committing = spawn("commit", Box::new(move || {
-            committer.run();
-            0
-        }))?;
-        let consuming = spawn("consume", Box::new(move || {
-            let abandoned = consuming.run().finish();
-            // Only then may the consumer be dropped, here, where its last callbacks are served.
-            if committing.join().is_err() {
-                tracing::error!(stage = name, "the committer panicked");
-            }
-            abandoned
-        }))?;
+        let committing = spawn(
+            "commit",
+            Box::new(move || {
+                committer.run();
+                0
+            }),
+        )?;
+        let consuming = spawn(
+            "consume",
+            Box::new(move || {
+                let abandoned = consuming.run().finish();
+                // Only then may the consumer be dropped, here, where its last callbacks are served.
+                if committing.join().is_err() {
+                    tracing::error!(stage = name, "the committer panicked");
+                }
+                abandoned
+            }),
+        )?;
         let books = Arc::clone(&accounting);
         let ended = tokio::spawn(async move {
             let joined = tokio::task::spawn_blocking(move || consuming.join()).await;
             // The worker ends when the consumer's thread has dropped its sender.
             let worked = worker.await;
             match (joined, worked) {
-                (Ok(Ok(abandoned)), Ok(())) => Ok(Drained { counts: books.counts(), abandoned }),
+                (Ok(Ok(abandoned)), Ok(())) => Ok(Drained {
+                    counts: books.counts(),
+                    abandoned,
+                }),
                 _ => Err(RuntimeError::Panicked(name)),
             }
         });
-        Ok(Self { readiness, accounting, ended, stop_when_dropped })
+        Ok(Self {
+            readiness,
+            accounting,
+            ended,
+            stop_when_dropped,
+        })
     }
 
     /// Whether it can work, and what it waits for.
@@ -174,8 +206,15 @@ impl RunningStage {
     /// # Errors
     /// [`RuntimeError::Panicked`] where the runtime has a defect.
     pub async fn ended(self) -> Result<Drained, RuntimeError> {
-        let Self { readiness, ended, stop_when_dropped, .. } = self;
-        let outcome = ended.await.unwrap_or(Err(RuntimeError::Panicked(readiness.stage())));
+        let Self {
+            readiness,
+            ended,
+            stop_when_dropped,
+            ..
+        } = self;
+        let outcome = ended
+            .await
+            .unwrap_or(Err(RuntimeError::Panicked(readiness.stage())));
         drop(stop_when_dropped);
         outcome
     }

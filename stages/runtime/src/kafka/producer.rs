@@ -46,7 +46,10 @@ impl TransactionalProducer {
     ///
     /// # Errors
     /// What went wrong; try again with a new one.
-    pub fn connect(config: &ClientConfig, patience: Patience<'_>) -> Result<Self, TransactionError> {
+    pub fn connect(
+        config: &ClientConfig,
+        patience: Patience<'_>,
+    ) -> Result<Self, TransactionError> {
         let producer: BaseProducer<ProducerEvents> = config
             .create_with_context(ProducerEvents::default())
             .map_err(|error| TransactionError::Fatal(error.to_string()))?;
@@ -56,13 +59,16 @@ impl TransactionalProducer {
 
     pub fn begin(&self) -> Result<(), TransactionError> {
         self.producer.context().take_undelivered();
-        self.producer.begin_transaction().map_err(|error| unrecoverable(&error))
+        self.producer
+            .begin_transaction()
+            .map_err(|error| unrecoverable(&error))
     }
 
     /// Hands a record to librdkafka; waits while its queue is full.
     pub fn produce(&self, record: &OutRecord) -> Result<(), TransactionError> {
         loop {
-            let mut message: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&record.topic).headers(kafka_headers(record));
+            let mut message: BaseRecord<'_, [u8], [u8]> =
+                BaseRecord::to(&record.topic).headers(kafka_headers(record));
             if let Some(key) = &record.key {
                 message = message.key(key);
             }
@@ -85,7 +91,10 @@ impl TransactionalProducer {
         group: &ConsumerGroupMetadata,
         patience: Patience<'_>,
     ) -> Result<(), TransactionError> {
-        persist(patience, || self.producer.send_offsets_to_transaction(offsets, group, CALL_TIMEOUT))
+        persist(patience, || {
+            self.producer
+                .send_offsets_to_transaction(offsets, group, CALL_TIMEOUT)
+        })
     }
 
     /// Waits until every record is acknowledged. rdkafka's own flush polls in steps of 100 ms, which would be most of a
@@ -97,7 +106,10 @@ impl TransactionalProducer {
             }
             self.producer.poll(Duration::from_millis(1));
         }
-        self.producer.context().take_undelivered().map_or(Ok(()), |text| Err(TransactionError::Abort(text)))
+        self.producer
+            .context()
+            .take_undelivered()
+            .map_or(Ok(()), |text| Err(TransactionError::Abort(text)))
     }
 
     pub fn commit(&self, patience: Patience<'_>) -> Result<(), TransactionError> {
@@ -115,7 +127,10 @@ impl TransactionalProducer {
 }
 
 /// Repeats a call while librdkafka says that it can be repeated.
-fn persist(patience: Patience<'_>, mut call: impl FnMut() -> Result<(), KafkaError>) -> Result<(), TransactionError> {
+fn persist(
+    patience: Patience<'_>,
+    mut call: impl FnMut() -> Result<(), KafkaError>,
+) -> Result<(), TransactionError> {
     loop {
         match call() {
             Ok(()) => return Ok(()),
@@ -131,7 +146,9 @@ fn persist(patience: Patience<'_>, mut call: impl FnMut() -> Result<(), KafkaErr
 
 fn is_retriable(error: &KafkaError) -> bool {
     match error {
-        KafkaError::Transaction(inner) => inner.is_retriable() && !inner.txn_requires_abort() && !inner.is_fatal(),
+        KafkaError::Transaction(inner) => {
+            inner.is_retriable() && !inner.txn_requires_abort() && !inner.is_fatal()
+        }
         KafkaError::Flush(code) => *code == RDKafkaErrorCode::OperationTimedOut,
         _ => false,
     }
@@ -143,7 +160,10 @@ fn unrecoverable(error: &KafkaError) -> TransactionError {
             TransactionError::Abort(inner.to_string())
         }
         KafkaError::MessageProduction(code)
-            if !matches!(code, RDKafkaErrorCode::Fatal | RDKafkaErrorCode::Fenced | RDKafkaErrorCode::State) =>
+            if !matches!(
+                code,
+                RDKafkaErrorCode::Fatal | RDKafkaErrorCode::Fenced | RDKafkaErrorCode::State
+            ) =>
         {
             TransactionError::Abort(error.to_string())
         }
@@ -153,10 +173,17 @@ fn unrecoverable(error: &KafkaError) -> TransactionError {
 }
 
 pub(crate) fn kafka_headers(record: &OutRecord) -> OwnedHeaders {
-    record.headers.iter().fold(OwnedHeaders::new_with_capacity(record.headers.len()), |headers, header| {
-        headers.insert(KafkaHeader { key: &header.name, value: header.value.as_deref() })
-    })
+    record.headers.iter().fold(
+        OwnedHeaders::new_with_capacity(record.headers.len()),
+        |headers, header| {
+            headers.insert(KafkaHeader {
+                key: &header.name,
+                value: header.value.as_deref(),
+            })
+        },
+    )
 }
 
 /// What the committer needs of a group.
-pub(crate) type SharedConsumer = Arc<rdkafka::consumer::BaseConsumer<super::client::ConsumerEvents>>;
+pub(crate) type SharedConsumer =
+    Arc<rdkafka::consumer::BaseConsumer<super::client::ConsumerEvents>>;

@@ -60,7 +60,11 @@ impl Shared {
     }
 
     pub fn assigned(&self, sources: Vec<TopicPartition>) {
-        self.change(|tracker| sources.into_iter().for_each(|source| tracker.assign(source)));
+        self.change(|tracker| {
+            sources
+                .into_iter()
+                .for_each(|source| tracker.assign(source))
+        });
         self.assignment_version.fetch_add(1, Ordering::SeqCst);
     }
 
@@ -71,8 +75,14 @@ impl Shared {
         let deadline = Instant::now() + timeout;
         let mut tracker = self.lock();
         while !tracker.is_drained(sources) {
-            let Some(left) = deadline.checked_duration_since(Instant::now()) else { return false };
-            tracker = self.changed.wait_timeout(tracker, left).unwrap_or_else(PoisonError::into_inner).0;
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+                return false;
+            };
+            tracker = self
+                .changed
+                .wait_timeout(tracker, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
         true
     }
@@ -81,14 +91,22 @@ impl Shared {
     pub fn start(&self, batch: Vec<Work>) -> (Vec<Work>, usize) {
         let mut tracker = self.lock();
         let before = batch.len();
-        let ours: Vec<Work> =
-            batch.into_iter().filter(|work| tracker.start(work.source(), work.ticket(), work.offset())).collect();
+        let ours: Vec<Work> = batch
+            .into_iter()
+            .filter(|work| tracker.start(work.source(), work.ticket(), work.offset()))
+            .collect();
         let lost = before - ours.len();
         (ours, lost)
     }
 
     pub fn settle(&self, settled: Settled) {
-        let Settled { source, offset, ticket, outputs, .. } = settled;
+        let Settled {
+            source,
+            offset,
+            ticket,
+            outputs,
+            ..
+        } = settled;
         self.change(|tracker| tracker.settle(&source, ticket, offset, outputs));
     }
 
@@ -99,7 +117,11 @@ impl Shared {
         if !commits.is_empty() {
             return commits;
         }
-        tracker = self.changed.wait_timeout(tracker, timeout).unwrap_or_else(PoisonError::into_inner).0;
+        tracker = self
+            .changed
+            .wait_timeout(tracker, timeout)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
         tracker.ready(max_messages)
     }
 

@@ -55,27 +55,54 @@ impl Tracker {
     pub fn assign(&mut self, source: TopicPartition) {
         self.give_up(&source);
         self.last_epoch += 1;
-        self.partitions.insert(source, Partition { epoch: self.last_epoch, stopped: false, slots: VecDeque::new() });
+        self.partitions.insert(
+            source,
+            Partition {
+                epoch: self.last_epoch,
+                stopped: false,
+                slots: VecDeque::new(),
+            },
+        );
     }
 
     /// A message was read. Its epoch, or `None` where the partition is not ours or takes no more.
     pub fn take(&mut self, source: &TopicPartition, offset: i64) -> Option<u64> {
-        let partition = self.partitions.get_mut(source).filter(|partition| !partition.stopped)?;
-        debug_assert!(partition.slots.back().is_none_or(|last| last.offset < offset), "offsets come in order");
-        partition.slots.push_back(Slot { offset, state: SlotState::Queued });
+        let partition = self
+            .partitions
+            .get_mut(source)
+            .filter(|partition| !partition.stopped)?;
+        debug_assert!(
+            partition
+                .slots
+                .back()
+                .is_none_or(|last| last.offset < offset),
+            "offsets come in order"
+        );
+        partition.slots.push_back(Slot {
+            offset,
+            state: SlotState::Queued,
+        });
         self.in_flight += 1;
         Some(partition.epoch)
     }
 
     /// Work on a message begins; false where its partition was given up or stopped meanwhile.
     pub fn start(&mut self, source: &TopicPartition, epoch: u64, offset: i64) -> bool {
-        let Some(slot) = self.slot(source, epoch, offset) else { return false };
+        let Some(slot) = self.slot(source, epoch, offset) else {
+            return false;
+        };
         slot.state = SlotState::Started;
         true
     }
 
     /// A result is known. Ignored where the partition was given up meanwhile.
-    pub fn settle(&mut self, source: &TopicPartition, epoch: u64, offset: i64, outputs: Vec<OutRecord>) {
+    pub fn settle(
+        &mut self,
+        source: &TopicPartition,
+        epoch: u64,
+        offset: i64,
+        outputs: Vec<OutRecord>,
+    ) {
         if let Some(slot) = self.slot(source, epoch, offset) {
             slot.state = SlotState::Settled(outputs.into());
         }
@@ -88,19 +115,32 @@ impl Tracker {
         let count = self.partitions.len().max(1);
         // Another partition is first every time, so that a busy one starves nobody.
         self.first_served = (self.first_served + 1) % count;
-        let in_turn = self.partitions.iter().cycle().skip(self.first_served).take(self.partitions.len());
+        let in_turn = self
+            .partitions
+            .iter()
+            .cycle()
+            .skip(self.first_served)
+            .take(self.partitions.len());
         for (source, partition) in in_turn {
             let mut outputs = Vec::new();
             let mut next_offset = 0;
             for slot in partition.slots.iter().take(room) {
-                let SlotState::Settled(settled) = &slot.state else { break };
+                let SlotState::Settled(settled) = &slot.state else {
+                    break;
+                };
                 next_offset = slot.offset + 1;
                 outputs.push(Arc::clone(settled));
             }
             if !outputs.is_empty() {
                 room -= outputs.len();
                 let messages = outputs.len();
-                commits.push(PartitionCommit { source: source.clone(), epoch: partition.epoch, next_offset, messages, outputs });
+                commits.push(PartitionCommit {
+                    source: source.clone(),
+                    epoch: partition.epoch,
+                    next_offset,
+                    messages,
+                    outputs,
+                });
             }
         }
         commits
@@ -109,7 +149,10 @@ impl Tracker {
     /// A transaction is through.
     pub fn committed(&mut self, commits: &[PartitionCommit]) {
         for commit in commits {
-            let current = self.partitions.get(&commit.source).is_some_and(|partition| partition.epoch == commit.epoch);
+            let current = self
+                .partitions
+                .get(&commit.source)
+                .is_some_and(|partition| partition.epoch == commit.epoch);
             if current {
                 self.drop_below(&commit.source, commit.next_offset);
             }
@@ -118,8 +161,14 @@ impl Tracker {
 
     /// Forgets messages that the broker says are committed already.
     pub fn drop_below(&mut self, source: &TopicPartition, committed_offset: i64) {
-        let Some(partition) = self.partitions.get_mut(source) else { return };
-        while partition.slots.front().is_some_and(|slot| slot.offset < committed_offset) {
+        let Some(partition) = self.partitions.get_mut(source) else {
+            return;
+        };
+        while partition
+            .slots
+            .front()
+            .is_some_and(|slot| slot.offset < committed_offset)
+        {
             partition.slots.pop_front();
             self.in_flight -= 1;
         }
@@ -128,9 +177,14 @@ impl Tracker {
     /// Takes no more from these partitions, and gives up what has not been started. What was started may still be committed.
     pub fn stop(&mut self, sources: &[TopicPartition]) {
         for source in sources {
-            let Some(partition) = self.partitions.get_mut(source) else { continue };
+            let Some(partition) = self.partitions.get_mut(source) else {
+                continue;
+            };
             partition.stopped = true;
-            let first_queued = partition.slots.iter().position(|slot| matches!(slot.state, SlotState::Queued));
+            let first_queued = partition
+                .slots
+                .iter()
+                .position(|slot| matches!(slot.state, SlotState::Queued));
             if let Some(first_queued) = first_queued {
                 // What stands behind a message that is given up can not be committed either.
                 self.in_flight -= partition.slots.len() - first_queued;
@@ -146,7 +200,11 @@ impl Tracker {
 
     /// Whether nothing of these partitions is in flight.
     pub fn is_drained(&self, sources: &[TopicPartition]) -> bool {
-        sources.iter().all(|source| self.partitions.get(source).is_none_or(|partition| partition.slots.is_empty()))
+        sources.iter().all(|source| {
+            self.partitions
+                .get(source)
+                .is_none_or(|partition| partition.slots.is_empty())
+        })
     }
 
     /// Messages that are taken and not committed yet.
@@ -160,14 +218,23 @@ impl Tracker {
     }
 
     fn give_up(&mut self, source: &TopicPartition) -> usize {
-        let lost = self.partitions.remove(source).map_or(0, |partition| partition.slots.len());
+        let lost = self
+            .partitions
+            .remove(source)
+            .map_or(0, |partition| partition.slots.len());
         self.in_flight -= lost;
         lost
     }
 
     fn slot(&mut self, source: &TopicPartition, epoch: u64, offset: i64) -> Option<&mut Slot> {
-        let partition = self.partitions.get_mut(source).filter(|partition| partition.epoch == epoch)?;
-        let index = partition.slots.binary_search_by_key(&offset, |slot| slot.offset).ok()?;
+        let partition = self
+            .partitions
+            .get_mut(source)
+            .filter(|partition| partition.epoch == epoch)?;
+        let index = partition
+            .slots
+            .binary_search_by_key(&offset, |slot| slot.offset)
+            .ok()?;
         partition.slots.get_mut(index)
     }
 }
@@ -179,14 +246,20 @@ mod tests {
     use std::collections::{BTreeSet, HashMap};
 
     fn place(partition: i32) -> TopicPartition {
-        TopicPartition { topic: "images".into(), partition }
+        TopicPartition {
+            topic: "images".into(),
+            partition,
+        }
     }
 
     #[test]
     fn a_gap_holds_back_what_follows() {
         let mut tracker = Tracker::default();
         tracker.assign(place(0));
-        let epochs: Vec<u64> = [3, 5, 9].iter().map(|offset| tracker.take(&place(0), *offset).unwrap()).collect();
+        let epochs: Vec<u64> = [3, 5, 9]
+            .iter()
+            .map(|offset| tracker.take(&place(0), *offset).unwrap())
+            .collect();
         tracker.settle(&place(0), epochs[2], 9, vec![]);
         tracker.settle(&place(0), epochs[0], 3, vec![]);
         let commits = tracker.ready(10);

@@ -30,7 +30,9 @@ pub(crate) async fn run(
     loop {
         let closes_at = former.closes_at();
         let free = async {
-            let Some(closes_at) = closes_at else { return std::future::pending().await };
+            let Some(closes_at) = closes_at else {
+                return std::future::pending().await;
+            };
             if closes_at > Instant::now() {
                 tokio::time::sleep_until(closes_at.into()).await;
             }

@@ -53,7 +53,10 @@ impl Default for LocalOptions {
 impl LocalOptions {
     /// The same on the machine's clock: what people wait for.
     pub fn in_real_time() -> Self {
-        Self { clock: Arc::new(SystemClock), ..Self::default() }
+        Self {
+            clock: Arc::new(SystemClock),
+            ..Self::default()
+        }
     }
 }
 
@@ -72,11 +75,16 @@ pub enum NotAnEvent {
 ///
 /// # Errors
 /// [`NotAnEvent`], with what is wrong.
-pub fn read_event(record: &OutRecord, received: DateTime<Utc>) -> Result<(Envelope, Event), NotAnEvent> {
-    let headers = record
-        .headers
-        .iter()
-        .map(|header| (header.name.as_str(), header.value.as_ref().map_or(&[][..], Bytes::as_ref)));
+pub fn read_event(
+    record: &OutRecord,
+    received: DateTime<Utc>,
+) -> Result<(Envelope, Event), NotAnEvent> {
+    let headers = record.headers.iter().map(|header| {
+        (
+            header.name.as_str(),
+            header.value.as_ref().map_or(&[][..], Bytes::as_ref),
+        )
+    });
     let envelope = Envelope::from_headers(headers, received)?;
     let event = Event::decode(&envelope, record.value.as_deref().unwrap_or_default())?;
     Ok((envelope, event))
@@ -88,7 +96,12 @@ pub fn root_envelope(source: &str, event: &Event, now: DateTime<Utc>) -> Envelop
     Envelope {
         time: now,
         subject: event.image_id(),
-        ..Envelope::root(source, event.event_type(), id, event.task_id().unwrap_or(id))
+        ..Envelope::root(
+            source,
+            event.event_type(),
+            id,
+            event.task_id().unwrap_or(id),
+        )
     }
 }
 
@@ -97,6 +110,9 @@ pub fn root_envelope(source: &str, event: &Event, now: DateTime<Utc>) -> Envelop
 /// # Errors
 /// Where a float of the payload is not finite.
 pub fn root_record(event: &Event, envelope: &Envelope) -> Result<OutRecord, serde_json::Error> {
-    let key = event.key().or(envelope.correlation_id).map(|key| Bytes::from(key.to_string()));
+    let key = event
+        .key()
+        .or(envelope.correlation_id)
+        .map(|key| Bytes::from(key.to_string()));
     to_record(event, envelope, key)
 }

@@ -68,7 +68,10 @@ pub struct LocalPipeline {
 impl LocalPipeline {
     /// Starts `stages` on the current Tokio runtime. The receiver sees every record that is published, in order: read it, or
     /// drop it where nobody looks.
-    pub fn start(stages: Vec<Arc<dyn AnyStage>>, options: &LocalOptions) -> (Self, mpsc::UnboundedReceiver<OutRecord>) {
+    pub fn start(
+        stages: Vec<Arc<dyn AnyStage>>,
+        options: &LocalOptions,
+    ) -> (Self, mpsc::UnboundedReceiver<OutRecord>) {
         let (observer, observed) = mpsc::unbounded_channel();
         let mut entrances: HashMap<String, Vec<Entrance>> = HashMap::new();
         let mut starts = Vec::new();
@@ -78,11 +81,28 @@ impl LocalPipeline {
             let places = Arc::new(Semaphore::new(options.queue_capacity.max(1)));
             for topic in options.table.inputs_of(name) {
                 let places = (topic.name != TASK_EVENTS).then(|| Arc::clone(&places));
-                entrances.entry(topic.name.clone()).or_default().push(Entrance { sender: sender.clone(), places });
+                entrances
+                    .entry(topic.name.clone())
+                    .or_default()
+                    .push(Entrance {
+                        sender: sender.clone(),
+                        places,
+                    });
             }
-            entrances.entry(retry_topic(name)).or_default().push(Entrance { sender, places: None });
-            let executor =
-                Executor::new(stage, &options.table, options.retry.clone(), options.clock.clone(), Readiness::new(name));
+            entrances
+                .entry(retry_topic(name))
+                .or_default()
+                .push(Entrance {
+                    sender,
+                    places: None,
+                });
+            let executor = Executor::new(
+                stage,
+                &options.table,
+                options.retry.clone(),
+                options.clock.clone(),
+                Readiness::new(name),
+            );
             starts.push((Arc::new(executor), receiver));
         }
         let router = Arc::new(Router {
@@ -99,10 +119,27 @@ impl LocalPipeline {
         let mut executors = Vec::new();
         for (executor, receiver) in starts {
             executors.push(Arc::clone(&executor));
-            let max_in_flight = options.max_in_flight.get(executor.stage_name()).copied().unwrap_or(1).max(1);
-            tasks.spawn(run_stage(executor, receiver, Arc::clone(&router), max_in_flight));
+            let max_in_flight = options
+                .max_in_flight
+                .get(executor.stage_name())
+                .copied()
+                .unwrap_or(1)
+                .max(1);
+            tasks.spawn(run_stage(
+                executor,
+                receiver,
+                Arc::clone(&router),
+                max_in_flight,
+            ));
         }
-        (Self { router, executors, tasks }, observed)
+        (
+            Self {
+                router,
+                executors,
+                tasks,
+            },
+            observed,
+        )
     }
 
     /// Publishes an event, as an upstream system would. Waits while the first queue is full.
@@ -129,7 +166,10 @@ impl LocalPipeline {
             quiet.await;
         }
         self.tasks.shutdown().await;
-        self.executors.iter().map(|executor| (executor.stage_name(), executor.accounting().counts())).collect()
+        self.executors
+            .iter()
+            .map(|executor| (executor.stage_name(), executor.accounting().counts()))
+            .collect()
     }
 }
 
@@ -144,7 +184,9 @@ impl Router {
     async fn publish(self: &Arc<Self>, record: OutRecord) {
         // Nobody has to look.
         let _ = self.observer.send(record.clone());
-        let Some(entrances) = self.entrances.get(&record.topic) else { return };
+        let Some(entrances) = self.entrances.get(&record.topic) else {
+            return;
+        };
         let record = self.stored(record);
         for entrance in entrances {
             self.pending.fetch_add(1, Ordering::SeqCst);
@@ -152,13 +194,19 @@ impl Router {
                 Some(places) => Arc::clone(places).acquire_owned().await.ok(),
                 None => None,
             };
-            let queued = Queued { record: record.clone(), place };
+            let queued = Queued {
+                record: record.clone(),
+                place,
+            };
             match due_at(&record, &self.retry).filter(|due| *due > self.clock.now()) {
                 Some(due) => {
                     let (router, sender) = (Arc::clone(self), entrance.sender.clone());
                     tokio::spawn(async move {
                         let wait = (due - router.clock.now()).to_std().unwrap_or_default();
-                        router.stopped.run_until_cancelled(router.clock.sleep(wait)).await;
+                        router
+                            .stopped
+                            .run_until_cancelled(router.clock.sleep(wait))
+                            .await;
                         router.enter(&sender, queued);
                     });
                 }
@@ -186,7 +234,10 @@ impl Router {
             Arc::clone(offsets.entry(record.topic.clone()).or_default())
         };
         InRecord {
-            source: TopicPartition { topic: record.topic.into(), partition: 0 },
+            source: TopicPartition {
+                topic: record.topic.into(),
+                partition: 0,
+            },
             offset: counter.fetch_add(1, Ordering::SeqCst),
             key: record.key,
             headers: record.headers,
@@ -206,12 +257,15 @@ async fn run_stage(
     let gate = Arc::new(Semaphore::new(max_in_flight));
     // One more than may be handled: while one batch's results wait for a place in the next queue, another is handled.
     let slots = Arc::new(Semaphore::new(max_in_flight + 1));
-    let mut former: BatchFormer<(Work, Option<OwnedSemaphorePermit>)> = BatchFormer::new(executor.batching());
+    let mut former: BatchFormer<(Work, Option<OwnedSemaphorePermit>)> =
+        BatchFormer::new(executor.batching());
     let mut batches = JoinSet::new();
     loop {
         let closes_at = former.closes_at();
         let free = async {
-            let Some(closes_at) = closes_at else { return std::future::pending().await };
+            let Some(closes_at) = closes_at else {
+                return std::future::pending().await;
+            };
             tokio::time::sleep_until(closes_at.into()).await;
             let slot = Arc::clone(&slots).acquire_owned().await;
             let permit = Arc::clone(&gate).acquire_owned().await;

@@ -49,14 +49,33 @@ impl LocalRunner {
             .into_iter()
             .map(|stage| {
                 let name = stage.stage_name();
-                let mut topics: Vec<String> = options.table.inputs_of(name).iter().map(|topic| topic.name.clone()).collect();
+                let mut topics: Vec<String> = options
+                    .table
+                    .inputs_of(name)
+                    .iter()
+                    .map(|topic| topic.name.clone())
+                    .collect();
                 topics.push(retry_topic(name));
-                let executor =
-                    Executor::new(stage, &options.table, options.retry.clone(), options.clock.clone(), Readiness::new(name));
-                Reader { executor, topics, positions: HashMap::new(), parked: Vec::new() }
+                let executor = Executor::new(
+                    stage,
+                    &options.table,
+                    options.retry.clone(),
+                    options.clock.clone(),
+                    Readiness::new(name),
+                );
+                Reader {
+                    executor,
+                    topics,
+                    positions: HashMap::new(),
+                    parked: Vec::new(),
+                }
             })
             .collect();
-        Self { options, readers, topics: BTreeMap::new() }
+        Self {
+            options,
+            readers,
+            topics: BTreeMap::new(),
+        }
     }
 
     /// Publishes an event, as an upstream system would; returns its envelope.
@@ -75,8 +94,18 @@ impl LocalRunner {
         let timestamp = self.options.clock.now();
         let log = self.topics.entry(record.topic.clone()).or_default();
         let offset = i64::try_from(log.len()).unwrap_or(i64::MAX);
-        let source = TopicPartition { topic: record.topic.into(), partition: 0 };
-        log.push(InRecord { source, offset, key: record.key, headers: record.headers, value: record.value, timestamp });
+        let source = TopicPartition {
+            topic: record.topic.into(),
+            partition: 0,
+        };
+        log.push(InRecord {
+            source,
+            offset,
+            key: record.key,
+            headers: record.headers,
+            value: record.value,
+            timestamp,
+        });
     }
 
     /// Runs until every record is worked, retries included.
@@ -89,9 +118,16 @@ impl LocalRunner {
             if moved {
                 continue;
             }
-            let next_due = self.readers.iter().flat_map(|reader| &reader.parked).map(|(due, _)| *due).min();
+            let next_due = self
+                .readers
+                .iter()
+                .flat_map(|reader| &reader.parked)
+                .map(|(due, _)| *due)
+                .min();
             let Some(due) = next_due else { return };
-            let wait = (due - self.options.clock.now()).to_std().unwrap_or_default();
+            let wait = (due - self.options.clock.now())
+                .to_std()
+                .unwrap_or_default();
             self.options.clock.sleep(wait).await;
         }
     }
@@ -127,7 +163,10 @@ impl LocalRunner {
 
     /// The books of a stage; `None` where it is not among those that run.
     pub fn counts(&self, stage: &str) -> Option<Counts> {
-        let reader = self.readers.iter().find(|reader| reader.executor.stage_name() == stage)?;
+        let reader = self
+            .readers
+            .iter()
+            .find(|reader| reader.executor.stage_name() == stage)?;
         Some(reader.executor.accounting().counts())
     }
 
@@ -145,7 +184,9 @@ impl LocalRunner {
     fn take_due(&mut self, index: usize) -> Vec<InRecord> {
         let now = self.options.clock.now();
         let reader = &mut self.readers[index];
-        let (mut due, parked): (Vec<_>, Vec<_>) = std::mem::take(&mut reader.parked).into_iter().partition(|(at, _)| *at <= now);
+        let (mut due, parked): (Vec<_>, Vec<_>) = std::mem::take(&mut reader.parked)
+            .into_iter()
+            .partition(|(at, _)| *at <= now);
         reader.parked = parked;
         due.sort_by_key(|(at, _)| *at);
         let mut due: Vec<InRecord> = due.into_iter().map(|(_, record)| record).collect();
@@ -166,8 +207,16 @@ impl LocalRunner {
 
 async fn work_off(executor: &Executor, records: Vec<InRecord>) -> Vec<Settled> {
     let results = Mutex::new(Vec::with_capacity(records.len()));
-    let settle = |settled| results.lock().unwrap_or_else(PoisonError::into_inner).push(settled);
-    let mut former: BatchFormer<Work> = BatchFormer::new(crate::Batching { max_delay_ms: 0, ..executor.batching() });
+    let settle = |settled| {
+        results
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(settled)
+    };
+    let mut former: BatchFormer<Work> = BatchFormer::new(crate::Batching {
+        max_delay_ms: 0,
+        ..executor.batching()
+    });
     let now = Instant::now();
     for record in records {
         match executor.admit(record, 0) {
@@ -181,7 +230,9 @@ async fn work_off(executor: &Executor, records: Vec<InRecord>) -> Vec<Settled> {
     let gate = Arc::new(Semaphore::new(1));
     while let Some(batch) = former.take(now) {
         // The gate is never closed here.
-        let Ok(permit) = Arc::clone(&gate).acquire_owned().await else { break };
+        let Ok(permit) = Arc::clone(&gate).acquire_owned().await else {
+            break;
+        };
         executor.execute(batch, permit, &gate, &settle).await;
     }
     results.into_inner().unwrap_or_else(PoisonError::into_inner)

@@ -10,7 +10,8 @@ use std::{
 
 use atelier_broker::{Broker, BrokerOptions, RunningBroker};
 use atelier_runtime::{
-    AnyStage, InRecord, KafkaOptions, OutRecord, Publisher, RetryOptions, RunningStage, StageRuntimeOptions, TopicAdmin,
+    AnyStage, InRecord, KafkaOptions, OutRecord, Publisher, RetryOptions, RunningStage,
+    StageRuntimeOptions, TopicAdmin,
     local::{root_envelope, root_record},
     tail,
 };
@@ -54,12 +55,22 @@ impl Log {
         if let Ok(address) = std::env::var("ATELIER_KAFKA") {
             let kafka = KafkaOptions::at(address);
             empty(&kafka).await;
-            return Self { kafka, table, broker: None, _turn: turn };
+            return Self {
+                kafka,
+                table,
+                broker: None,
+                _turn: turn,
+            };
         }
         let folder = tempfile::tempdir().unwrap();
         let broker = embedded(folder.path(), SocketAddr::from(([127, 0, 0, 1], 0)));
         let kafka = KafkaOptions::at(broker.address().to_string());
-        Self { kafka, table, broker: Some((broker, folder)), _turn: turn }
+        Self {
+            kafka,
+            table,
+            broker: Some((broker, folder)),
+            _turn: turn,
+        }
     }
 
     pub fn is_embedded(&self) -> bool {
@@ -67,18 +78,29 @@ impl Log {
     }
 
     pub async fn apply(&self) {
-        TopicAdmin::new(&self.kafka).unwrap().apply(&self.table).await.unwrap();
+        TopicAdmin::new(&self.kafka)
+            .unwrap()
+            .apply(&self.table)
+            .await
+            .unwrap();
         // A broker tells of new topics a while after it made them.
         for topic in self.table.topics() {
-            eventually("a leader", || async { tail::ends(&self.kafka, &topic.name).await.is_ok() }).await;
+            eventually("a leader", || async {
+                tail::ends(&self.kafka, &topic.name).await.is_ok()
+            })
+            .await;
         }
     }
 
     /// Stops the embedded broker, waits, and starts it on the same data and port. Does nothing to a log of others.
     pub async fn restart(&mut self, pause: Duration) {
-        let Some((broker, folder)) = self.broker.take() else { return };
+        let Some((broker, folder)) = self.broker.take() else {
+            return;
+        };
         let address = broker.address();
-        tokio::task::spawn_blocking(move || broker.stop()).await.unwrap();
+        tokio::task::spawn_blocking(move || broker.stop())
+            .await
+            .unwrap();
         tokio::time::sleep(pause).await;
         self.broker = Some((embedded(folder.path(), address), folder));
     }
@@ -86,7 +108,8 @@ impl Log {
     pub async fn submit(&self, event: impl Into<Event>) -> atelier_schemas::Envelope {
         let event = event.into();
         let envelope = root_envelope("/upstream", &event, Utc::now());
-        self.publish(vec![root_record(&event, &envelope).unwrap()]).await;
+        self.publish(vec![root_record(&event, &envelope).unwrap()])
+            .await;
         envelope
     }
 
@@ -98,7 +121,9 @@ impl Log {
 
     pub async fn records(&self, topic: &str) -> Vec<InRecord> {
         let to = tail::ends(&self.kafka, topic).await.unwrap();
-        tail::read(&self.kafka, topic, BTreeMap::new(), to).await.unwrap()
+        tail::read(&self.kafka, topic, BTreeMap::new(), to)
+            .await
+            .unwrap()
     }
 
     /// Waits until a topic has so many committed records, and gives it a moment to have more.
@@ -109,7 +134,10 @@ impl Log {
             if found >= count {
                 break;
             }
-            assert!(start.elapsed() < PATIENCE, "{topic} has {found} of {count} records after {PATIENCE:?}");
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{topic} has {found} of {count} records after {PATIENCE:?}"
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -118,7 +146,9 @@ impl Log {
 
     pub fn run(&self, stage: Arc<dyn AnyStage>, options: &StageRuntimeOptions) -> Running {
         let shutdown = CancellationToken::new();
-        let running = RunningStage::start(stage, &self.kafka, &self.table, options, shutdown.clone()).unwrap();
+        let running =
+            RunningStage::start(stage, &self.kafka, &self.table, options, shutdown.clone())
+                .unwrap();
         Running { running, shutdown }
     }
 }
@@ -131,7 +161,10 @@ pub struct Running {
 impl Running {
     pub async fn stop(self) -> atelier_runtime::Drained {
         self.shutdown.cancel();
-        tokio::time::timeout(PATIENCE, self.running.ended()).await.expect("the stage ends").unwrap()
+        tokio::time::timeout(PATIENCE, self.running.ended())
+            .await
+            .expect("the stage ends")
+            .unwrap()
     }
 }
 
@@ -139,7 +172,10 @@ impl Running {
 pub fn log_if_asked() {
     if let Ok(filter) = std::env::var("RUST_LOG") {
         // An earlier test of this process may have done it.
-        let _ = atelier_runtime::telemetry::init_logging(atelier_runtime::telemetry::LogFormat::Text, &filter);
+        let _ = atelier_runtime::telemetry::init_logging(
+            atelier_runtime::telemetry::LogFormat::Text,
+            &filter,
+        );
     }
 }
 
@@ -148,7 +184,12 @@ pub fn options(instance_id: &str) -> StageRuntimeOptions {
     StageRuntimeOptions {
         instance_id: instance_id.to_owned(),
         drain_timeout_ms: 5_000,
-        retry: RetryOptions { in_place_tries: 1, delay_ms: 300, max_attempts: 3, ..RetryOptions::default() },
+        retry: RetryOptions {
+            in_place_tries: 1,
+            delay_ms: 300,
+            max_attempts: 3,
+            ..RetryOptions::default()
+        },
         ..StageRuntimeOptions::default()
     }
 }
@@ -157,13 +198,20 @@ pub fn options(instance_id: &str) -> StageRuntimeOptions {
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
     let start = Instant::now();
     while !is_so().await {
-        assert!(start.elapsed() < PATIENCE, "{what} did not come within {PATIENCE:?}");
+        assert!(
+            start.elapsed() < PATIENCE,
+            "{what} did not come within {PATIENCE:?}"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
 fn embedded(folder: &std::path::Path, listen: SocketAddr) -> RunningBroker {
-    Broker::start(BrokerOptions { listen, ..BrokerOptions::new(folder) }).unwrap()
+    Broker::start(BrokerOptions {
+        listen,
+        ..BrokerOptions::new(folder)
+    })
+    .unwrap()
 }
 
 async fn empty(kafka: &KafkaOptions) {
@@ -173,9 +221,18 @@ async fn empty(kafka: &KafkaOptions) {
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
     let topics = || {
         let consumer: BaseConsumer = config.create().unwrap();
-        let metadata = consumer.fetch_metadata(None, Duration::from_secs(10)).unwrap();
-        let names: Vec<String> = metadata.topics().iter().map(|topic| topic.name().to_owned()).collect();
-        names.into_iter().filter(|name| !name.starts_with("__")).collect::<Vec<_>>()
+        let metadata = consumer
+            .fetch_metadata(None, Duration::from_secs(10))
+            .unwrap();
+        let names: Vec<String> = metadata
+            .topics()
+            .iter()
+            .map(|topic| topic.name().to_owned())
+            .collect();
+        names
+            .into_iter()
+            .filter(|name| !name.starts_with("__"))
+            .collect::<Vec<_>>()
     };
     let table = TopicTable::embedded();
     let groups: Vec<&str> = table.stages().iter().map(String::as_str).collect();
@@ -186,8 +243,14 @@ async fn empty(kafka: &KafkaOptions) {
             let _ = admin.delete_topics(&names, &options).await;
         }
         let deleted = admin.delete_groups(&groups, &options).await.unwrap();
-        let gone = |error: &rdkafka::types::RDKafkaErrorCode| *error == rdkafka::types::RDKafkaErrorCode::GroupIdNotFound;
-        let all_gone = deleted.iter().all(|result| result.as_ref().map_or_else(|(_, error)| gone(error), |_| true));
+        let gone = |error: &rdkafka::types::RDKafkaErrorCode| {
+            *error == rdkafka::types::RDKafkaErrorCode::GroupIdNotFound
+        };
+        let all_gone = deleted.iter().all(|result| {
+            result
+                .as_ref()
+                .map_or_else(|(_, error)| gone(error), |_| true)
+        });
         names.is_empty() && all_gone
     })
     .await;

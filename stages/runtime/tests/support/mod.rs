@@ -6,12 +6,14 @@ pub mod kafka;
 use std::{marker::PhantomData, sync::Arc};
 
 use async_trait::async_trait;
-use atelier_runtime::{AnyStage, Batch, Batching, Failure, FailureClass, Message, Outcome, Stage, StageInput};
+use atelier_runtime::{
+    AnyStage, Batch, Batching, Failure, FailureClass, Message, Outcome, Stage, StageInput,
+};
 use atelier_schemas::{
     BlobRef, ErrorBody, ErrorCode, Event, ImageSource, Kind, TaskOptions, TaskRequest,
     events::{
-        Classification, Evidence, ImageClassified, ImageComposed, ImageContext, ImageIngested, ImageMatted, ImagePersisted,
-        ImagePreprocessed, Measurements, ModelUse, Strategy,
+        Classification, Evidence, ImageClassified, ImageComposed, ImageContext, ImageIngested,
+        ImageMatted, ImagePersisted, ImagePreprocessed, Measurements, ModelUse, Strategy,
     },
 };
 use chrono::DateTime;
@@ -28,8 +30,13 @@ pub struct FnStage<I> {
 }
 
 /// A stage whose closure answers each message by itself.
-pub fn each<I: StageInput>(name: &'static str, handler: impl Fn(&Message<I>) -> Outcome + Send + Sync + 'static) -> Arc<dyn AnyStage> {
-    batches(name, Batching::single(), move |batch| Ok(batch.iter().map(&handler).collect()))
+pub fn each<I: StageInput>(
+    name: &'static str,
+    handler: impl Fn(&Message<I>) -> Outcome + Send + Sync + 'static,
+) -> Arc<dyn AnyStage> {
+    batches(name, Batching::single(), move |batch| {
+        Ok(batch.iter().map(&handler).collect())
+    })
 }
 
 /// A stage whose closure answers a whole batch.
@@ -38,7 +45,12 @@ pub fn batches<I: StageInput>(
     batching: Batching,
     handler: impl Fn(Batch<I>) -> Result<Vec<Outcome>, Failure> + Send + Sync + 'static,
 ) -> Arc<dyn AnyStage> {
-    Arc::new(FnStage { name, batching, handler: Box::new(handler), input: PhantomData })
+    Arc::new(FnStage {
+        name,
+        batching,
+        handler: Box::new(handler),
+        input: PhantomData,
+    })
 }
 
 #[async_trait]
@@ -59,7 +71,10 @@ impl<I: StageInput> Stage for FnStage<I> {
 }
 
 pub fn failure(class: FailureClass, message: &str) -> Failure {
-    Failure { class, body: ErrorBody::new(ErrorCode::FetchFailed, "", "TestError", message) }
+    Failure {
+        class,
+        body: ErrorBody::new(ErrorCode::FetchFailed, "", "TestError", message),
+    }
 }
 
 /// A task of one image per name.
@@ -68,7 +83,11 @@ pub fn task(names: &[&str]) -> TaskRequest {
         task_id: Some(Uuid::new_v4()),
         images: names
             .iter()
-            .map(|name| ImageSource { url: Some("https://pictures.example/1.jpg".into()), name: Some((*name).into()), ..ImageSource::default() })
+            .map(|name| ImageSource {
+                url: Some("https://pictures.example/1.jpg".into()),
+                name: Some((*name).into()),
+                ..ImageSource::default()
+            })
             .collect(),
         kind: None,
         quality: None,
@@ -88,18 +107,31 @@ pub fn context(task_id: Uuid, index: u32) -> ImageContext {
         image_id: atelier_schemas::envelope::image_id(task_id, index),
         index,
         image_count: 1,
-        source: ImageSource { url: Some("https://pictures.example/1.jpg".into()), ..ImageSource::default() },
+        source: ImageSource {
+            url: Some("https://pictures.example/1.jpg".into()),
+            ..ImageSource::default()
+        },
         options: TaskOptions::default(),
         submitted_at: DateTime::from_timestamp(1_700_000_000, 0).unwrap(),
     }
 }
 
 fn blob() -> BlobRef {
-    BlobRef { key: "0".repeat(64).parse().unwrap(), media_type: "image/png".into(), bytes: 1, width: 1, height: 1 }
+    BlobRef {
+        key: "0".repeat(64).parse().unwrap(),
+        media_type: "image/png".into(),
+        bytes: 1,
+        width: 1,
+        height: 1,
+    }
 }
 
 pub fn ingested(task_id: Uuid, index: u32) -> ImageIngested {
-    ImageIngested { image: context(task_id, index), original: blob(), background: None }
+    ImageIngested {
+        image: context(task_id, index),
+        original: blob(),
+        background: None,
+    }
 }
 
 fn classification() -> Classification {
@@ -114,7 +146,12 @@ fn classification() -> Classification {
 }
 
 fn model() -> ModelUse {
-    ModelUse { name: "none".into(), provider: "cpu".into(), inference_ms: 0.0, processor: "none".into() }
+    ModelUse {
+        name: "none".into(),
+        provider: "cpu".into(),
+        inference_ms: 0.0,
+        processor: "none".into(),
+    }
 }
 
 pub fn ingest_one(message: &Message<TaskRequest>) -> Outcome {
@@ -123,12 +160,26 @@ pub fn ingest_one(message: &Message<TaskRequest>) -> Outcome {
 
 pub fn preprocess_one(message: &Message<ImageIngested>) -> Outcome {
     let (image, original) = (message.data.image.clone(), blob());
-    Outcome::emit(ImagePreprocessed { image, original, background: None, pixels: blob(), measurements: Measurements::default() })
+    Outcome::emit(ImagePreprocessed {
+        image,
+        original,
+        background: None,
+        pixels: blob(),
+        measurements: Measurements::default(),
+    })
 }
 
 pub fn classify_one(message: &Message<ImagePreprocessed>) -> Outcome {
-    let (image, original, measurements) = (message.data.image.clone(), blob(), Measurements::default());
-    Outcome::emit(ImageClassified { image, original, background: None, pixels: blob(), measurements, classification: classification() })
+    let (image, original, measurements) =
+        (message.data.image.clone(), blob(), Measurements::default());
+    Outcome::emit(ImageClassified {
+        image,
+        original,
+        background: None,
+        pixels: blob(),
+        measurements,
+        classification: classification(),
+    })
 }
 
 pub fn matte_one(message: &Message<ImageClassified>) -> Outcome {
@@ -162,7 +213,10 @@ pub fn compose_one(message: &Message<ImageMatted>) -> Outcome {
 pub struct Composed(pub ImageComposed);
 
 impl StageInput for Composed {
-    fn decode(envelope: &atelier_schemas::Envelope, value: &[u8]) -> Result<Option<Self>, atelier_schemas::DecodeError> {
+    fn decode(
+        envelope: &atelier_schemas::Envelope,
+        value: &[u8],
+    ) -> Result<Option<Self>, atelier_schemas::DecodeError> {
         match Event::decode(envelope, value)? {
             Event::ImageComposed(composed) => Ok(Some(Self(composed))),
             _ => Ok(None),
@@ -172,7 +226,10 @@ impl StageInput for Composed {
 
 pub fn persist_one(message: &Message<Composed>) -> Outcome {
     let composed = &message.data.0;
-    Outcome::emit(ImagePersisted { image: composed.image.clone(), result: composed.to_result(&message.envelope.timings) })
+    Outcome::emit(ImagePersisted {
+        image: composed.image.clone(),
+        result: composed.to_result(&message.envelope.timings),
+    })
 }
 
 /// Every stage of the real pipeline, doing nothing.
@@ -195,7 +252,10 @@ pub enum TaskOrImage {
 }
 
 impl StageInput for TaskOrImage {
-    fn decode(envelope: &atelier_schemas::Envelope, value: &[u8]) -> Result<Option<Self>, atelier_schemas::DecodeError> {
+    fn decode(
+        envelope: &atelier_schemas::Envelope,
+        value: &[u8],
+    ) -> Result<Option<Self>, atelier_schemas::DecodeError> {
         match Event::decode(envelope, value)? {
             Event::TaskSubmitted(request) => Ok(Some(Self::Task(request))),
             Event::ImageRequested(requested) => Ok(Some(Self::Image(requested))),
@@ -226,6 +286,9 @@ impl Stage for SlowUntil {
 }
 
 /// A stage that does not come back while `hangs`.
-pub fn slow_until(name: &'static str, hangs: Arc<std::sync::atomic::AtomicBool>) -> Arc<dyn AnyStage> {
+pub fn slow_until(
+    name: &'static str,
+    hangs: Arc<std::sync::atomic::AtomicBool>,
+) -> Arc<dyn AnyStage> {
     Arc::new(SlowUntil { name, hangs })
 }

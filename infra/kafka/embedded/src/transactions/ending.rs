@@ -69,6 +69,7 @@ impl Transactions {
             live.phase = Phase::Ending {
                 committed,
                 open: open.clone(),
+                decision: None,
             };
             Some((open, live.producer_id, live.epoch))
         });
@@ -99,6 +100,13 @@ impl Transactions {
         });
         if let Err(error) = self.write_markers(&decision) {
             tracing::warn!(transactional_id = entry.id, %error, "markers not written yet; trying again until they are");
+            entry.update(|live| {
+                live.phase = Phase::Ending {
+                    committed,
+                    open,
+                    decision: Some(decision.sequence),
+                };
+            });
             self.housekeeping.notify_one();
             return Ok(());
         }
@@ -280,8 +288,11 @@ impl Transactions {
             return;
         };
         entry.update(|live| {
-            let is_ending = matches!(&live.phase, Phase::Ending { committed, .. } if *committed == decision.committed);
-            if is_ending && live.producer_id == decision.producer_id && live.epoch == decision.producer_epoch {
+            let waits_for = |phase: &Phase| match phase {
+                Phase::Ending { decision, .. } => *decision,
+                Phase::Idle(_) | Phase::Open(_) => None,
+            };
+            if waits_for(&live.phase) == Some(decision.sequence) {
                 live.phase = Phase::Idle(outcome(decision.committed));
             }
         });

@@ -42,6 +42,8 @@ pub enum Phase {
         committed: bool,
         /// What it touched: until all is written its offsets count as pending.
         open: Open,
+        /// The number of the decision, once there is one; an older decision with the same epoch must not end this phase.
+        decision: Option<u64>,
     },
 }
 

@@ -27,7 +27,7 @@ use crate::state::{
     CommittedOffset, Journal, JournalRecord, LastOutcome, TopicPartition, TransactionalIdState,
 };
 use crate::topics::Topics;
-use entry::Open;
+use entry::{Live, Open};
 
 /// Producer ids are reserved in the journal by this many, so that giving one out needs no write.
 const PRODUCER_ID_BLOCK: i64 = 1_000;
@@ -157,12 +157,17 @@ impl Transactions {
                     }
                 })?;
         }
+        let is_ending = |live: &Live| matches!(live.phase, Phase::Ending { .. });
+        if entry.read(is_ending) {
+            return Err(ResponseError::ConcurrentTransactions.into());
+        }
         if entry.read(|live| matches!(live.phase, Phase::Open(_))) {
             self.end_holding_turn(&entry, false, true).await?;
         } else {
             entry.update(|live| live.epoch = live.epoch.saturating_add(1));
         }
-        if entry.read(|live| matches!(live.phase, Phase::Ending { .. })) {
+        // Its markers may not be written yet.
+        if entry.read(is_ending) {
             return Err(ResponseError::ConcurrentTransactions.into());
         }
         self.assign(&entry, timeout_ms, known.map(|known| known.epoch))

@@ -71,7 +71,22 @@ pub fn start(
             .len();
     frame.advance(body_start);
     api.check(version, &frame).map_err(malformed)?;
-    route(broker, api, context, frame)
+    let answer = route(broker, api, context, frame)?;
+    Ok(match api.key {
+        // They wait for others, perhaps long, and change nothing while they do: they end with their connection.
+        ApiKey::Fetch | ApiKey::JoinGroup | ApiKey::SyncGroup => answer,
+        _ => uninterrupted(answer),
+    })
+}
+
+/// Once begun, a request is done to its end although its client has gone: half an `EndTxn` would leave a transaction that
+/// nobody has decided.
+fn uninterrupted(answer: Answer) -> Answer {
+    async move {
+        let done = tokio::spawn(answer).await;
+        done.unwrap_or_else(|error| Err(WireError::Io(std::io::Error::other(error))))
+    }
+    .boxed()
 }
 
 fn take_client_id(frame: &mut Bytes) -> Result<String, WireError> {
