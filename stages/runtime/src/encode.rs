@@ -120,7 +120,7 @@ impl Encoder {
             let ordinal = ordinal.to_string();
             match emission {
                 Emission::Event(event) => {
-                    records.push(self.event(parent, &event, &ordinal, Some(timing), now)?)
+                    records.push(self.event(parent, &event, &ordinal, Some(timing), now)?);
                 }
                 Emission::Retry(event, failure) | Emission::Reject(event, failure) => {
                     let given_on = self.part(parent, &event, &ordinal, failure, now)?;

@@ -229,7 +229,7 @@ impl LetterReader {
                 let from =
                     low.max(high.saturating_sub(2 * i64::try_from(limit).unwrap_or(i64::MAX / 4)));
                 self.read(&topic, partition, from, high, |record| {
-                    letters.push(DeadLetter::from_record(stage, record))
+                    letters.push(DeadLetter::from_record(stage, record));
                 })?;
             }
         }
@@ -256,7 +256,7 @@ impl LetterReader {
             && (low..high).contains(&offset)
         {
             self.read(&topic, partition, offset, offset + 1, |record| {
-                found = Some(record).filter(|found| found.offset == offset)
+                found = Some(record).filter(|found| found.offset == offset);
             })?;
         }
         let record = found.ok_or(LetterError::NotFound {
@@ -368,7 +368,7 @@ impl LetterReader {
             let from = known.next.max(low);
             if from < high {
                 self.read(topic, partition, from, high, |record| {
-                    known.offsets.push_back(record.offset)
+                    known.offsets.push_back(record.offset);
                 })?;
                 known.next = high;
             }

@@ -1,6 +1,6 @@
 //! Fetches pictures from addresses that strangers chose.
 //!
-//! Invariants: only http and https, only to addresses that [`address`] lets through, each hop of a redirect checked as the
+//! Invariants: only http and https, only to addresses that `address` lets through, each hop of a redirect checked as the
 //! first; bounded in time, in bytes and in redirects; no proxy, no cookies, no decompression; nothing that the server sent
 //! but the picture gets any further, not even into an error.
 

@@ -63,7 +63,7 @@ impl Shared {
         self.change(|tracker| {
             sources
                 .into_iter()
-                .for_each(|source| tracker.assign(source))
+                .for_each(|source| tracker.assign(source));
         });
         self.assignment_version.fetch_add(1, Ordering::SeqCst);
     }

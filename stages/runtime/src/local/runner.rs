@@ -211,7 +211,7 @@ async fn work_off(executor: &Executor, records: Vec<InRecord>) -> Vec<Settled> {
         results
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(settled)
+            .push(settled);
     };
     let mut former: BatchFormer<Work> = BatchFormer::new(crate::Batching {
         max_delay_ms: 0,
