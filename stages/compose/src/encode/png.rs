@@ -1,4 +1,4 @@
-//! PNG, made for speed: the deflate that the `png` crate brings for filtered pictures.
+//! PNG by the `png` crate, with its fast deflate for filtered pictures.
 
 use ::png::{BitDepth, ColorType, Compression, Encoder, EncodingError, Filter};
 use atelier_stores::{Raster, raster::Channels};
