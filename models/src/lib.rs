@@ -6,15 +6,17 @@
 
 pub mod bundled;
 pub mod catalogue;
+pub mod provider;
 pub mod pull;
 pub mod runtime;
 pub mod segment;
 pub mod session;
 pub mod store;
 
-pub use catalogue::{Catalogue, CatalogueError, Digest, Model, Origin, Purpose, Source};
+pub use catalogue::{Catalogue, CatalogueError, Companion, Digest, Model, Origin, Purpose, Source};
+pub use provider::{Provider, ProviderChoice};
 pub use pull::{Progress, PullError, Pulled};
 pub use runtime::{LoadError, Runtime};
 pub use segment::{Mask, Picture, SegmentError, Segmenter};
-pub use session::{Inference, Provider, RunError, Session, SessionOptions};
+pub use session::{Inference, RunError, Session, SessionOptions};
 pub use store::{Clients, ModelStore, State, VerifyError};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use ort::environment::Environment;
 use parking_lot::Mutex;
 
-use crate::{ModelStore, State};
+use crate::{Model, ModelStore, Provider, ProviderChoice, State};
 
 /// What the process has loaded: ONNX Runtime allows one library and one environment.
 static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
@@ -19,6 +19,8 @@ struct Loaded {
 #[derive(Clone, Debug)]
 pub struct Runtime {
     environment: Environment,
+    provider: Provider,
+    is_to_be_checked: bool,
 }
 
 /// Why a model or the library cannot be used, and what to do.
@@ -77,8 +79,10 @@ pub enum LoadError {
         fix: String,
     },
     /// The library cannot be loaded.
-    #[error("ONNX Runtime's library {path} does not load: {reason}; run `atelier models pull onnxruntime`", path = .path.display())]
+    #[error("ONNX Runtime's library {path} does not load: {reason}; run `atelier models pull {name}`", path = .path.display())]
     Library {
+        /// Its catalogue name.
+        name: String,
         /// The library.
         path: PathBuf,
         /// What the system said.
@@ -98,74 +102,128 @@ pub enum LoadError {
 }
 
 impl Runtime {
-    /// Loads the library of the store's catalogue. Later calls share it.
+    /// Loads the library that has the chosen provider. Later calls share it.
+    ///
+    /// `auto` takes ONNX Runtime's own kernels, and says so in a warning, where the better library has not been pulled.
     ///
     /// # Errors
-    /// It is missing or does not load; the error names the command that fetches it.
-    pub fn load(store: &ModelStore) -> Result<Self, LoadError> {
-        let unknown = || LoadError::UnknownModel {
-            name: "onnxruntime".to_owned(),
-            known: String::new(),
+    /// It is missing or does not load, and the error names the command that fetches it; or the process has loaded another.
+    pub fn load(store: &ModelStore, choice: ProviderChoice) -> Result<Self, LoadError> {
+        let provider = match choice {
+            ProviderChoice::Cpu => Provider::Cpu,
+            ProviderChoice::Openvino => Provider::openvino_here(),
+            ProviderChoice::Auto => best_of(store)?,
         };
-        let model = store.runtime_model().ok_or_else(unknown)?;
+        let model = library_row(store, provider)?;
         let path = store.path(model);
         match store.state(model) {
-            State::Present { .. } => Self::load_library(&path),
-            State::Missing => Err(LoadError::Missing {
-                name: model.name.clone(),
-                fix: store.fix(model),
-            }),
+            State::Present { .. } => {}
+            State::Missing => {
+                return Err(LoadError::Missing {
+                    name: model.name.clone(),
+                    fix: store.fix(model),
+                });
+            }
             State::WrongSize { bytes } => {
                 let sizes: Vec<_> = model
                     .usable_sources()
                     .filter_map(|source| source.size_bytes)
                     .collect();
-                Err(LoadError::WrongFile {
+                return Err(LoadError::WrongFile {
                     name: model.name.clone(),
                     path,
                     expected: format!("{sizes:?} bytes"),
                     found: format!("{bytes} bytes"),
                     fix: store.fix(model),
-                })
-            }
-        }
-    }
-
-    /// Loads a library of the caller's own, for example one with another execution provider.
-    ///
-    /// # Errors
-    /// It does not load, or another one is loaded already.
-    pub fn load_library(path: &Path) -> Result<Self, LoadError> {
-        let mut loaded = LOADED.lock();
-        if let Some(loaded) = loaded.as_ref() {
-            if loaded.library != path {
-                return Err(LoadError::OtherLibrary {
-                    loaded: loaded.library.clone(),
-                    wanted: path.to_owned(),
                 });
             }
-            return Ok(Self {
-                environment: loaded.environment.clone(),
-            });
         }
-        let broken = |reason: String| LoadError::Library {
-            path: path.to_owned(),
-            reason,
-        };
-        let environment = ort::init_from(path)
-            .map_err(|error| broken(error.to_string()))?
-            .with_name("atelier")
-            .with_telemetry(false)
-            .build()
-            .map_err(|error| broken(error.to_string()))?;
-        *loaded = Some(Loaded {
-            library: path.to_owned(),
-            environment: environment.clone(),
-        });
-        Ok(Self { environment })
+        Ok(Self {
+            environment: load_library(&path, &model.name)?,
+            provider,
+            is_to_be_checked: choice == ProviderChoice::Auto && provider != Provider::Cpu,
+        })
+    }
+
+    /// What calculates the networks.
+    pub fn provider(&self) -> Provider {
+        self.provider
+    }
+
+    /// Whether mattes are compared with the reference before a network is used: the operator did not ask for this provider.
+    pub(crate) fn is_to_be_checked(&self) -> bool {
+        self.is_to_be_checked
+    }
+
+    /// The same library with its own kernels: for networks so small that another provider takes longer to compile them than
+    /// it saves.
+    #[must_use]
+    pub fn on_cpu(&self) -> Self {
+        Self {
+            environment: self.environment.clone(),
+            provider: Provider::Cpu,
+            is_to_be_checked: false,
+        }
     }
 
     pub(crate) fn environment(&self) -> &Environment {
         &self.environment
     }
+}
+
+fn library_row(store: &ModelStore, provider: Provider) -> Result<&Model, LoadError> {
+    let name = provider.library();
+    store
+        .catalogue()
+        .find(name)
+        .ok_or_else(|| LoadError::UnknownModel {
+            name: name.to_owned(),
+            known: String::new(),
+        })
+}
+
+/// The best provider of this processor whose library is there.
+fn best_of(store: &ModelStore) -> Result<Provider, LoadError> {
+    let best = Provider::best_here();
+    let model = library_row(store, best)?;
+    if best != Provider::Cpu && store.state(model) == State::Missing {
+        tracing::warn!(
+            provider = best.as_str(),
+            fix = store.fix(model),
+            "the fastest provider of this processor is not here; the networks run on `cpu`"
+        );
+        return Ok(Provider::Cpu);
+    }
+    Ok(best)
+}
+
+/// Loads the library into the process, once.
+fn load_library(path: &Path, name: &str) -> Result<Environment, LoadError> {
+    let mut loaded = LOADED.lock();
+    if let Some(loaded) = loaded.as_ref() {
+        if loaded.library != path {
+            return Err(LoadError::OtherLibrary {
+                loaded: loaded.library.clone(),
+                wanted: path.to_owned(),
+            });
+        }
+        return Ok(loaded.environment.clone());
+    }
+    let broken = |reason: String| LoadError::Library {
+        path: path.to_owned(),
+        reason,
+        name: name.to_owned(),
+    };
+    let environment = ort::init_from(path)
+        .map_err(|error| broken(error.to_string()))?
+        .with_name("atelier")
+        .with_telemetry(false)
+        .build()
+        .map_err(|error| broken(error.to_string()))?;
+    tracing::info!(library = %path.display(), "ONNX Runtime is loaded");
+    *loaded = Some(Loaded {
+        library: path.to_owned(),
+        environment: environment.clone(),
+    });
+    Ok(environment)
 }

@@ -3,12 +3,13 @@
 use std::{
     fmt,
     path::Path,
-    str::FromStr,
+    thread::available_parallelism,
     time::{Duration, Instant},
 };
 
 use ndarray::{ArrayD, ArrayViewD};
 use ort::{
+    ep::{ArbitrarilyConfigurableExecutionProvider as _, OpenVINO},
     session::{
         OutputSelector, RunOptions, Session as OrtSession, SessionInputValue,
         builder::{GraphOptimizationLevel, SessionBuilder},
@@ -18,54 +19,15 @@ use ort::{
 use parking_lot::{Condvar, Mutex};
 
 use crate::{
-    LoadError, Model, ModelStore, Runtime, State,
+    LoadError, Model, ModelStore, Provider, Runtime, State,
     catalogue::{Element, Input},
 };
-
-/// What runs a network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Provider {
-    /// The processor, by ONNX Runtime's own kernels.
-    #[default]
-    Cpu,
-}
-
-impl Provider {
-    /// The name in options and events.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-        }
-    }
-}
-
-impl fmt::Display for Provider {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Provider {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "cpu" => Ok(Self::Cpu),
-            other => Err(format!(
-                "there is no execution provider `{other}` in this build; there is: cpu"
-            )),
-        }
-    }
-}
 
 /// How to run a network.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionOptions {
     /// Threads that work on one run; `None` is one per core.
     pub intra_threads: Option<usize>,
-    /// What runs it.
-    pub provider: Provider,
     /// Runs at the same time, each with a copy of the weights in memory; 0 counts as 1.
     pub concurrent_runs: usize,
 }
@@ -74,7 +36,6 @@ impl Default for SessionOptions {
     fn default() -> Self {
         Self {
             intra_threads: None,
-            provider: Provider::default(),
             concurrent_runs: 1,
         }
     }
@@ -196,7 +157,7 @@ impl Session {
         };
         Ok(Self {
             name: model.name.clone(),
-            provider: options.provider,
+            provider: runtime.provider(),
             input_name,
             output_names,
             idle,
@@ -293,9 +254,26 @@ fn commit(runtime: &Runtime, path: &Path, options: &SessionOptions) -> ort::Resu
     if let Some(threads) = options.intra_threads {
         builder = builder.with_intra_threads(threads)?;
     }
-    match options.provider {
-        Provider::Cpu => builder.commit_from_file(path),
+    if let Provider::OpenVino(precision) = runtime.provider() {
+        let threads = options
+            .intra_threads
+            .or_else(|| available_parallelism().ok().map(usize::from))
+            .unwrap_or(1);
+        // Unpinned, because the other stages work on the same cores.
+        let config = serde_json::json!({ "CPU": {
+            "INFERENCE_PRECISION_HINT": precision.hint(),
+            "INFERENCE_NUM_THREADS": threads,
+            "ENABLE_CPU_PINNING": false,
+        }});
+        let openvino = OpenVINO::default()
+            .with_device_type("CPU")
+            .with_arbitrary_config("load_config", config.to_string())
+            .build()
+            // Without it an option that OpenVINO does not take lets the network run on the plain kernels, and nobody knows.
+            .error_on_failure();
+        builder = builder.with_execution_providers([openvino])?;
     }
+    builder.commit_from_file(path)
 }
 
 /// ONNX Runtime's messages run over several lines; the first says what is wrong.
@@ -412,11 +390,5 @@ mod tests {
         assert!(shape_fits(&[1, 3, 320, 320], &[-1, 3, 320, 320]));
         assert!(!shape_fits(&[1, 3, 320, 320], &[1, 3, 640, 640]));
         assert!(!shape_fits(&[1, 3, 320], &[1, 3, 320, 320]));
-    }
-
-    #[test]
-    fn an_unknown_provider_is_refused() {
-        assert_eq!("cpu".parse(), Ok(Provider::Cpu));
-        assert!("cuda".parse::<Provider>().unwrap_err().contains("`cuda`"));
     }
 }

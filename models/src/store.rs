@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    Catalogue, CatalogueError, Digest, Model, PullError, Purpose,
+    Catalogue, CatalogueError, Digest, Model, Provider, PullError, Purpose,
     pull::{self, Progress, Pulled},
 };
 
@@ -143,9 +143,18 @@ impl ModelStore {
         let Ok(metadata) = self.path(model).metadata() else {
             return State::Missing;
         };
-        let bytes = metadata.len();
+        let mut bytes = metadata.len();
         let fits = |expected: Option<u64>| expected.is_none_or(|expected| expected == bytes);
-        if metadata.is_file() && model.usable_sources().any(|source| fits(source.size_bytes)) {
+        let mut is_right =
+            metadata.is_file() && model.usable_sources().any(|source| fits(source.size_bytes));
+        for companion in &model.companions {
+            let Ok(metadata) = self.folder.join(&companion.file).metadata() else {
+                return State::Missing;
+            };
+            bytes += metadata.len();
+            is_right &= metadata.len() == companion.size_bytes;
+        }
+        if is_right {
             State::Present { bytes }
         } else {
             State::WrongSize { bytes }
@@ -169,21 +178,35 @@ impl ModelStore {
         }
     }
 
-    /// Compares a model's file with the catalogue's checksums.
+    /// Compares a model's file and its companions with the catalogue's checksums.
     ///
     /// # Errors
-    /// It is missing, unreadable or differs.
+    /// One of them is missing, unreadable or differs.
     pub fn verify(&self, model: &Model) -> Result<(), VerifyError> {
-        let path = self.path(model);
+        let digests: Vec<&Digest> = model
+            .usable_sources()
+            .filter_map(|source| source.digest.as_ref())
+            .collect();
+        self.verify_file(model, &model.file, &digests)?;
+        for companion in &model.companions {
+            self.verify_file(model, &companion.file, &[&companion.digest])?;
+        }
+        Ok(())
+    }
+
+    /// Compares one file with digests of which one must fit; none fits everything.
+    fn verify_file(
+        &self,
+        model: &Model,
+        file: &str,
+        digests: &[&Digest],
+    ) -> Result<(), VerifyError> {
+        let path = self.folder.join(file);
         let unreadable = |reason| VerifyError::Unreadable {
             name: model.name.clone(),
             path: path.clone(),
             reason,
         };
-        let digests: Vec<&Digest> = model
-            .usable_sources()
-            .filter_map(|source| source.digest.as_ref())
-            .collect();
         let mut found = Vec::new();
         // The automatic source's SHA-256 nearly always settles it; MD5 is only computed where nothing else is known.
         for algorithm in [Digest::sha256_of, Digest::md5_of] {
@@ -243,23 +266,19 @@ impl ModelStore {
         pull::pull(self, model, on_progress)
     }
 
-    /// Names of all that `pull` can get without help: what a fresh machine needs.
+    /// Names of all that `pull` can get without help and that this processor has a use for: what a fresh machine needs.
     pub fn automatic(&self) -> Vec<&str> {
-        let is_automatic = |model: &&Model| model.automatic_source().is_some();
+        let libraries = [Provider::Cpu.library(), Provider::best_here().library()];
+        let is_wanted = |model: &&Model| {
+            model.automatic_source().is_some()
+                && (model.purpose != Purpose::Runtime || libraries.contains(&model.name.as_str()))
+        };
         self.catalogue
             .models()
             .iter()
-            .filter(is_automatic)
+            .filter(is_wanted)
             .map(|model| model.name.as_str())
             .collect()
-    }
-
-    /// The library's row.
-    pub fn runtime_model(&self) -> Option<&Model> {
-        self.catalogue
-            .models()
-            .iter()
-            .find(|model| model.purpose == Purpose::Runtime)
     }
 }
 

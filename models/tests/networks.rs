@@ -3,12 +3,17 @@
 
 use std::path::{Path, PathBuf};
 
-use atelier_models::{LoadError, ModelStore, Picture, Runtime, Segmenter, Session, SessionOptions};
+use atelier_models::{
+    LoadError, ModelStore, Picture, Provider, ProviderChoice, Runtime, Segmenter, Session,
+    SessionOptions,
+    segment::reference::{self, Difference},
+};
 
 /// The shared models folder with the library loaded.
 fn pulled() -> (ModelStore, Runtime) {
     let store = ModelStore::open(None).unwrap();
-    let runtime = Runtime::load(&store).unwrap_or_else(|error| panic!("{error}"));
+    let runtime =
+        Runtime::load(&store, ProviderChoice::Auto).unwrap_or_else(|error| panic!("{error}"));
     (store, runtime)
 }
 
@@ -104,7 +109,9 @@ fn a_missing_model_names_the_command() {
         message,
         "model `u2net` is not there: run `atelier models pull u2net`"
     );
-    let message = Runtime::load(&store).unwrap_err().to_string();
+    let message = Runtime::load(&store, ProviderChoice::Auto)
+        .unwrap_err()
+        .to_string();
     assert_eq!(
         message,
         "model `onnxruntime` is not there: run `atelier models pull onnxruntime`"
@@ -187,6 +194,34 @@ fn runs_beside_each_other_give_the_same_matte() {
         runs.into_iter().map(|run| run.join().unwrap()).collect()
     });
     assert!(masks.iter().all(|mask| *mask == masks[0]));
+}
+
+#[test]
+fn the_chosen_provider_gives_the_mattes_of_the_reference() {
+    let (store, runtime) = pulled();
+    for name in ["u2netp", "u2net", "isnet-general-use"] {
+        let segmenter =
+            Segmenter::open(&runtime, &store, name, &SessionOptions::default()).unwrap();
+        assert_eq!(segmenter.session().provider(), runtime.provider(), "{name}");
+        let matte = reference::matte_of(&segmenter).unwrap();
+        let difference = Difference::between(&matte.alpha, reference::stored_matte(name).unwrap());
+        assert!(difference.is_small(), "{name}: {difference:?}");
+    }
+}
+
+#[test]
+fn a_network_whose_mattes_differ_runs_on_cpu() {
+    let (pulled, runtime) = pulled();
+    if runtime.provider() == Provider::Cpu {
+        eprintln!("skipped: `auto` is `cpu` on this processor");
+        return;
+    }
+    // Inputs and outputs have the same names in both, and the mattes are not the reference's.
+    let u2net = pulled.path(pulled.catalogue().find("u2net").unwrap());
+    let (_folder, store) = folder_with("u2netp", &u2net);
+    let segmenter =
+        Segmenter::open(&runtime, &store, "u2netp", &SessionOptions::default()).unwrap();
+    assert_eq!(segmenter.session().provider(), Provider::Cpu);
 }
 
 /// Where the shared data is.

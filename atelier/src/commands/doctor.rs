@@ -76,11 +76,13 @@ fn models(loaded: &Loaded) -> Result<String, String> {
             Some(_) => {}
         }
     }
-    Runtime::load(&store).map_err(|error| error.to_string())?;
+    let runtime =
+        Runtime::load(&store, loaded.config.models.provider).map_err(|error| error.to_string())?;
     Ok(format!(
-        "{} in {}",
+        "{} in {}, run by {}",
         loaded.config.stages.matte.preload.join(", "),
-        store.folder().display()
+        store.folder().display(),
+        runtime.provider()
     ))
 }
 

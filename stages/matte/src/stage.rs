@@ -1,7 +1,7 @@
 //! The stage: pixels and their kind in, an alpha matte out.
 
 use async_trait::async_trait;
-use atelier_models::ModelStore;
+use atelier_models::{ModelStore, Runtime};
 use atelier_runtime::{Batch, Batching, Failure, Outcome, Stage};
 use atelier_schemas::events::{ImageClassified, ImageMatted};
 use atelier_stores::Rasters;
@@ -26,14 +26,16 @@ impl Matte {
     /// Loads the models of `preload` and starts the stage over the blobs and the cache of `rasters`.
     ///
     /// # Errors
-    /// A model or ONNX Runtime's library is missing or wrong; the error says which command fetches it.
+    /// A model is missing or wrong; the error says which command fetches it.
     pub async fn start(
         options: MatteOptions,
         store: ModelStore,
+        runtime: Runtime,
         rasters: Rasters,
     ) -> Result<Self, MatteError> {
         let to_load = options.clone();
-        let segmenters = spawn_blocking(move || Segmenters::load(&to_load, store)).await??;
+        let segmenters =
+            spawn_blocking(move || Segmenters::load(&to_load, store, runtime)).await??;
         let processors = Processors::new(General::new(&options, segmenters));
         let places = Semaphore::new(options.max_concurrent.max(1));
         Ok(Self {

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use atelier_matte::{Matte, MatteError, MatteOptions};
-use atelier_models::ModelStore;
+use atelier_matte::{Matte, MatteOptions};
+use atelier_models::{ModelStore, ProviderChoice, Runtime};
 use atelier_runtime::{Emission, Message, Outcome, Stage as _};
 use atelier_schemas::{
     Envelope, ErrorCode, Event, ImageSource, Kind, Quality, TaskOptions,
@@ -24,9 +24,13 @@ fn options() -> MatteOptions {
     }
 }
 
+fn runtime(store: &ModelStore) -> Runtime {
+    Runtime::load(store, ProviderChoice::Auto).unwrap_or_else(|error| panic!("{error}"))
+}
+
 async fn stage(rasters: &Rasters) -> Matte {
     let store = ModelStore::open(None).unwrap();
-    Matte::start(options(), store, rasters.clone())
+    Matte::start(options(), store.clone(), runtime(&store), rasters.clone())
         .await
         .unwrap_or_else(|error| panic!("{error}"))
 }
@@ -153,7 +157,7 @@ async fn runs_at_the_same_time_give_the_same_mattes() {
         max_concurrent_runs: 2,
         ..options()
     };
-    let stage = Matte::start(options, store, rasters.clone())
+    let stage = Matte::start(options, store.clone(), runtime(&store), rasters.clone())
         .await
         .unwrap_or_else(|error| panic!("{error}"));
     let mut batch = Vec::new();
@@ -269,9 +273,14 @@ async fn a_named_model_is_loaded_when_it_is_first_asked_for() {
         preload: Vec::new(),
         ..MatteOptions::default()
     };
-    let stage = Matte::start(nothing_preloaded, store, rasters.clone())
-        .await
-        .unwrap_or_else(|error| panic!("{error}"));
+    let stage = Matte::start(
+        nothing_preloaded,
+        store.clone(),
+        runtime(&store),
+        rasters.clone(),
+    )
+    .await
+    .unwrap_or_else(|error| panic!("{error}"));
     for model in ["u2netp", "u2net", "u2netp"] {
         let message = message(
             &rasters,
@@ -312,40 +321,23 @@ async fn a_missing_default_model_is_an_error_at_start() {
     let folder = tempfile::tempdir().unwrap();
     let pulled = ModelStore::open(None).unwrap();
     let store = ModelStore::open(Some(folder.path().to_owned())).unwrap();
-    let start = |options| Matte::start(options, store.clone(), rasters());
+    let runtime = runtime(&pulled);
+    let start = |options| Matte::start(options, store.clone(), runtime.clone(), rasters());
     let message = start(options()).await.err().unwrap().to_string();
     assert_eq!(
         message,
-        "model `onnxruntime` is not there: run `atelier models pull onnxruntime`"
+        "model `u2netp` is not there: run `atelier models pull u2netp`"
     );
     let unknown = MatteOptions {
         preload: vec!["nothing".into()],
         ..MatteOptions::default()
     };
-    let error = Matte::start(unknown, pulled.clone(), rasters())
+    let error = Matte::start(unknown, pulled, runtime, rasters())
         .await
         .err()
         .unwrap();
     assert!(
         error.to_string().contains("there is no model `nothing`"),
-        "{error}"
-    );
-    let provider = MatteOptions {
-        provider: "cuda".into(),
-        ..options()
-    };
-    let error = Matte::start(provider, pulled, rasters())
-        .await
-        .err()
-        .unwrap();
-    assert!(
-        matches!(
-            error,
-            MatteError::BadOption {
-                option: "provider",
-                ..
-            }
-        ),
         "{error}"
     );
 }

@@ -6,31 +6,55 @@
 use std::sync::Arc;
 
 use atelier_schemas::{BlobKey, BlobRef};
-use moka::{policy::EvictionPolicy, sync::Cache};
+use hashlink::LruCache;
+use parking_lot::Mutex;
 
 use super::{PAM_MEDIA_TYPE, Raster, RasterError};
 use crate::Blobs;
-
-/// Rough cost of an entry beside its pixels: key, pointers, the cache's own books.
-const ENTRY_OVERHEAD_BYTES: usize = 512;
 
 /// Keeps and finds rasters; clones share one cache.
 #[derive(Clone)]
 pub struct Rasters {
     blobs: Arc<dyn Blobs>,
-    cache: Cache<BlobKey, Arc<Raster>>,
+    cache: Arc<Mutex<Newest>>,
+}
+
+/// The newest rasters. The oldest goes as soon as there is one too many: with entries this large a cache that clears up
+/// later is a multiple of its bound.
+struct Newest {
+    rasters: LruCache<BlobKey, Arc<Raster>>,
+    bytes: u64,
+    max_bytes: u64,
+}
+
+impl Newest {
+    fn get(&mut self, key: &BlobKey) -> Option<Arc<Raster>> {
+        self.rasters.get(key).map(Arc::clone)
+    }
+
+    fn insert(&mut self, key: BlobKey, raster: Arc<Raster>) {
+        self.bytes += size_bytes(&raster);
+        if let Some(replaced) = self.rasters.insert(key, raster) {
+            self.bytes -= size_bytes(&replaced);
+        }
+        while self.bytes > self.max_bytes {
+            let Some((_, oldest)) = self.rasters.remove_lru() else {
+                return;
+            };
+            self.bytes -= size_bytes(&oldest);
+        }
+    }
 }
 
 impl Rasters {
     /// Rasters in `blobs`, of which up to `cache_bytes` bytes are kept in memory too (0: none).
     pub fn new(blobs: Arc<dyn Blobs>, cache_bytes: u64) -> Self {
-        let cache = Cache::builder()
-            .max_capacity(cache_bytes)
-            .weigher(|_, raster: &Arc<Raster>| weight(raster))
-            // The default policy may refuse a newcomer in favour of what was read often. Here the newest is what the
-            // next stage asks for, and old entries are never asked for again.
-            .eviction_policy(EvictionPolicy::lru())
-            .build();
+        let cache = Newest {
+            rasters: LruCache::new_unbounded(),
+            bytes: 0,
+            max_bytes: cache_bytes,
+        };
+        let cache = Arc::new(Mutex::new(cache));
         Self { blobs, cache }
     }
 
@@ -63,7 +87,7 @@ impl Rasters {
             width: raster.width(),
             height: raster.height(),
         };
-        self.cache.insert(key, raster);
+        self.cache.lock().insert(key, raster);
         Ok(reference)
     }
 
@@ -80,7 +104,8 @@ impl Rasters {
                 media_type,
             });
         }
-        if let Some(raster) = self.cache.get(&reference.key) {
+        let cached = self.cache.lock().get(&reference.key);
+        if let Some(raster) = cached {
             check_reference(reference, &raster)?;
             return Ok(raster);
         }
@@ -89,20 +114,19 @@ impl Rasters {
         check_reference(reference, &raster)?;
         let raster = Arc::new(raster);
         self.cache
+            .lock()
             .insert(reference.key.clone(), Arc::clone(&raster));
         Ok(raster)
     }
 
     /// Bytes that the cache holds now.
     pub fn cached_bytes(&self) -> u64 {
-        self.cache.run_pending_tasks();
-        self.cache.weighted_size()
+        self.cache.lock().bytes
     }
 }
 
-fn weight(raster: &Raster) -> u32 {
-    // 4 GiB and more weigh the same: no cache is meant to hold two of them.
-    u32::try_from(raster.data().len() + ENTRY_OVERHEAD_BYTES).unwrap_or(u32::MAX)
+fn size_bytes(raster: &Raster) -> u64 {
+    raster.data().len() as u64
 }
 
 fn check_reference(reference: &BlobRef, raster: &Raster) -> Result<(), RasterError> {

@@ -4,13 +4,14 @@
 use std::path::{Path, PathBuf};
 
 use atelier_classify::{Classifier, ClassifyOptions};
-use atelier_models::{ModelStore, Runtime};
+use atelier_models::{ModelStore, ProviderChoice, Runtime};
 use atelier_stores::{Raster, raster::Channels};
 
 /// The networks that `atelier models pull` fetched; a missing one fails the test with the command that helps.
 pub fn models() -> (ModelStore, Runtime) {
     let store = ModelStore::open(None).unwrap();
-    let runtime = Runtime::load(&store).unwrap_or_else(|error| panic!("{error}"));
+    let runtime =
+        Runtime::load(&store, ProviderChoice::Auto).unwrap_or_else(|error| panic!("{error}"));
     (store, runtime)
 }
 

@@ -107,7 +107,7 @@ async fn memory_stays_within_its_bound_and_keeps_the_newest() {
         let reference = rasters.put(raster(seed)).await.unwrap();
         assert!(rasters.cached_bytes() <= limit_bytes);
         assert!(
-            rasters.cache.get(&reference.key).is_some(),
+            rasters.cache.lock().get(&reference.key).is_some(),
             "the newest raster was not kept"
         );
         last = Some((reference, seed));

@@ -1,0 +1,133 @@
+//! What calculates the networks: ONNX Runtime's own kernels, or OpenVINO's.
+//!
+//! A process has one provider, because each comes with a library of its own and ONNX Runtime allows one in a process.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What the operator asks for.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum ProviderChoice {
+    /// OpenVINO in bfloat16 where the processor calculates in it (AVX-512 BF16, AMX) and its mattes pass the check against
+    /// the reference; ONNX Runtime's own kernels otherwise.
+    #[default]
+    Auto,
+    /// ONNX Runtime's own kernels.
+    Cpu,
+    /// OpenVINO: bfloat16 where the processor calculates in it, 32-bit floating point otherwise.
+    Openvino,
+}
+
+/// What calculates the networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Provider {
+    /// ONNX Runtime's own kernels, in 32-bit floating point.
+    Cpu,
+    /// OpenVINO on the processor.
+    OpenVino(Precision),
+}
+
+/// What OpenVINO calculates in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// 32-bit floating point.
+    F32,
+    /// bfloat16 where that is faster.
+    Bf16,
+}
+
+impl Precision {
+    /// The name that OpenVINO's `INFERENCE_PRECISION_HINT` takes.
+    pub(crate) fn hint(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
+impl Provider {
+    /// What `auto` prefers on this processor. On those without bfloat16 OpenVINO gains little over ONNX Runtime's kernels.
+    pub fn best_here() -> Self {
+        if calculates_in_bf16() {
+            Self::OpenVino(Precision::Bf16)
+        } else {
+            Self::Cpu
+        }
+    }
+
+    /// What OpenVINO does on this processor.
+    pub(crate) fn openvino_here() -> Self {
+        Self::OpenVino(if calculates_in_bf16() {
+            Precision::Bf16
+        } else {
+            Precision::F32
+        })
+    }
+
+    /// The name in logs and events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::OpenVino(Precision::F32) => "openvino-f32",
+            Self::OpenVino(Precision::Bf16) => "openvino-bf16",
+        }
+    }
+
+    /// The catalogue's name of the library that has it.
+    pub fn library(self) -> &'static str {
+        match self {
+            Self::Cpu => "onnxruntime",
+            Self::OpenVino(_) => "onnxruntime-openvino",
+        }
+    }
+}
+
+impl fmt::Display for Provider {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// Whether the processor has instructions for bfloat16. Those with AMX have AVX-512 BF16 too.
+fn calculates_in_bf16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        std::arch::is_x86_feature_detected!("avx512bf16")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Catalogue;
+
+    #[test]
+    fn every_provider_has_its_library_in_the_catalogue() {
+        let catalogue = Catalogue::builtin().unwrap();
+        for provider in [
+            Provider::Cpu,
+            Provider::best_here(),
+            Provider::openvino_here(),
+        ] {
+            assert!(catalogue.find(provider.library()).is_some(), "{provider}");
+        }
+    }
+
+    #[test]
+    fn choices_are_read_by_name() {
+        let read = |text: &str| serde_json::from_str::<ProviderChoice>(text);
+        assert_eq!(read(r#""openvino""#).unwrap(), ProviderChoice::Openvino);
+        let message = read(r#""cuda""#).unwrap_err().to_string();
+        assert!(message.contains("`auto`, `cpu`, `openvino`"), "{message}");
+    }
+}

@@ -1,0 +1,95 @@
+//! Whether a provider gives the mattes that ONNX Runtime's own kernels give.
+//!
+//! The reference is one photograph and, for the models that packages have, the matte that the `cpu` provider made of it
+//! (`reference/`, written by `cargo run -p atelier-models --example reference`). For an operator's own network the `cpu`
+//! provider makes the matte when the network is opened.
+
+use super::{Mask, Picture, SegmentError, Segmenter};
+
+/// Side of the reference's matte in pixels.
+pub const MATTE_SIDE_PX: u32 = 64;
+
+/// Side of the reference's photograph in pixels.
+const PICTURE_SIDE_PX: u32 = 160;
+
+/// `samples/fur-hat.jpg`, cut square and scaled down: RGB.
+static PICTURE: &[u8] = include_bytes!("../../reference/fur-hat-160x160.rgb");
+
+/// Most pixels, as a share, that may lie on the other side of one half.
+const MAX_FLIPPED_SHARE: f64 = 0.005;
+
+/// Largest mean difference, in 255ths.
+const MAX_MEAN_DIFFERENCE: f64 = 2.0;
+
+/// How far two mattes are apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Difference {
+    /// Share of the pixels that lie on the other side of one half.
+    pub flipped_share: f64,
+    /// Mean difference in 255ths.
+    pub mean: f64,
+}
+
+impl Difference {
+    /// Between two mattes of one size.
+    pub fn between(found: &[u8], expected: &[u8]) -> Self {
+        let pixels = expected.len().max(1) as f64;
+        let (mut flipped, mut sum) = (0_u32, 0_u64);
+        for (found, expected) in found.iter().zip(expected) {
+            flipped += u32::from((*found >= 128) != (*expected >= 128));
+            sum += u64::from(found.abs_diff(*expected));
+        }
+        Self {
+            flipped_share: f64::from(flipped) / pixels,
+            mean: sum as f64 / pixels,
+        }
+    }
+
+    /// Whether nobody would see it.
+    pub fn is_small(&self) -> bool {
+        self.flipped_share <= MAX_FLIPPED_SHARE && self.mean <= MAX_MEAN_DIFFERENCE
+    }
+}
+
+/// The stored matte of a model, [`MATTE_SIDE_PX`] wide and high.
+pub fn stored_matte(model: &str) -> Option<&'static [u8]> {
+    match model {
+        "u2netp" => Some(include_bytes!("../../reference/u2netp-64x64.gray")),
+        "u2net" => Some(include_bytes!("../../reference/u2net-64x64.gray")),
+        "isnet-general-use" => Some(include_bytes!(
+            "../../reference/isnet-general-use-64x64.gray"
+        )),
+        _ => None,
+    }
+}
+
+/// The matte that `segmenter` makes of the reference's photograph.
+///
+/// # Errors
+/// The network failed.
+pub fn matte_of(segmenter: &Segmenter) -> Result<Mask, SegmentError> {
+    let picture = Picture {
+        width: PICTURE_SIDE_PX,
+        height: PICTURE_SIDE_PX,
+        channels: 3,
+        pixels: PICTURE,
+    };
+    let raw = segmenter.infer(&segmenter.prepare(&picture)?)?;
+    segmenter.finish(&raw, MATTE_SIDE_PX, MATTE_SIDE_PX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shifted_or_an_empty_matte_is_no_small_difference() {
+        let expected = stored_matte("u2netp").unwrap();
+        assert!(expected.iter().filter(|alpha| **alpha >= 128).count() > 400);
+        assert!(Difference::between(expected, expected).is_small());
+        let mut shifted = expected.to_vec();
+        shifted.rotate_right(2);
+        assert!(!Difference::between(&shifted, expected).is_small());
+        assert!(!Difference::between(&vec![0; expected.len()], expected).is_small());
+    }
+}
