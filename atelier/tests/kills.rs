@@ -6,7 +6,7 @@
 
 mod support;
 
-use std::{fs, time::Duration};
+use std::{fs, process::Stdio, time::Duration};
 
 use atelier_schemas::TopicTable;
 use serde_json::json;
@@ -43,15 +43,16 @@ fn start(installation: &mut Installation, name: &str) {
     }
 }
 
-/// Kills the broker itself, the child of `up`, which starts it again.
-fn kill_broker(installation: &Installation) {
+/// Kills the broker itself, the child of `up`, which starts it again; answers whether there was one to kill.
+fn kill_broker(installation: &Installation) -> bool {
     let pid_file = installation.folder.path().join("data/log/lock");
     let pid = fs::read_to_string(&pid_file).unwrap_or_default();
-    if let Some(pid) = pid.split_whitespace().next() {
-        let _ = std::process::Command::new("kill")
-            .args(["-KILL", pid])
-            .status();
-    }
+    let Some(pid) = pid.split_whitespace().next() else {
+        return false;
+    };
+    let mut kill = std::process::Command::new("kill");
+    kill.args(["-KILL", pid]).stderr(Stdio::null());
+    kill.status().unwrap().success()
 }
 
 #[test]
@@ -83,22 +84,25 @@ fn every_accepted_task_ends_once_whatever_is_killed() {
         .collect();
     let mut accepted: Vec<Uuid> = Vec::new();
     let mut waiting: Vec<Uuid> = (0..tasks).map(|_| Uuid::new_v4()).collect();
+    // Tasks and kills are mixed evenly, so that work is under way at every kill.
     while !waiting.is_empty() || !victims.is_empty() {
-        if let Some(key) = waiting.pop() {
-            match submit(&installation, key, &picture, &broken) {
-                Some(task) => accepted.push(task),
-                None => waiting.insert(0, key),
-            }
-        }
         std::thread::sleep(Duration::from_millis(random.next(400)));
-        if !victims.is_empty() && (waiting.is_empty() || random.next(2) == 0) {
-            let victim = victims.swap_remove(random.next(victims.len() as u64) as usize);
+        let place = random.next((waiting.len() + victims.len()) as u64) as usize;
+        if let Some(victim) = victims.get(place).copied() {
             if victim == "broker" {
-                kill_broker(&installation);
+                if !kill_broker(&installation) {
+                    continue;
+                }
             } else {
                 installation.kill(victim);
                 std::thread::sleep(Duration::from_millis(random.next(300)));
                 start(&mut installation, victim);
+            }
+            victims.swap_remove(place);
+        } else if let Some(key) = waiting.pop() {
+            match submit(&installation, key, &picture, &broken) {
+                Some(task) => accepted.push(task),
+                None => waiting.insert(0, key),
             }
         }
     }
