@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use atelier_models::ProviderChoice;
 use atelier_schemas::{ImageFormat, KindChoice, Quality};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -48,6 +49,12 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: ModelsCommand,
+    },
+    /// Measure on this machine, and say what to set.
+    Bench {
+        /// What to measure.
+        #[command(subcommand)]
+        command: BenchCommand,
     },
     /// Show dead letters, or put them back in.
     Replay(ReplayArgs),
@@ -144,6 +151,44 @@ pub enum ModelsCommand {
     },
     /// Verify the hashes of what is here.
     Verify,
+}
+
+/// `atelier bench …`
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Each matting network with each provider: images per second, latency, memory, agreement with `cpu`.
+    Models(BenchModelsArgs),
+}
+
+/// Arguments of `atelier bench models`.
+#[derive(Debug, Args)]
+pub struct BenchModelsArgs {
+    /// Names of the catalogue; those of `stages.matte.preload` where none is given.
+    pub names: Vec<String>,
+    /// Runs of each.
+    #[arg(long, default_value_t = 10)]
+    pub runs: usize,
+    /// Measure one model with this provider alone, and print JSON.
+    #[arg(long, value_enum)]
+    pub provider: Option<ProviderArg>,
+}
+
+/// Providers on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ProviderArg {
+    /// ONNX Runtime's own kernels.
+    Cpu,
+    /// OpenVINO.
+    Openvino,
+}
+
+impl From<ProviderArg> for ProviderChoice {
+    fn from(provider: ProviderArg) -> Self {
+        match provider {
+            ProviderArg::Cpu => Self::Cpu,
+            ProviderArg::Openvino => Self::Openvino,
+        }
+    }
 }
 
 /// Arguments of `atelier replay`.

@@ -13,7 +13,7 @@ pub mod reference;
 use std::process::ExitCode;
 
 use atelier_runtime::telemetry::LogFormat;
-use cli::{Cli, Command};
+use cli::{BenchCommand, Cli, Command};
 use config::Loaded;
 
 /// In the library, so that the tests and benchmarks measure what people run.
@@ -26,10 +26,12 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// One chain of causes, for people.
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let loaded = Loaded::load(cli.config.as_deref(), cli.data_dir.as_deref())?;
-    // A person who cuts out pictures wants the failures, not the pipeline's own log.
+    // A person who cuts out pictures wants the failures, not the pipeline's own log; but that the networks run slower than
+    // they could is for everybody.
     let quiet = matches!(
         cli.command,
         Command::Cutout(_)
+            | Command::Bench { .. }
             | Command::Models { .. }
             | Command::ConfigReference
             | Command::Topics { .. }
@@ -41,10 +43,11 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     } else {
         LogFormat::Text
     };
-    let filter = cli
-        .log
-        .as_deref()
-        .unwrap_or(if quiet { "off" } else { "info" });
+    let filter = cli.log.as_deref().unwrap_or(if quiet {
+        "off,atelier_models=warn"
+    } else {
+        "info"
+    });
     atelier_runtime::telemetry::init_logging(format, filter)?;
     match cli.command {
         Command::Up(arguments) => commands::up::run(&loaded, &arguments).await,
@@ -53,6 +56,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Cutout(arguments) => commands::cutout::run(&loaded, arguments).await,
         Command::Topics { command } => commands::topics::run(&loaded, &command).await,
         Command::Models { command } => commands::models::run(&loaded, command).await,
+        Command::Bench {
+            command: BenchCommand::Models(arguments),
+        } => commands::bench::models(&loaded, arguments).await,
         Command::Replay(arguments) => commands::replay::run(&loaded, arguments).await,
         Command::Doctor => commands::doctor::run(&loaded).await,
         Command::ConfigReference => {

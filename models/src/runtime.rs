@@ -138,11 +138,19 @@ impl Runtime {
                 });
             }
         }
-        Ok(Self {
-            environment: load_library(&path, &model.name)?,
-            provider,
-            is_to_be_checked: choice == ProviderChoice::Auto && provider != Provider::Cpu,
-        })
+        let is_preferred = choice == ProviderChoice::Auto && provider != Provider::Cpu;
+        match load_library(&path, &model.name) {
+            Ok(environment) => Ok(Self {
+                environment,
+                provider,
+                is_to_be_checked: is_preferred,
+            }),
+            Err(error) if is_preferred => {
+                tracing::error!(%error, "the networks run on `cpu`, more slowly");
+                Self::load(store, ProviderChoice::Cpu)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// What calculates the networks.

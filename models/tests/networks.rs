@@ -176,7 +176,6 @@ fn runs_beside_each_other_give_the_same_matte() {
     let options = SessionOptions {
         concurrent_runs: 2,
         intra_threads: Some(1),
-        ..SessionOptions::default()
     };
     let segmenter = Segmenter::open(&runtime, &store, "u2netp", &options).unwrap();
     let pixels = disc(400, 300);

@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+pub mod bench;
 pub mod cutout;
 pub mod doctor;
 pub mod gateway;

@@ -107,7 +107,7 @@ impl Segmenter {
     /// Opens a matting model by its catalogue name. Blocking.
     ///
     /// Where the provider was chosen by `auto`, its matte of a reference picture is compared with the one that belongs there;
-    /// a model whose matte differs runs on `cpu` instead, and the log says so as an error.
+    /// a model that it does not open, or whose matte differs, runs on `cpu` instead, and the log says so as an error.
     ///
     /// # Errors
     /// As [`Session::open`], and a model that makes no matte.
@@ -148,39 +148,52 @@ impl Segmenter {
                 width_px,
             })
         };
-        let segmenter = open_on(runtime)?;
         if !runtime.is_to_be_checked() {
-            return Ok(segmenter);
+            return open_on(runtime);
         }
         let on_cpu = || open_on(&runtime.on_cpu());
-        match segmenter.difference_to_reference(on_cpu)? {
-            Ok(difference) if difference.is_small() => Ok(segmenter),
-            outcome => {
-                let provider = runtime.provider().as_str();
-                tracing::error!(
-                    model = name,
-                    provider,
-                    ?outcome,
-                    "the provider's matte differs from the reference; this model runs on `cpu`, more slowly"
-                );
-                on_cpu()
-            }
-        }
+        let checked = open_on(runtime)
+            .map_err(|error| error.to_string())
+            .and_then(|segmenter| {
+                segmenter
+                    .check_against_reference(on_cpu)
+                    .map(|()| segmenter)
+            });
+        checked.or_else(|reason| {
+            tracing::error!(
+                model = name,
+                provider = runtime.provider().as_str(),
+                reason,
+                "the provider does not serve this model, which runs on `cpu`, more slowly"
+            );
+            on_cpu()
+        })
     }
 
-    /// How far this network's matte is from the stored one, or from that of the network which `on_cpu` opens.
-    fn difference_to_reference(
+    /// Compares this network's matte with the stored one, or with that of the network which `on_cpu` opens; says what is wrong.
+    fn check_against_reference(
         &self,
-        on_cpu: impl Fn() -> Result<Self, LoadError>,
-    ) -> Result<Result<Difference, SegmentError>, LoadError> {
+        on_cpu: impl FnOnce() -> Result<Self, LoadError>,
+    ) -> Result<(), String> {
+        let text = |error: SegmentError| error.to_string();
         let expected = match reference::stored_matte(self.session.name()) {
-            Some(matte) => Ok(matte.to_vec()),
-            None => reference::matte_of(&on_cpu()?).map(|mask| mask.alpha),
+            Some(matte) => matte.to_vec(),
+            None => {
+                let on_cpu = on_cpu().map_err(|error| error.to_string())?;
+                reference::matte_of(&on_cpu).map_err(text)?.alpha
+            }
         };
-        Ok(expected.and_then(|expected| {
-            let found = reference::matte_of(self)?;
-            Ok(Difference::between(&found.alpha, &expected))
-        }))
+        let found = reference::matte_of(self).map_err(text)?;
+        let difference = Difference::between(&found.alpha, &expected);
+        if difference.is_small() {
+            return Ok(());
+        }
+        Err(format!(
+            "its matte of the reference picture differs: {:.2} % of the pixels lie on the other side of one half, the mean \
+             difference is {:.1} of 255",
+            100.0 * difference.flipped_share,
+            difference.mean
+        ))
     }
 
     /// The network.

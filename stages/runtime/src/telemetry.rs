@@ -3,7 +3,7 @@
 //! Invariant: no label takes a value that a user can choose. `stage` comes from the stages' code, `outcome`, `reason` and
 //! `code` from closed lists.
 
-use std::time::Duration;
+use std::{io::IsTerminal as _, time::Duration};
 
 use atelier_schemas::ErrorCode;
 use metrics::{
@@ -269,9 +269,12 @@ pub fn init_logging(format: LogFormat, filter: &str) -> Result<(), TelemetryErro
     })?;
     let registry = tracing_subscriber::registry().with(parsed);
     let outcome = match format {
-        LogFormat::Text => registry
-            .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr))
-            .try_init(),
+        LogFormat::Text => {
+            let layer = tracing_subscriber::fmt::layer()
+                .with_ansi(std::io::stderr().is_terminal())
+                .with_writer(std::io::stderr);
+            registry.with(layer).try_init()
+        }
         LogFormat::Json => {
             let layer = tracing_subscriber::fmt::layer()
                 .json()

@@ -55,8 +55,9 @@ fn a_known_colour_is_found_under_the_soft_edge() {
             }
         }
     }
+    // Stripes as fine as the edge is soft: PyMatting's multi-level estimate leaves 0.301 of the error, its closed form 0.295.
     assert!(
-        error < 0.4 * error_before,
+        error < 0.31 * error_before,
         "{} levels, before {}",
         error / count,
         error_before / count

@@ -1,0 +1,216 @@
+//! `atelier bench models`: what each network costs on this machine with each provider, and what to set.
+//!
+//! Every pair of network and provider is measured in a process of its own: a process has one provider, and its peak of memory
+//! is then the network's.
+
+use std::{
+    fmt::Write as _,
+    path::Path,
+    process::{Command, ExitCode, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context as _, bail};
+use atelier_models::{
+    ModelStore, ProviderChoice, Runtime, Segmenter, SessionOptions, State,
+    segment::reference::{self, Difference},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{cli::BenchModelsArgs, config::Loaded, print};
+
+/// What one process found.
+#[derive(Serialize, Deserialize)]
+struct Measured {
+    provider: String,
+    open_ms: f64,
+    /// Times of single runs, shortest first.
+    runs_ms: Vec<f64>,
+    peak_memory_mb: f64,
+    /// Its matte of the reference picture.
+    matte: Vec<u8>,
+}
+
+impl Measured {
+    fn images_per_second(&self) -> f64 {
+        let total_ms: f64 = self.runs_ms.iter().sum();
+        1e3 * self.runs_ms.len() as f64 / total_ms
+    }
+
+    fn quantile_ms(&self, share: f64) -> f64 {
+        let place = (share * self.runs_ms.len() as f64).ceil() as usize;
+        let place = place.clamp(1, self.runs_ms.len());
+        self.runs_ms[place - 1]
+    }
+}
+
+/// Measures and prints a table.
+///
+/// # Errors
+/// A network or a library is missing; the message names the command that fetches it.
+pub async fn models(loaded: &Loaded, arguments: BenchModelsArgs) -> anyhow::Result<ExitCode> {
+    let loaded = loaded.clone();
+    // The networks block, and so does waiting for the processes.
+    tokio::task::spawn_blocking(move || match arguments.provider {
+        Some(provider) => one(&loaded, &arguments, provider.into()),
+        None => all(&loaded, &arguments),
+    })
+    .await?
+}
+
+/// The table's row, as JSON, for the process that asked.
+fn one(
+    loaded: &Loaded,
+    arguments: &BenchModelsArgs,
+    choice: ProviderChoice,
+) -> anyhow::Result<ExitCode> {
+    let [name] = arguments.names.as_slice() else {
+        bail!("--provider takes one model");
+    };
+    let store = ModelStore::open(loaded.config.models.dir.clone())?;
+    let runtime = Runtime::load(&store, choice)?;
+    let started = Instant::now();
+    let segmenter = Segmenter::open(&runtime, &store, name, &SessionOptions::default())?;
+    let open_ms = elapsed_ms(started);
+    // The first run makes the buffers.
+    let matte = reference::matte_of(&segmenter)?.alpha;
+    let mut runs_ms = Vec::with_capacity(arguments.runs);
+    for _ in 0..arguments.runs.max(1) {
+        let started = Instant::now();
+        reference::matte_of(&segmenter)?;
+        runs_ms.push(elapsed_ms(started));
+    }
+    runs_ms.sort_by(f64::total_cmp);
+    let measured = Measured {
+        provider: segmenter.session().provider().to_string(),
+        open_ms,
+        runs_ms,
+        peak_memory_mb: peak_memory_mb(),
+        matte,
+    };
+    print(&serde_json::to_string(&measured)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn all(loaded: &Loaded, arguments: &BenchModelsArgs) -> anyhow::Result<ExitCode> {
+    let store = ModelStore::open(loaded.config.models.dir.clone())?;
+    let names = if arguments.names.is_empty() {
+        &loaded.config.stages.matte.preload
+    } else {
+        &arguments.names
+    };
+    let openvino_is_here = store
+        .catalogue()
+        .find("onnxruntime-openvino")
+        .is_some_and(|library| matches!(store.state(library), State::Present { .. }));
+    print(&format!(
+        "{:<20} {:<14} {:>8} {:>8} {:>8} {:>8} {:>8}  apart from cpu\n",
+        "model", "provider", "open ms", "images/s", "p50 ms", "p95 ms", "MB"
+    ))?;
+    let mut fastest = Vec::new();
+    for name in names {
+        let cpu = in_a_process(arguments, store.folder(), name, "cpu")?;
+        print(&row(name, &cpu, &cpu)?)?;
+        let mut best = "cpu".to_owned();
+        if openvino_is_here {
+            let openvino = in_a_process(arguments, store.folder(), name, "openvino")?;
+            print(&row(name, &openvino, &cpu)?)?;
+            if openvino.images_per_second() > cpu.images_per_second()
+                && Difference::between(&openvino.matte, &cpu.matte).is_small()
+            {
+                "openvino".clone_into(&mut best);
+            }
+        }
+        fastest.push(best);
+    }
+    let advice = match fastest.as_slice() {
+        [first, rest @ ..] if rest.iter().all(|other| other == first) => {
+            format!("models.provider = \"{first}\" is the fastest here with the same mattes")
+        }
+        _ => "no provider is the fastest for all of them: leave models.provider = \"auto\""
+            .to_owned(),
+    };
+    print(&format!("\n{advice}\n"))?;
+    if !openvino_is_here {
+        print(
+            "OpenVINO was not measured: `atelier models pull onnxruntime-openvino` fetches it\n",
+        )?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(name: &str, measured: &Measured, cpu: &Measured) -> anyhow::Result<String> {
+    let difference = Difference::between(&measured.matte, &cpu.matte);
+    let mut row = String::new();
+    writeln!(
+        row,
+        "{name:<20} {:<14} {:>8.0} {:>8.2} {:>8.1} {:>8.1} {:>8.0}  {:.2} % of pixels flip, mean {:.2} of 255",
+        measured.provider,
+        measured.open_ms,
+        measured.images_per_second(),
+        measured.quantile_ms(0.5),
+        measured.quantile_ms(0.95),
+        measured.peak_memory_mb,
+        100.0 * difference.flipped_share,
+        difference.mean
+    )?;
+    Ok(row)
+}
+
+/// The same program once more, for one network and one provider.
+fn in_a_process(
+    arguments: &BenchModelsArgs,
+    folder: &Path,
+    name: &str,
+    provider: &str,
+) -> anyhow::Result<Measured> {
+    let program = std::env::current_exe().context("this program's own path is unknown")?;
+    let output = Command::new(program)
+        .args(["bench", "models", name, "--provider", provider, "--runs"])
+        .arg(arguments.runs.to_string())
+        .env("ATELIER_MODELS_DIR", folder)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("measuring {name} on {provider}"))?;
+    if !output.status.success() {
+        bail!("measuring {name} on {provider} failed: see the line above");
+    }
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("measuring {name} on {provider}"))
+}
+
+fn elapsed_ms(started: Instant) -> f64 {
+    started.elapsed().as_secs_f64() * 1e3
+}
+
+/// The largest resident size of this process so far; 0 where the system does not say.
+fn peak_memory_mb() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kib = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok());
+    kib.unwrap_or_default() / 1024.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_those_of_the_nearest_rank() {
+        let measured = Measured {
+            provider: "cpu".into(),
+            open_ms: 0.0,
+            runs_ms: (1..=20).map(f64::from).collect(),
+            peak_memory_mb: 0.0,
+            matte: Vec::new(),
+        };
+        assert_eq!(
+            [0.5, 0.95, 1.0].map(|share| measured.quantile_ms(share)),
+            [10.0, 19.0, 20.0]
+        );
+        assert!((measured.images_per_second() - 20_000.0 / 210.0).abs() < 1e-9);
+    }
+}
