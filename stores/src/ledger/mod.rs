@@ -4,6 +4,7 @@
 //! transaction, and a repeat of that event answers with the events of the first time; each image ends once, the last
 //! one ends the task. See [`Effect`] for what happens when events overtake each other.
 
+mod sql;
 mod sqlite;
 
 use async_trait::async_trait;
@@ -144,6 +145,17 @@ pub enum Effect {
         /// Why.
         error: ErrorBody,
     },
+}
+
+impl Effect {
+    /// The task that it is about.
+    pub fn task_id(&self) -> Uuid {
+        match self {
+            Self::Accepted(accepted) => accepted.task_id,
+            Self::ImageCompleted { image, .. } => image.task_id,
+            Self::Failed { task_id, .. } => *task_id,
+        }
+    }
 }
 
 /// What the ledger knows of one image.
