@@ -35,7 +35,7 @@ pub(crate) fn parse(text: &str) -> Result<PgConnectOptions, String> {
     let url = Url::parse(text).map_err(|error| {
         format!("{error} (signs such as `@`, `/` and `#` in a password are written `%40`, `%2F` and `%23`)")
     })?;
-    let mut names_database = url.path().trim_start_matches('/') != "";
+    let mut names_database = !url.path().trim_start_matches('/').is_empty();
     for (name, value) in url.query_pairs() {
         let is_known =
             PARAMETERS.contains(&&*name) || (name.starts_with("options[") && name.ends_with(']'));
