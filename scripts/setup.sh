@@ -8,7 +8,7 @@ fail() { printf '[setup] error: %s\n' "$*" >&2; exit 1; }
 # What each is for: compiler and cmake for librdkafka and libwebp; libcurl's header is included (not linked) by
 # librdkafka; mold links; python3 and npm fetch models from their packages; the rest runs the tests.
 build_packages=(build-essential cmake mold pkg-config libcurl4-openssl-dev zlib1g-dev python3 python3-venv python3-pip ca-certificates)
-test_packages=(chromium kcat curl unzip)
+test_packages=(chromium kcat curl postgresql unzip)
 
 wanted=("${build_packages[@]}")
 if [ "${1:-}" = test ]; then wanted+=("${test_packages[@]}"); fi
@@ -30,9 +30,21 @@ if [ "${#missing[@]}" -gt 0 ]; then
         root=(sudo)
     fi
     say "installing: ${missing[*]}"
+    # The tests start PostgreSQL servers of their own; Debian's would take its port and run for ever. Only for this
+    # installation: a cluster that somebody makes later is theirs.
+    no_cluster=
+    if [[ " ${missing[*]} " == *" postgresql "* ]]; then
+        no_cluster=/etc/postgresql-common/createcluster.d/atelier-setup.conf
+        "${root[@]}" mkdir -p "$(dirname "$no_cluster")"
+        echo 'create_main_cluster = false' | "${root[@]}" tee "$no_cluster" >/dev/null
+        # The expansion is for now: the variables are gone when the trap runs.
+        # shellcheck disable=SC2064
+        trap "${root[*]} rm -f '$no_cluster'" EXIT
+    fi
     "${root[@]}" apt-get update -qq || fail "apt-get update failed: check the network and /etc/apt/sources.list"
     DEBIAN_FRONTEND=noninteractive "${root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null \
         || fail "apt-get could not install ${missing[*]}"
+    if [ -n "$no_cluster" ]; then "${root[@]}" rm -f "$no_cluster"; fi
 fi
 
 wanted_rust=1.95

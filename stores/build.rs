@@ -2,5 +2,6 @@
 
 #[allow(clippy::print_stdout)]
 fn main() {
+    println!("cargo:rerun-if-changed=../migrations/postgres");
     println!("cargo:rerun-if-changed=../migrations/sqlite");
 }

@@ -4,17 +4,24 @@
 //! long one (`scripts/kills.sh`).
 #![allow(clippy::unwrap_used)]
 
+// No test uses all of it.
+#[allow(dead_code)]
+#[path = "../../stores/tests/support/postgres.rs"]
+mod postgres;
 mod support;
 
 use std::{fs, process::Stdio, time::Duration};
 
 use atelier_schemas::TopicTable;
+use postgres::Server;
 use serde_json::json;
 use support::{Installation, samples};
 use uuid::Uuid;
 
 /// The broker with the gateway in one process, and every stage in one of its own.
 const UP: &str = "up";
+const BROKER: &str = "broker";
+const POSTGRES: &str = "postgres";
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name)
@@ -57,13 +64,27 @@ fn kill_broker(installation: &Installation) -> bool {
 
 #[test]
 fn every_accepted_task_ends_once_whatever_is_killed() {
+    kill_while_tasks_run(Installation::new(""), None);
+}
+
+#[test]
+fn every_accepted_task_ends_once_with_a_ledger_in_postgresql_that_crashes_too() {
+    // What is acknowledged must outlive the crash, so this server syncs.
+    let server = Server::start(&[]);
+    let database = tokio::runtime::Runtime::new()
+        .unwrap()
+        .block_on(server.database());
+    let ledger = format!("[stores]\nledger_url = \"{}\"\n", server.url(&database));
+    kill_while_tasks_run(Installation::new(&ledger), Some(&server));
+}
+
+fn kill_while_tasks_run(mut installation: Installation, server: Option<&Server>) {
     let kills_of_each = setting("ATELIER_KILLS", 1);
     let tasks = setting("ATELIER_KILL_TASKS", 14);
     let seed = setting("ATELIER_KILL_SEED", 1);
     let mut random = Random(seed);
     println!("kills of each process: {kills_of_each}, tasks: {tasks}, seed: {seed}");
 
-    let mut installation = Installation::new("");
     let stages: Vec<&str> = TopicTable::embedded()
         .stages()
         .iter()
@@ -77,7 +98,8 @@ fn every_accepted_task_ends_once_whatever_is_killed() {
     let picture = fs::read(samples().join("dress.jpg")).unwrap();
     let broken = b"GIF89a, and then nothing".to_vec();
 
-    let mut victims: Vec<&str> = stages.iter().copied().chain([UP, "broker"]).collect();
+    let mut victims: Vec<&str> = stages.iter().copied().chain([UP, BROKER]).collect();
+    victims.extend(server.map(|_| POSTGRES));
     victims = victims
         .iter()
         .flat_map(|name| std::iter::repeat_n(*name, kills_of_each as usize))
@@ -87,16 +109,27 @@ fn every_accepted_task_ends_once_whatever_is_killed() {
     // Tasks and kills are mixed evenly, so that work is under way at every kill.
     while !waiting.is_empty() || !victims.is_empty() {
         std::thread::sleep(Duration::from_millis(random.next(400)));
+        if server.is_some() {
+            start_what_ended(&mut installation);
+        }
         let place = random.next((waiting.len() + victims.len()) as u64) as usize;
         if let Some(victim) = victims.get(place).copied() {
-            if victim == "broker" {
-                if !kill_broker(&installation) {
-                    continue;
+            match (victim, server) {
+                (BROKER, _) => {
+                    if !kill_broker(&installation) {
+                        continue;
+                    }
                 }
-            } else {
-                installation.kill(victim);
-                std::thread::sleep(Duration::from_millis(random.next(300)));
-                start(&mut installation, victim);
+                (POSTGRES, Some(server)) => {
+                    server.crash();
+                    std::thread::sleep(Duration::from_millis(random.next(300)));
+                    server.run();
+                }
+                _ => {
+                    installation.kill(victim);
+                    std::thread::sleep(Duration::from_millis(random.next(300)));
+                    start(&mut installation, victim);
+                }
             }
             victims.swap_remove(place);
         } else if let Some(key) = waiting.pop() {
@@ -105,6 +138,11 @@ fn every_accepted_task_ends_once_whatever_is_killed() {
                 None => waiting.insert(0, key),
             }
         }
+    }
+    if server.is_some() {
+        // The last ones to start may still find no server.
+        std::thread::sleep(Duration::from_secs(2));
+        start_what_ended(&mut installation);
     }
     installation.wait_until_ready();
     assert_eq!(accepted.len() as u64, tasks);
@@ -119,6 +157,13 @@ fn every_accepted_task_ends_once_whatever_is_killed() {
             (1, 1),
             "task {task}"
         );
+    }
+}
+
+/// A process that finds no ledger at its start says so and ends; whoever watches it starts it again.
+fn start_what_ended(installation: &mut Installation) {
+    for ended in installation.take_ended() {
+        start(installation, &ended);
     }
 }
 

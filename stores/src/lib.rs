@@ -13,7 +13,7 @@ pub mod options;
 pub mod raster;
 
 pub use blobs::{BlobError, Blobs, DirectoryBlobs};
-pub use ledger::{Ledger, LedgerError, SqliteLedger};
-pub use open::{OpenError, open_blobs, open_ledger};
-pub use options::{BlobsOptions, Durability, LedgerOptions, StoresOptions};
+pub use ledger::{Ledger, LedgerError, PostgresLedger, SqliteLedger};
+pub use open::{OpenError, open_blobs, open_ledger, without_password};
+pub use options::{BlobsOptions, Durability, LedgerOptions, PostgresOptions, StoresOptions};
 pub use raster::{Raster, RasterError, Rasters};

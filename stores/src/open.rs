@@ -7,9 +7,9 @@ use std::{path::PathBuf, sync::Arc};
 use url::Url;
 
 use crate::{
-    Blobs, Ledger,
+    Blobs, Ledger, LedgerError,
     blobs::DirectoryBlobs,
-    ledger::SqliteLedger,
+    ledger::{PostgresLedger, SqliteLedger, postgres},
     options::{BlobsOptions, LedgerOptions},
 };
 
@@ -17,6 +17,8 @@ use crate::{
 pub const BLOBS_SETTING: &str = "stores.blobs_url";
 /// The setting that says where the ledger is kept.
 pub const LEDGER_SETTING: &str = "stores.ledger_url";
+const LEDGER_URLS: &str =
+    "`sqlite:///absolute/file.sqlite` or `postgres://user:password@host:5432/database`";
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -57,24 +59,49 @@ pub async fn open_blobs(url: &str, options: &BlobsOptions) -> Result<Arc<dyn Blo
         .map_err(|error| unreachable(BLOBS_SETTING, url, &error))
 }
 
-/// Opens the ledger at `url`: `sqlite:///absolute/file`, which is made where it is missing, and migrates it.
+/// Opens the ledger at `url` and brings its tables up to date: `sqlite:///absolute/file`, which is made where it is
+/// missing, or `postgres://user:password@host:5432/database`, which must be there.
 ///
 /// # Errors
-/// [`OpenError`] names the setting, its value and what to write instead.
+/// [`OpenError`] names the setting, its value (without its password) and what to write instead.
 pub async fn open_ledger(url: &str, options: &LedgerOptions) -> Result<Arc<dyn Ledger>, OpenError> {
-    let file = local_path(
-        LEDGER_SETTING,
-        url,
-        "sqlite",
-        "`sqlite:///absolute/file.sqlite`",
-    )?;
-    let ledger = SqliteLedger::open(&file, options.clone()).await;
-    ledger
-        .map(|ledger| Arc::new(ledger) as Arc<dyn Ledger>)
-        .map_err(|error| unreachable(LEDGER_SETTING, url, &error))
+    let failed = |error: LedgerError| unreachable(LEDGER_SETTING, url, &reason_of(error));
+    if is_postgres(url) {
+        // Tells a URL that must be written otherwise from a server that may be there later.
+        postgres::address::parse(url).map_err(|reason| OpenError::Unusable {
+            setting: LEDGER_SETTING,
+            url: without_password(url),
+            reason,
+            possible: LEDGER_URLS,
+        })?;
+        let ledger = PostgresLedger::open(url, options).await.map_err(failed)?;
+        return Ok(Arc::new(ledger));
+    }
+    let file = local_path(LEDGER_SETTING, url, "sqlite", LEDGER_URLS)?;
+    let ledger = SqliteLedger::open(&file, options.clone())
+        .await
+        .map_err(failed)?;
+    Ok(Arc::new(ledger))
 }
 
-fn unreachable(setting: &'static str, url: &str, error: &dyn std::error::Error) -> OpenError {
+fn is_postgres(url: &str) -> bool {
+    let scheme = url.split_once(':').map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| {
+        ["postgres", "postgresql"]
+            .iter()
+            .any(|known| scheme.eq_ignore_ascii_case(known))
+    })
+}
+
+/// The message of an [`OpenError`] names the place already.
+fn reason_of(error: LedgerError) -> String {
+    match error {
+        LedgerError::Unavailable { reason, .. } => reason,
+        other => other.to_string(),
+    }
+}
+
+fn unreachable(setting: &'static str, url: &str, error: &dyn std::fmt::Display) -> OpenError {
     OpenError::Unreachable {
         setting,
         url: without_password(url),
@@ -116,16 +143,36 @@ fn local_path(
     }
 }
 
-/// Settings stand in log lines; a password in one must not.
-fn without_password(text: &str) -> String {
-    match Url::parse(text) {
-        Ok(mut url) if url.password().is_some() => {
-            // Fails only for URLs that cannot have a password.
-            let _ = url.set_password(Some("***"));
-            url.to_string()
-        }
+/// A URL as it may stand in log lines and errors: what may be a password is replaced by `***`.
+///
+/// It goes by the text and not by what the URL means, because the password of a URL that was written wrongly is read as
+/// something else.
+pub fn without_password(text: &str) -> String {
+    let masked = match text.split_once("://") {
+        // Local adapters have neither user nor host.
+        Some((scheme, rest)) if !rest.starts_with('/') => match rest.rsplit_once('@') {
+            Some((user, server)) => match user.split_once(':') {
+                Some((user, _)) => format!("{scheme}://{user}:***@{server}"),
+                None => text.to_owned(),
+            },
+            None => text.to_owned(),
+        },
         _ => text.to_owned(),
+    };
+    let mut parts = Vec::new();
+    for part in masked.split_inclusive(['?', '&', ' ']) {
+        match part.split_once('=') {
+            Some((name, value)) if name.to_lowercase().contains("pass") => {
+                let end = value.chars().last().filter(|sign| "?& ".contains(*sign));
+                parts.push(format!(
+                    "{name}=***{}",
+                    end.map(String::from).unwrap_or_default()
+                ));
+            }
+            _ => parts.push(part.to_owned()),
+        }
     }
+    parts.concat()
 }
 
 #[cfg(test)]
@@ -198,6 +245,59 @@ mod tests {
             ),
             "{ledger}"
         );
+    }
+
+    #[test]
+    fn passwords_are_masked_however_they_are_written() {
+        for (written, shown) in [
+            (
+                "postgres://maker:secret@host:5432/a",
+                "postgres://maker:***@host:5432/a",
+            ),
+            (
+                "postgres://maker:se@c/r#et@host/a",
+                "postgres://maker:***@host/a",
+            ),
+            (
+                "postgres:///a?host=/run&password=secret&user=maker",
+                "postgres:///a?host=/run&password=***&user=maker",
+            ),
+            (
+                "host=db Password=secret user=maker",
+                "host=db Password=*** user=maker",
+            ),
+            ("postgres://maker@host/a", "postgres://maker@host/a"),
+            ("sqlite:///srv/a:b@c.sqlite", "sqlite:///srv/a:b@c.sqlite"),
+            ("ledger.sqlite", "ledger.sqlite"),
+        ] {
+            assert_eq!(without_password(written), shown);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_names_the_setting_and_no_password() {
+        for (url, expected) in [
+            ("postgres://maker:secret@127.0.0.1:1/a", "refused"),
+            ("postgres://maker:secret@127.0.0.1:1", "names no database"),
+            (
+                "PostgreSQL://maker:secret@127.0.0.1:1/a?pass=secret",
+                "`pass`",
+            ),
+        ] {
+            let refused = open_ledger(url, &LedgerOptions::default())
+                .await
+                .err()
+                .unwrap()
+                .to_string();
+            assert!(
+                refused.contains("`stores.ledger_url`") && refused.contains(expected),
+                "{refused}"
+            );
+            assert!(
+                !refused.contains("secret") && !refused.contains('\n'),
+                "{refused}"
+            );
+        }
     }
 
     #[test]

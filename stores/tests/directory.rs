@@ -14,7 +14,7 @@ use atelier_schemas::BlobKey;
 use atelier_stores::{BlobError, Blobs, BlobsOptions, DirectoryBlobs, Durability};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
-use support::{SmallDisk, child_folder, kill_after};
+use support::{SmallDisk, child_place, kill_after};
 
 fn options() -> BlobsOptions {
     BlobsOptions {
@@ -212,7 +212,7 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
         let more = Duration::from_millis(round * 7);
         acknowledged.extend(kill_after(
             "child_that_stores_until_it_is_killed",
-            folder.path(),
+            folder.path().as_os_str(),
             20,
             more,
         ));
@@ -232,9 +232,9 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
 #[ignore = "the process that `kill_9_loses_nothing_that_was_acknowledged` kills"]
 #[allow(clippy::print_stdout)]
 async fn child_that_stores_until_it_is_killed() {
-    let folder = child_folder().expect("started by the other test");
+    let folder = child_place().expect("started by the other test");
     let blobs = DirectoryBlobs::open(
-        &folder,
+        Path::new(&folder),
         BlobsOptions {
             durability: Durability::Os,
             ..options()

@@ -5,17 +5,13 @@ mod support;
 
 use std::{path::Path, time::Duration};
 
-use atelier_schemas::{
-    ErrorBody, ErrorCode, Event, ImageSource, TaskOptions, TaskRequest, TaskStatus,
-    events::TaskAccepted,
-};
-use atelier_stores::{
-    Ledger, LedgerError, LedgerOptions, SqliteLedger,
-    ledger::{Created, Effect, NewTask},
-};
-use chrono::Utc;
+use atelier_schemas::TaskStatus;
+use atelier_stores::{Ledger, LedgerError, LedgerOptions, SqliteLedger, ledger::Created};
 use sqlx::{Connection as _, SqliteConnection};
-use support::{SmallDisk, child_folder, kill_after};
+use support::{
+    SmallDisk, child_place, kill_after,
+    tasks::{accepted, failed, life_of, new_task, task_ends},
+};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -36,71 +32,6 @@ async fn raw(folder: &Path) -> SqliteConnection {
     SqliteConnection::connect(&format!("sqlite://{}/ledger.sqlite", folder.display()))
         .await
         .unwrap()
-}
-
-fn sources() -> Vec<ImageSource> {
-    vec![ImageSource {
-        url: Some("https://shop.example/shirt.jpg".to_owned()),
-        ..ImageSource::default()
-    }]
-}
-
-fn new_task(task_id: Uuid) -> NewTask {
-    let request = TaskRequest {
-        task_id: Some(task_id),
-        images: sources(),
-        kind: None,
-        quality: None,
-        watermark: None,
-        options: Some(TaskOptions::default()),
-        callback: None,
-    };
-    NewTask {
-        task_id,
-        request,
-        submitted_at: Utc::now(),
-        traceparent: None,
-        fingerprint: "f".to_owned(),
-    }
-}
-
-fn accepted(task_id: Uuid) -> Effect {
-    let options = TaskOptions::default();
-    Effect::Accepted(TaskAccepted {
-        task_id,
-        options,
-        images: sources(),
-        submitted_at: Utc::now(),
-    })
-}
-
-fn failed(task_id: Uuid) -> Effect {
-    let error = ErrorBody::new(
-        ErrorCode::FetchFailed,
-        "ingest",
-        "Sample",
-        "x".repeat(2_000),
-    );
-    Effect::Failed {
-        task_id,
-        image_id: None,
-        error,
-    }
-}
-
-/// The events that a task's life is made of, with ids that repeat.
-fn life_of(task_id: Uuid) -> [(Uuid, Effect); 2] {
-    [
-        (Uuid::new_v5(&task_id, b"accepted"), accepted(task_id)),
-        (Uuid::new_v5(&task_id, b"failed"), failed(task_id)),
-    ]
-}
-
-fn task_ends(events: &[Event]) -> usize {
-    events
-        .iter()
-        .filter(|event| matches!(event, Event::TaskEnded(_)))
-        .count()
 }
 
 #[tokio::test]
@@ -345,7 +276,7 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
         let more = Duration::from_millis(round * 11);
         let done = kill_after(
             "child_that_applies_until_it_is_killed",
-            folder.path(),
+            folder.path().as_os_str(),
             20,
             more,
         );
@@ -381,8 +312,8 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
 #[ignore = "the process that `kill_9_loses_nothing_that_was_acknowledged` kills"]
 #[allow(clippy::print_stdout)]
 async fn child_that_applies_until_it_is_killed() {
-    let folder = child_folder().expect("started by the other test");
-    let ledger = open(&folder).await;
+    let folder = child_place().expect("started by the other test");
+    let ledger = open(Path::new(&folder)).await;
     loop {
         let task_id = Uuid::new_v4();
         ledger.create_task(new_task(task_id)).await.unwrap();

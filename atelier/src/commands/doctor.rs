@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use atelier_models::{ModelStore, Runtime, store::State};
 use atelier_runtime::{TopicAdmin, TopicChange};
 use atelier_schemas::TopicTable;
-use atelier_stores::{open_blobs, open_ledger};
+use atelier_stores::{open_blobs, open_ledger, without_password};
 
 use crate::{config::Loaded, print};
 
@@ -117,7 +117,7 @@ async fn blobs(loaded: &Loaded) -> Result<String, String> {
     blobs
         .check()
         .await
-        .map(|()| loaded.blobs_url())
+        .map(|()| without_password(&loaded.blobs_url()))
         .map_err(|error| error.to_string())
 }
 
@@ -128,6 +128,6 @@ async fn ledger(loaded: &Loaded) -> Result<String, String> {
     ledger
         .check()
         .await
-        .map(|()| loaded.ledger_url())
+        .map(|()| without_password(&loaded.ledger_url()))
         .map_err(|error| error.to_string())
 }

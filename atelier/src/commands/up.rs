@@ -13,7 +13,7 @@ use atelier_gateway::HealthCheck;
 use atelier_models::ModelStore;
 use atelier_runtime::{KafkaOptions, Readiness, RunningStage};
 use atelier_schemas::TopicTable;
-use atelier_stores::{open_blobs, open_ledger};
+use atelier_stores::{open_blobs, open_ledger, without_password};
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
@@ -85,8 +85,8 @@ async fn work(
     let ledger = open_ledger(&loaded.ledger_url(), &loaded.config.stores.ledger).await?;
     say(format!(
         "blobs in {}, ledger in {}",
-        loaded.blobs_url(),
-        loaded.ledger_url()
+        without_password(&loaded.blobs_url()),
+        without_password(&loaded.ledger_url())
     ));
 
     let stages_stop = CancellationToken::new();

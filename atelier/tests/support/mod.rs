@@ -124,6 +124,14 @@ impl Installation {
         child.wait().unwrap();
     }
 
+    /// Names of the processes that have ended by themselves, each of them once.
+    pub fn take_ended(&mut self) -> Vec<String> {
+        let ended = self
+            .processes
+            .extract_if(.., |(_, child)| child.try_wait().unwrap().is_some());
+        ended.map(|(name, _)| name).collect()
+    }
+
     /// SIGTERM; answers with whether it left by itself with status 0.
     pub fn terminate(&mut self, name: &str) -> bool {
         let place = self

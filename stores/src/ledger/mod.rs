@@ -4,6 +4,8 @@
 //! transaction, and a repeat of that event answers with the events of the first time; each image ends once, the last
 //! one ends the task. See [`Effect`] for what happens when events overtake each other.
 
+pub(crate) mod postgres;
+mod sql;
 mod sqlite;
 
 use async_trait::async_trait;
@@ -14,6 +16,7 @@ use atelier_schemas::{
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+pub use postgres::PostgresLedger;
 pub use sqlite::SqliteLedger;
 
 /// A place that keeps the ledger.
@@ -144,6 +147,17 @@ pub enum Effect {
         /// Why.
         error: ErrorBody,
     },
+}
+
+impl Effect {
+    /// The task that it is about.
+    pub fn task_id(&self) -> Uuid {
+        match self {
+            Self::Accepted(accepted) => accepted.task_id,
+            Self::ImageCompleted { image, .. } => image.task_id,
+            Self::Failed { task_id, .. } => *task_id,
+        }
+    }
 }
 
 /// What the ledger knows of one image.

@@ -1,17 +1,22 @@
 //! A small disk, and a process that is killed: what the adapters' own tests share.
 #![allow(dead_code)]
 
+pub mod postgres;
+pub mod postgres_ledger;
+pub mod tasks;
+
 use std::{
+    ffi::{OsStr, OsString},
     io::{BufRead as _, BufReader},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 
-/// Names the folder in which a child of this test works; unset in every other process.
-pub const CHILD_FOLDER: &str = "ATELIER_STORES_TEST_CHILD_FOLDER";
+/// Names the folder or the database in which a child of this test works; unset in every other process.
+pub const CHILD_PLACE: &str = "ATELIER_STORES_TEST_CHILD_PLACE";
 
 /// A file system of its own, so small that it can be filled. Needs root.
 pub struct SmallDisk {
@@ -65,9 +70,9 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Runs the ignored test `name` of this binary in a process of its own on `folder`, kills it with SIGKILL once it has
+/// Runs the ignored test `name` of this binary in a process of its own on `place`, kills it with SIGKILL once it has
 /// acknowledged `lines` pieces of work and a random while more, and answers with what it acknowledged.
-pub fn kill_after(name: &str, folder: &Path, lines: usize, more: Duration) -> Vec<String> {
+pub fn kill_after(name: &str, place: &OsStr, lines: usize, more: Duration) -> Vec<String> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args([
             name,
@@ -76,7 +81,7 @@ pub fn kill_after(name: &str, folder: &Path, lines: usize, more: Duration) -> Ve
             "--nocapture",
             "--test-threads=1",
         ])
-        .env(CHILD_FOLDER, folder)
+        .env(CHILD_PLACE, place)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -111,7 +116,7 @@ fn kill(child: &mut Child) {
     child.wait().unwrap();
 }
 
-/// The folder of this child process; `None` in any other.
-pub fn child_folder() -> Option<PathBuf> {
-    std::env::var_os(CHILD_FOLDER).map(PathBuf::from)
+/// The place of this child process; `None` in any other.
+pub fn child_place() -> Option<OsString> {
+    std::env::var_os(CHILD_PLACE)
 }

@@ -3,30 +3,24 @@
 //! Invariants: one connection of this process writes, every writing transaction takes the write lock at its begin (so
 //! that other processes that share the file wait instead of failing in the middle), and readers never wait for writers.
 
-mod apply;
-mod inbox;
-mod outbox;
-mod read;
-mod rows;
 mod transaction;
 
 use std::{
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use async_trait::async_trait;
-use atelier_schemas::{Event, TaskAnswer};
-use chrono::Utc;
 use sqlx::{
-    SqliteConnection, SqlitePool,
+    SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use self::{rows::RowError, transaction::Transaction};
-use super::{Applied, Created, Effect, ImageRecord, Ledger, LedgerError, NewTask, OutboxRow};
+use self::transaction::SqliteTransaction;
+use super::{
+    LedgerError,
+    sql::{Backend, Pruning, RowError, Transaction as _},
+};
 use crate::{
     disk,
     options::{Durability, LedgerOptions},
@@ -34,17 +28,13 @@ use crate::{
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/sqlite");
 
-/// How often what is past its retention is removed, and how many rows at once.
-const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
-const PRUNE_ROWS: u32 = 5_000;
-
 /// The ledger in one SQLite file.
 pub struct SqliteLedger {
     file: PathBuf,
-    options: LedgerOptions,
+    min_free_bytes: u64,
     writer: SqlitePool,
     readers: SqlitePool,
-    pruned_at: Mutex<Option<Instant>>,
+    pruning: Pruning,
 }
 
 impl SqliteLedger {
@@ -93,10 +83,10 @@ impl SqliteLedger {
             .map_err(|error| unavailable(error.to_string()))?;
         Ok(Self {
             file: file.to_owned(),
-            options,
+            min_free_bytes: options.min_free_bytes,
             writer,
             readers,
-            pruned_at: Mutex::new(None),
+            pruning: Pruning::new(options.inbox_retention_hours),
         })
     }
 
@@ -104,21 +94,6 @@ impl SqliteLedger {
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
-    }
-
-    fn failed(&self, error: RowError) -> LedgerError {
-        let place = self.file.display().to_string();
-        match error {
-            RowError::Corrupt(reason) => LedgerError::Corrupt { place, reason },
-            RowError::Sql(error) if self.is_full(&error) => LedgerError::Full {
-                place,
-                reason: error.to_string(),
-            },
-            RowError::Sql(error) => LedgerError::Unavailable {
-                place,
-                reason: error.to_string(),
-            },
-        }
     }
 
     fn is_full(&self, error: &sqlx::Error) -> bool {
@@ -143,10 +118,23 @@ impl SqliteLedger {
             .ok()
             .flatten()
     }
+}
+
+impl Backend for SqliteLedger {
+    type Transaction = SqliteTransaction;
+
+    async fn begin_to_write(&self, _tasks: &[Uuid]) -> Result<SqliteTransaction, sqlx::Error> {
+        // One writer at a time, whatever it writes about.
+        SqliteTransaction::to_write(&self.writer).await
+    }
+
+    async fn begin_to_read(&self) -> Result<SqliteTransaction, sqlx::Error> {
+        SqliteTransaction::to_read(&self.readers).await
+    }
 
     /// Acceptance stops before the disk is full, so that what was accepted can still end.
     fn check_room(&self) -> Result<(), LedgerError> {
-        match self.lack_of_room(0, self.options.min_free_bytes) {
+        match self.lack_of_room(0, self.min_free_bytes) {
             Some(reason) => Err(LedgerError::Full {
                 place: self.file.display().to_string(),
                 reason,
@@ -155,152 +143,33 @@ impl SqliteLedger {
         }
     }
 
-    async fn prune_when_due(&self, connection: &mut SqliteConnection) -> Result<(), RowError> {
-        let mut pruned_at = self.pruned_at.lock().await;
-        if pruned_at.is_none_or(|at| at.elapsed() >= PRUNE_INTERVAL) {
-            let before =
-                Utc::now() - chrono::Duration::hours(i64::from(self.options.inbox_retention_hours));
-            inbox::prune(connection, before, PRUNE_ROWS).await?;
-            outbox::prune(connection, before, PRUNE_ROWS).await?;
-            *pruned_at = Some(Instant::now());
-        }
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Ledger for SqliteLedger {
-    async fn create_task(&self, task: NewTask) -> Result<Created, LedgerError> {
-        self.check_room()?;
-        self.try_create_task(task)
-            .await
-            .map_err(|error| self.failed(error))
-    }
-
-    async fn task(&self, task_id: Uuid) -> Result<Option<TaskAnswer>, LedgerError> {
-        self.try_task(task_id)
-            .await
-            .map_err(|error| self.failed(error))
-    }
-
-    async fn tasks(
-        &self,
-        cursor: Option<&str>,
-        limit: u32,
-    ) -> Result<(Vec<TaskAnswer>, Option<String>), LedgerError> {
-        let before = cursor.map(read::parse_cursor).transpose()?;
-        self.try_tasks(before, limit.max(1))
-            .await
-            .map_err(|error| self.failed(error))
-    }
-
-    async fn image(&self, task_id: Uuid, index: u32) -> Result<Option<ImageRecord>, LedgerError> {
-        self.try_image(task_id, index)
-            .await
-            .map_err(|error| self.failed(error))
-    }
-
-    async fn outbox_pending(&self, limit: u32) -> Result<Vec<OutboxRow>, LedgerError> {
-        self.try_outbox_pending(limit)
-            .await
-            .map_err(|error| self.failed(error))
-    }
-
-    async fn outbox_sent(&self, ids: &[Uuid]) -> Result<(), LedgerError> {
-        self.try_outbox_sent(ids)
-            .await
-            .map_err(|error| self.failed(error))
-    }
-
-    async fn apply_all(&self, effects: Vec<(Uuid, Effect)>) -> Result<Vec<Applied>, LedgerError> {
-        self.try_apply_all(effects)
-            .await
-            .map_err(|error| self.failed(error))
-    }
-
-    async fn check(&self) -> Result<(), LedgerError> {
-        self.check_room()?;
-        self.try_lock().await.map_err(|error| self.failed(error))
-    }
-}
-
-/// The same with the adapter's own error.
-impl SqliteLedger {
-    async fn try_create_task(&self, task: NewTask) -> Result<Created, RowError> {
-        let mut transaction = Transaction::to_write(&self.writer).await?;
-        let created = outbox::create_task(transaction.connection(), task).await?;
-        transaction.commit().await?;
-        Ok(created)
-    }
-
-    async fn try_task(&self, task_id: Uuid) -> Result<Option<TaskAnswer>, RowError> {
-        let mut snapshot = Transaction::to_read(&self.readers).await?;
-        let answer = read::task(snapshot.connection(), task_id).await?;
-        snapshot.commit().await?;
-        Ok(answer)
-    }
-
-    async fn try_tasks(
-        &self,
-        before: Option<i64>,
-        limit: u32,
-    ) -> Result<(Vec<TaskAnswer>, Option<String>), RowError> {
-        let mut snapshot = Transaction::to_read(&self.readers).await?;
-        let page = read::tasks(snapshot.connection(), before, limit).await?;
-        snapshot.commit().await?;
-        Ok(page)
-    }
-
-    async fn try_image(&self, task_id: Uuid, index: u32) -> Result<Option<ImageRecord>, RowError> {
-        let mut snapshot = Transaction::to_read(&self.readers).await?;
-        let record = read::image(snapshot.connection(), task_id, index).await?;
-        snapshot.commit().await?;
-        Ok(record)
-    }
-
-    async fn try_outbox_pending(&self, limit: u32) -> Result<Vec<OutboxRow>, RowError> {
-        let mut snapshot = Transaction::to_read(&self.readers).await?;
-        let rows = outbox::pending(snapshot.connection(), limit).await?;
-        snapshot.commit().await?;
-        Ok(rows)
-    }
-
-    async fn try_outbox_sent(&self, ids: &[Uuid]) -> Result<(), RowError> {
-        let mut transaction = Transaction::to_write(&self.writer).await?;
-        outbox::mark_sent(transaction.connection(), ids, Utc::now()).await?;
-        transaction.commit().await
-    }
-
-    async fn try_apply_all(&self, effects: Vec<(Uuid, Effect)>) -> Result<Vec<Applied>, RowError> {
-        let mut transaction = Transaction::to_write(&self.writer).await?;
-        let mut answers = Vec::with_capacity(effects.len());
-        for (event_id, effect) in effects {
-            answers.push(apply_once(transaction.connection(), event_id, effect).await?);
-        }
-        self.prune_when_due(transaction.connection()).await?;
-        transaction.commit().await?;
-        Ok(answers)
-    }
-
     /// Takes the write lock and gives it back: another process that holds it for ever shows here.
-    async fn try_lock(&self) -> Result<(), RowError> {
-        Transaction::to_write(&self.writer).await?.commit().await
+    async fn check_writable(&self) -> Result<(), RowError> {
+        let transaction = SqliteTransaction::to_write(&self.writer).await?;
+        Ok(transaction.commit().await?)
     }
-}
 
-async fn apply_once(
-    connection: &mut SqliteConnection,
-    event_id: Uuid,
-    effect: Effect,
-) -> Result<Applied, RowError> {
-    if let Some(events) = inbox::answered(connection, event_id).await? {
-        return Ok(Ok(events));
+    fn wait_before_retry(&self, _error: &RowError, _failures: u32) -> Option<Duration> {
+        // The write lock was waited for already.
+        None
     }
-    let now = Utc::now();
-    let events: Vec<Event> = match apply::apply(connection, effect, now).await? {
-        Ok(events) => events,
-        Err(contradiction) => return Ok(Err(contradiction)),
-    };
-    inbox::remember(connection, event_id, &events, now).await?;
-    Ok(Ok(events))
+
+    fn failed(&self, error: RowError) -> LedgerError {
+        let place = self.file.display().to_string();
+        match error {
+            RowError::Corrupt(reason) => LedgerError::Corrupt { place, reason },
+            RowError::Sql(error) if self.is_full(&error) => LedgerError::Full {
+                place,
+                reason: error.to_string(),
+            },
+            error => LedgerError::Unavailable {
+                place,
+                reason: error.to_string(),
+            },
+        }
+    }
+
+    fn pruning(&self) -> &Pruning {
+        &self.pruning
+    }
 }

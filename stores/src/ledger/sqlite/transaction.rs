@@ -4,50 +4,79 @@
 //! closed, which rolls back whatever state it is in: on a full disk SQLite rolls back by itself, and who then counts
 //! transactions on that connection counts wrong for ever.
 
-use sqlx::{Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection};
+use sqlx::{Sqlite, SqlitePool, pool::PoolConnection};
 
-use super::rows::RowError;
+use crate::ledger::sql::{Dialect, Record, Statement, Transaction};
 
-/// A transaction that is open until [`Transaction::commit`].
-pub(super) struct Transaction {
+/// A transaction that is open until it is committed.
+pub(in crate::ledger) struct SqliteTransaction {
     connection: PoolConnection<Sqlite>,
     committed: bool,
 }
 
-impl Transaction {
+impl SqliteTransaction {
     /// Begins to write: takes the write lock at once, so that it waits for other writers here and not in the middle.
-    pub(super) async fn to_write(pool: &SqlitePool) -> Result<Self, RowError> {
+    pub(super) async fn to_write(pool: &SqlitePool) -> Result<Self, sqlx::Error> {
         Self::begin(pool, "BEGIN IMMEDIATE").await
     }
 
     /// Begins to read: everything that is read is of one moment.
-    pub(super) async fn to_read(pool: &SqlitePool) -> Result<Self, RowError> {
+    pub(super) async fn to_read(pool: &SqlitePool) -> Result<Self, sqlx::Error> {
         Self::begin(pool, "BEGIN").await
     }
 
-    async fn begin(pool: &SqlitePool, statement: &'static str) -> Result<Self, RowError> {
+    async fn begin(pool: &SqlitePool, statement: &'static str) -> Result<Self, sqlx::Error> {
         let mut begun = Self {
             connection: pool.acquire().await?,
             committed: false,
         };
-        sqlx::query(statement).execute(begun.connection()).await?;
+        sqlx::query(statement)
+            .execute(&mut *begun.connection)
+            .await?;
         Ok(begun)
     }
+}
 
-    /// What the work is done on.
-    pub(super) fn connection(&mut self) -> &mut SqliteConnection {
-        &mut self.connection
+impl Transaction for SqliteTransaction {
+    const DIALECT: Dialect = Dialect {
+        insert_images: "INSERT INTO images (task, image_index, source) SELECT $1, key, value FROM json_each($2)",
+        fill_sources: "UPDATE images SET source = known.value FROM json_each($2) AS known
+             WHERE images.task = $1 AND images.image_index = known.key
+               AND images.source IS NULL AND known.value IS NOT NULL",
+        take_early_failures: "DELETE FROM early_failures WHERE task_id = $1 RETURNING rowid, image_id, error",
+        mark_sent: "UPDATE outbox SET sent_at_us = $2
+             WHERE event_id IN (SELECT value FROM json_each($1)) AND sent_at_us IS NULL",
+        prune: [
+            "DELETE FROM inbox
+             WHERE rowid IN (SELECT rowid FROM inbox WHERE applied_at_us < $1 LIMIT $2)",
+            "DELETE FROM early_failures
+             WHERE rowid IN (SELECT rowid FROM early_failures WHERE seen_at_us < $1 LIMIT $2)",
+            "DELETE FROM outbox
+             WHERE sequence IN (SELECT sequence FROM outbox WHERE sent_at_us < $1 LIMIT $2)",
+        ],
+    };
+
+    async fn execute(&mut self, statement: Statement) -> Result<u64, sqlx::Error> {
+        let (sql, arguments) = statement.for_driver::<Sqlite>()?;
+        let done = sqlx::query_with(sql, arguments).execute(&mut *self.connection);
+        Ok(done.await?.rows_affected())
     }
 
-    /// Ends it; what was written is there from now on.
-    pub(super) async fn commit(mut self) -> Result<(), RowError> {
-        sqlx::query("COMMIT").execute(self.connection()).await?;
+    async fn fetch<R: Record>(&mut self, statement: Statement) -> Result<Vec<R>, sqlx::Error> {
+        let (sql, arguments) = statement.for_driver::<Sqlite>()?;
+        sqlx::query_as_with(sql, arguments)
+            .fetch_all(&mut *self.connection)
+            .await
+    }
+
+    async fn commit(mut self) -> Result<(), sqlx::Error> {
+        sqlx::query("COMMIT").execute(&mut *self.connection).await?;
         self.committed = true;
         Ok(())
     }
 }
 
-impl Drop for Transaction {
+impl Drop for SqliteTransaction {
     fn drop(&mut self) {
         if !self.committed {
             self.connection.close_on_drop();

@@ -7,10 +7,15 @@ use uuid::Uuid;
 
 /// What may go wrong with a row.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RowError {
-    /// SQLite says no.
+pub(in crate::ledger) enum RowError {
+    /// The driver says no.
     #[error(transparent)]
     Sql(#[from] sqlx::Error),
+    /// The server takes no writes.
+    #[error(
+        "the server takes no writes now: it is a standby, or `default_transaction_read_only` is on"
+    )]
+    ReadOnly,
     /// A column does not hold what it should.
     #[error("{0}")]
     Corrupt(String),
@@ -22,6 +27,7 @@ pub(super) struct TaskRow {
     pub sequence: i64,
     pub task_id: String,
     pub fingerprint: Option<String>,
+    #[sqlx(try_from = "i64")]
     pub image_count: u32,
     pub options: String,
     pub status: String,
@@ -33,11 +39,24 @@ pub(super) struct TaskRow {
 /// A row of `images`.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub(super) struct ImageRow {
+    #[sqlx(try_from = "i64")]
     pub image_index: u32,
     pub source: Option<String>,
     pub status: String,
     pub result: Option<String>,
     pub error: Option<String>,
+}
+
+/// What a task's images add up to.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub(super) struct SummaryRow {
+    #[sqlx(try_from = "i64")]
+    pub images: u32,
+    #[sqlx(try_from = "i64")]
+    pub completed: u32,
+    #[sqlx(try_from = "i64")]
+    pub failed: u32,
+    pub processing_time_ms: f64,
 }
 
 impl TaskRow {

@@ -4,10 +4,13 @@ use atelier_schemas::{Envelope, Event};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use sqlx::SqliteConnection;
+
 use uuid::Uuid;
 
-use super::rows::{RowError, corrupt, from_column, to_column};
+use super::{
+    Statement, Transaction,
+    rows::{RowError, corrupt, from_column, to_column},
+};
 
 /// An event as the inbox keeps it.
 #[derive(Serialize, Deserialize)]
@@ -19,14 +22,14 @@ struct Kept {
 
 /// What followed from `event_id` the first time; `None` where this is the first time.
 pub(super) async fn answered(
-    connection: &mut SqliteConnection,
+    transaction: &mut impl Transaction,
     event_id: Uuid,
 ) -> Result<Option<Vec<Event>>, RowError> {
-    let stored: Option<String> = sqlx::query_scalar("SELECT events FROM inbox WHERE event_id = ?1")
+    let stored: Option<(String,)> = Statement::new("SELECT events FROM inbox WHERE event_id = $1")
         .bind(event_id.to_string())
-        .fetch_optional(connection)
+        .fetch_optional(transaction)
         .await?;
-    let Some(stored) = stored else {
+    let Some((stored,)) = stored else {
         return Ok(None);
     };
     let kept: Vec<Kept> = from_column(&event_id.to_string(), "events", &stored)?;
@@ -40,7 +43,7 @@ pub(super) async fn answered(
 
 /// Keeps what followed from `event_id`.
 pub(super) async fn remember(
-    connection: &mut SqliteConnection,
+    transaction: &mut impl Transaction,
     event_id: Uuid,
     events: &[Event],
     now: DateTime<Utc>,
@@ -57,30 +60,11 @@ pub(super) async fn remember(
             value,
         });
     }
-    sqlx::query("INSERT INTO inbox (event_id, events, applied_at_us) VALUES (?1, ?2, ?3)")
+    Statement::new("INSERT INTO inbox (event_id, events, applied_at_us) VALUES ($1, $2, $3)")
         .bind(event_id.to_string())
         .bind(to_column(&kept)?)
         .bind(now.timestamp_micros())
-        .execute(connection)
+        .execute(transaction)
         .await?;
-    Ok(())
-}
-
-/// Forgets at most `rows` of what was applied before `before`, and as many failures of tasks that never came.
-pub(super) async fn prune(
-    connection: &mut SqliteConnection,
-    before: DateTime<Utc>,
-    rows: u32,
-) -> Result<(), RowError> {
-    for statement in [
-        "DELETE FROM inbox WHERE rowid IN (SELECT rowid FROM inbox WHERE applied_at_us < ?1 LIMIT ?2)",
-        "DELETE FROM early_failures WHERE rowid IN (SELECT rowid FROM early_failures WHERE seen_at_us < ?1 LIMIT ?2)",
-    ] {
-        sqlx::query(statement)
-            .bind(before.timestamp_micros())
-            .bind(rows)
-            .execute(&mut *connection)
-            .await?;
-    }
     Ok(())
 }

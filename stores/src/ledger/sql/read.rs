@@ -8,91 +8,95 @@ use atelier_schemas::{
     envelope::image_id,
     events::ImageResult,
 };
-use sqlx::SqliteConnection;
+
 use uuid::Uuid;
 
-use super::rows::{ImageRow, RowError, TaskRow, from_column, status_of, time_of};
+use super::{
+    Statement, Transaction,
+    rows::{ImageRow, RowError, SummaryRow, TaskRow, from_column, status_of, time_of},
+};
 use crate::ledger::{ImageRecord, LedgerError};
 
 const CURSOR_PREFIX: &str = "t-";
 
 /// The task's row.
 pub(super) async fn task_row(
-    connection: &mut SqliteConnection,
+    transaction: &mut impl Transaction,
     task_id: Uuid,
 ) -> Result<Option<TaskRow>, RowError> {
-    let row = sqlx::query_as("SELECT * FROM tasks WHERE task_id = ?1").bind(task_id.to_string());
-    Ok(row.fetch_optional(connection).await?)
+    let row = Statement::new("SELECT * FROM tasks WHERE task_id = $1").bind(task_id.to_string());
+    row.fetch_optional(transaction).await
 }
 
 /// One image's row.
 pub(super) async fn image_row(
-    connection: &mut SqliteConnection,
+    transaction: &mut impl Transaction,
     task_sequence: i64,
     index: u32,
 ) -> Result<Option<ImageRow>, RowError> {
-    let row = sqlx::query_as(
-        "SELECT image_index, source, status, result, error FROM images WHERE task = ?1 AND image_index = ?2",
+    let row = Statement::new(
+        "SELECT image_index, source, status, result, error FROM images WHERE task = $1 AND image_index = $2",
     );
-    Ok(row
-        .bind(task_sequence)
+    row.bind(task_sequence)
         .bind(index)
-        .fetch_optional(connection)
-        .await?)
+        .fetch_optional(transaction)
+        .await
 }
 
 /// Counts and times of a task as they stand.
 pub(super) async fn summary(
-    connection: &mut SqliteConnection,
+    transaction: &mut impl Transaction,
     task_sequence: i64,
 ) -> Result<TaskSummary, RowError> {
-    let counts: (u32, u32, u32, f64) = sqlx::query_as(
-        "SELECT count(*), count(*) FILTER (WHERE status = 'completed'), count(*) FILTER (WHERE status = 'failed'),
-                total(processing_time_ms)
-         FROM (SELECT status, processing_time_ms FROM images WHERE task = ?1 ORDER BY image_index)",
+    // In the images' order: a sum of decimals depends on it, and a repeat must be the same to the last bit.
+    let counts: SummaryRow = Statement::new(
+        "SELECT count(*) AS images,
+                count(*) FILTER (WHERE status = 'completed') AS completed,
+                count(*) FILTER (WHERE status = 'failed') AS failed,
+                coalesce(sum(processing_time_ms ORDER BY image_index), 0.0) AS processing_time_ms
+         FROM images WHERE task = $1",
     )
     .bind(task_sequence)
-    .fetch_one(connection)
+    .fetch_one(transaction)
     .await?;
-    let (total_images, success_count, failure_count, total_processing_time) = counts;
     Ok(TaskSummary {
-        total_images,
-        success_count,
-        failure_count,
-        total_processing_time,
+        total_images: counts.images,
+        success_count: counts.completed,
+        failure_count: counts.failed,
+        total_processing_time: counts.processing_time_ms,
     })
 }
 
 /// A task as the API shows it.
 pub(super) async fn task(
-    connection: &mut SqliteConnection,
+    transaction: &mut impl Transaction,
     task_id: Uuid,
 ) -> Result<Option<TaskAnswer>, RowError> {
-    match task_row(connection, task_id).await? {
-        Some(row) => answer(connection, row).await.map(Some),
+    match task_row(transaction, task_id).await? {
+        Some(row) => answer(transaction, row).await.map(Some),
         None => Ok(None),
     }
 }
 
 /// A page of tasks before `before`, newest first, and the cursor of the next page.
 pub(super) async fn tasks(
-    connection: &mut SqliteConnection,
+    transaction: &mut impl Transaction,
     before: Option<i64>,
     limit: u32,
 ) -> Result<(Vec<TaskAnswer>, Option<String>), RowError> {
     // One more than asked for tells whether there is a next page.
     let rows: Vec<TaskRow> =
-        sqlx::query_as("SELECT * FROM tasks WHERE sequence < ?1 ORDER BY sequence DESC LIMIT ?2")
+        Statement::new("SELECT * FROM tasks WHERE sequence < $1 ORDER BY sequence DESC LIMIT $2")
             .bind(before.unwrap_or(i64::MAX))
             .bind(i64::from(limit) + 1)
-            .fetch_all(&mut *connection)
+            .fetch_all(&mut *transaction)
             .await?;
     let has_more = rows.len() > limit as usize;
     let mut answers = Vec::with_capacity(rows.len());
     let mut last = 0;
     for row in rows.into_iter().take(limit as usize) {
         last = row.sequence;
-        answers.push(answer(connection, row).await?);
+        answers.push(answer(transaction, row).await?);
     }
     Ok((
         answers,
@@ -112,14 +116,14 @@ pub(super) fn parse_cursor(cursor: &str) -> Result<i64, LedgerError> {
 
 /// What is known of one image.
 pub(super) async fn image(
-    connection: &mut SqliteConnection,
+    transaction: &mut impl Transaction,
     task_id: Uuid,
     index: u32,
 ) -> Result<Option<ImageRecord>, RowError> {
-    let Some(task) = task_row(connection, task_id).await? else {
+    let Some(task) = task_row(transaction, task_id).await? else {
         return Ok(None);
     };
-    let Some(row) = image_row(connection, task.sequence, index).await? else {
+    let Some(row) = image_row(transaction, task.sequence, index).await? else {
         return Ok(None);
     };
     let source = source_of(&task, &row)?;
@@ -137,12 +141,12 @@ pub(super) async fn image(
     }))
 }
 
-async fn answer(connection: &mut SqliteConnection, row: TaskRow) -> Result<TaskAnswer, RowError> {
-    let images: Vec<ImageRow> = sqlx::query_as(
-        "SELECT image_index, source, status, result, error FROM images WHERE task = ?1 ORDER BY image_index",
+async fn answer(transaction: &mut impl Transaction, row: TaskRow) -> Result<TaskAnswer, RowError> {
+    let images: Vec<ImageRow> = Statement::new(
+        "SELECT image_index, source, status, result, error FROM images WHERE task = $1 ORDER BY image_index",
     )
     .bind(row.sequence)
-    .fetch_all(&mut *connection)
+    .fetch_all(&mut *transaction)
     .await?;
     let results = images
         .into_iter()
@@ -164,7 +168,7 @@ async fn answer(connection: &mut SqliteConnection, row: TaskRow) -> Result<TaskA
             .transpose()?,
         options: from_column(&row.task_id, "options", &row.options)?,
         results,
-        summary: summary(connection, row.sequence).await?,
+        summary: summary(transaction, row.sequence).await?,
         error: error
             .map(|json| from_column(&row.task_id, "error", json))
             .transpose()?,

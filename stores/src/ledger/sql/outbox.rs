@@ -2,13 +2,14 @@
 
 use atelier_schemas::{Event, TaskStatus, event_id};
 use chrono::{DateTime, Utc};
-use sqlx::SqliteConnection;
+
 use uuid::Uuid;
 
 use super::{
+    Statement, Transaction,
     apply::{Description, insert_task},
     read::task_row,
-    rows::{RowError, corrupt, time_of},
+    rows::{RowError, corrupt, time_of, to_column},
 };
 use crate::ledger::{Created, NewTask, OutboxRow};
 
@@ -25,10 +26,10 @@ struct Row {
 
 /// Writes the task and its outbox row.
 pub(super) async fn create_task(
-    connection: &mut SqliteConnection,
+    transaction: &mut impl Transaction,
     task: NewTask,
 ) -> Result<Created, RowError> {
-    if let Some(known) = task_row(connection, task.task_id).await? {
+    if let Some(known) = task_row(transaction, task.task_id).await? {
         let same = known.fingerprint.as_deref() == Some(task.fingerprint.as_str());
         return Ok(if same {
             Created::Repeat
@@ -45,7 +46,7 @@ pub(super) async fn create_task(
         submitted_at: task.submitted_at,
     };
     insert_task(
-        connection,
+        transaction,
         &description,
         TaskStatus::Pending,
         Some(&task.fingerprint),
@@ -55,9 +56,9 @@ pub(super) async fn create_task(
     let value = event
         .to_json()
         .map_err(|error| corrupt(&task.task_id.to_string(), "value", &error))?;
-    sqlx::query(
+    Statement::new(
         "INSERT INTO outbox (event_id, task_id, topic, event_type, value, traceparent, created_at_us)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
     .bind(event_id(task.task_id, "gateway", "submitted").to_string())
     .bind(task.task_id.to_string())
@@ -66,22 +67,22 @@ pub(super) async fn create_task(
     .bind(value)
     .bind(task.traceparent)
     .bind(task.submitted_at.timestamp_micros())
-    .execute(connection)
+    .execute(transaction)
     .await?;
     Ok(Created::New)
 }
 
 /// The oldest rows that are not sent.
 pub(super) async fn pending(
-    connection: &mut SqliteConnection,
+    transaction: &mut impl Transaction,
     limit: u32,
 ) -> Result<Vec<OutboxRow>, RowError> {
-    let rows: Vec<Row> = sqlx::query_as(
+    let rows: Vec<Row> = Statement::new(
         "SELECT event_id, task_id, topic, event_type, value, traceparent, created_at_us
-         FROM outbox WHERE sent_at_us IS NULL ORDER BY sequence LIMIT ?1",
+         FROM outbox WHERE sent_at_us IS NULL ORDER BY sequence LIMIT $1",
     )
     .bind(limit)
-    .fetch_all(connection)
+    .fetch_all(transaction)
     .await?;
     let parsed = rows.into_iter().map(|row| {
         Ok(OutboxRow {
@@ -104,31 +105,16 @@ pub(super) async fn pending(
 }
 
 /// Marks rows as sent; ids that are not there, or are sent already, are left alone.
-pub(super) async fn mark_sent(
-    connection: &mut SqliteConnection,
+pub(super) async fn mark_sent<T: Transaction>(
+    transaction: &mut T,
     ids: &[Uuid],
     now: DateTime<Utc>,
 ) -> Result<(), RowError> {
-    for id in ids {
-        sqlx::query("UPDATE outbox SET sent_at_us = ?2 WHERE event_id = ?1 AND sent_at_us IS NULL")
-            .bind(id.to_string())
-            .bind(now.timestamp_micros())
-            .execute(&mut *connection)
-            .await?;
-    }
-    Ok(())
-}
-
-/// Removes at most `rows` that were sent before `before`.
-pub(super) async fn prune(
-    connection: &mut SqliteConnection,
-    before: DateTime<Utc>,
-    rows: u32,
-) -> Result<(), RowError> {
-    sqlx::query("DELETE FROM outbox WHERE sequence IN (SELECT sequence FROM outbox WHERE sent_at_us < ?1 LIMIT ?2)")
-        .bind(before.timestamp_micros())
-        .bind(rows)
-        .execute(connection)
+    // One statement, because a relay marks hundreds at once.
+    Statement::new(T::DIALECT.mark_sent)
+        .bind(to_column(&ids)?)
+        .bind(now.timestamp_micros())
+        .execute(transaction)
         .await?;
     Ok(())
 }
