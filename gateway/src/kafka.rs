@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use atelier_runtime::{
-    KafkaOptions, LogAccessError, OutRecord, Publisher,
+    KafkaOptions, LogAccessError, OutRecord,
     encode::error_header,
     letters::{self, LetterError, LetterReader, Repair, Replayer},
     outbox::{self, OutboxSource, PendingRecord, RelayOptions},
@@ -37,7 +37,6 @@ const WINDOW_OFFSETS: i64 = 500;
 #[derive(Clone)]
 pub struct KafkaLog {
     options: KafkaOptions,
-    publisher: Publisher,
     replayer: Arc<Replayer>,
     // Two readers, so that a long list of dead letters does not hold up the queues.
     queues: Arc<Mutex<LetterReader>>,
@@ -56,7 +55,6 @@ impl KafkaLog {
                 .map(|reader| Arc::new(Mutex::new(reader)))
         };
         Ok(Self {
-            publisher: Publisher::new(options).map_err(|error| unavailable(options, &error))?,
             replayer: Arc::new(Replayer::new(options).map_err(refused)?),
             queues: reader().map_err(refused)?,
             letters: reader().map_err(refused)?,
@@ -118,7 +116,7 @@ impl EventLog for KafkaLog {
             ..RelayOptions::default()
         };
         outbox::relay(
-            &self.publisher,
+            &self.options,
             &LedgerOutbox(ledger),
             options,
             &wake,
@@ -298,10 +296,9 @@ struct LedgerOutbox(Arc<dyn Ledger>);
 
 #[async_trait]
 impl OutboxSource for LedgerOutbox {
-    type Id = Uuid;
     type Error = LedgerError;
 
-    async fn pending(&self, limit: usize) -> Result<Vec<PendingRecord<Uuid>>, LedgerError> {
+    async fn pending(&self, limit: usize) -> Result<Vec<PendingRecord>, LedgerError> {
         let rows = self
             .0
             .outbox_pending(u32::try_from(limit).unwrap_or(u32::MAX))

@@ -1,22 +1,34 @@
-//! Publishes what a database says is to be published: at least once, with ids that were fixed when the row was written.
+//! Publishes what a database says is to be published: once each, with ids that were fixed when the row was written.
 //!
-//! Invariants: a row is marked only after the broker acknowledged its record; rows go out in order, and behind a row that
-//! fails nothing of the same round is marked.
+//! Invariants: a row is marked only after its record is committed to the log; rows go out in order, a round of them in one
+//! transaction. The same transaction commits the round's ids as the metadata of a group's offset, so that after a crash, or
+//! an answer that never came, the log itself says which rows it has. The next round begins only after the last one was marked,
+//! so the ids of one round are enough.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
+use atelier_schemas::topics::IMAGE_TASKS;
 use futures::future::join_all;
 use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
     error::KafkaError,
     producer::{FutureProducer, FutureRecord},
     util::Timeout,
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{
-    kafka::{client::base_config, producer::kafka_headers},
+    kafka::{
+        client::base_config,
+        producer::{TransactionError, TransactionalProducer, kafka_headers},
+    },
     log_access::{LogAccessError, QuietEvents, failed},
     options::KafkaOptions,
     record::OutRecord,
@@ -78,9 +90,9 @@ impl Publisher {
 
 /// A row of an outbox, as a record.
 #[derive(Clone, Debug)]
-pub struct PendingRecord<Id> {
+pub struct PendingRecord {
     /// What the database knows it by.
-    pub id: Id,
+    pub id: Uuid,
     /// What is to be published.
     pub record: OutRecord,
 }
@@ -88,23 +100,28 @@ pub struct PendingRecord<Id> {
 /// Where rows come from. The gateway implements it on its ledger.
 #[async_trait]
 pub trait OutboxSource: Send + Sync + 'static {
-    /// What a row is known by.
-    type Id: Send + Sync;
     /// What can go wrong with the database.
     type Error: std::error::Error + Send + Sync + 'static;
 
     /// The oldest rows that are not published yet, in order.
-    async fn pending(&self, limit: usize) -> Result<Vec<PendingRecord<Self::Id>>, Self::Error>;
+    async fn pending(&self, limit: usize) -> Result<Vec<PendingRecord>, Self::Error>;
 
     /// Marks rows as published.
-    async fn published(&self, ids: &[Self::Id]) -> Result<(), Self::Error>;
+    async fn published(&self, ids: &[Uuid]) -> Result<(), Self::Error>;
 }
+
+/// Most rows of one round: their ids must fit into an offset's metadata, of which a broker takes 4,096 bytes.
+const ROUND_ROWS: usize = 100;
+
+/// The group whose offset remembers the last round; also the transactional id, so that of two relays one is fenced.
+const GROUP: &str = "atelier-outbox";
+
+/// How long one step with the broker may take before it counts as away.
+const STEP_LIMIT: Duration = Duration::from_secs(15);
 
 /// How the relay works.
 #[derive(Clone, Copy, Debug)]
 pub struct RelayOptions {
-    /// Most rows in one round.
-    pub round_rows: usize,
     /// How often it looks without being woken.
     pub interval: Duration,
     /// Longest wait after a failure.
@@ -114,7 +131,6 @@ pub struct RelayOptions {
 impl Default for RelayOptions {
     fn default() -> Self {
         Self {
-            round_rows: 200,
             interval: Duration::from_millis(500),
             max_backoff: Duration::from_secs(10),
         }
@@ -123,28 +139,31 @@ impl Default for RelayOptions {
 
 /// Publishes rows until `shutdown`. `wake` makes it look at once: ring it after a row was written.
 pub async fn relay<S: OutboxSource>(
-    publisher: &Publisher,
+    kafka: &KafkaOptions,
     source: &S,
     options: RelayOptions,
     wake: &Arc<Notify>,
     shutdown: &CancellationToken,
 ) {
     let mut failures: u32 = 0;
+    let mut rounds = None;
     while !shutdown.is_cancelled() {
-        let wait = match round(publisher, source, options.round_rows).await {
+        let wait = match round(&mut rounds, kafka, source, shutdown).await {
             Ok(published) => {
                 if failures > 0 {
                     tracing::info!("outbox: publishing again");
                 }
                 failures = 0;
                 telemetry::outbox_published(published);
-                if published == options.round_rows {
+                if published == ROUND_ROWS {
                     Duration::ZERO
                 } else {
                     options.interval
                 }
             }
             Err(reason) => {
+                // Whether the round was committed is not known; the next connection asks the log.
+                rounds = None;
                 if failures == 0 {
                     tracing::warn!(reason, "outbox: waiting; nothing is lost");
                 }
@@ -161,30 +180,166 @@ pub async fn relay<S: OutboxSource>(
 }
 
 async fn round<S: OutboxSource>(
-    publisher: &Publisher,
+    rounds: &mut Option<Arc<Rounds>>,
+    kafka: &KafkaOptions,
     source: &S,
-    limit: usize,
+    shutdown: &CancellationToken,
 ) -> Result<usize, String> {
-    let rows = source
-        .pending(limit)
-        .await
-        .map_err(|error| error.to_string())?;
+    let text = |error: S::Error| error.to_string();
+    let connected = match rounds {
+        Some(connected) => Arc::clone(connected),
+        None => {
+            let (kafka, shutdown) = (kafka.clone(), shutdown.clone());
+            let connect = move || {
+                let connected = Rounds::connect(&kafka, &shutdown)?;
+                let last = connected.last()?;
+                Ok::<_, String>((connected, last))
+            };
+            let (connected, last) = spawn_blocking(connect)
+                .await
+                .map_err(|error| error.to_string())??;
+            source.published(&last).await.map_err(text)?;
+            Arc::clone(rounds.insert(Arc::new(connected)))
+        }
+    };
+    let rows = source.pending(ROUND_ROWS).await.map_err(text)?;
     if rows.is_empty() {
         return Ok(0);
     }
-    let (ids, records): (Vec<S::Id>, Vec<OutRecord>) =
-        rows.into_iter().map(|row| (row.id, row.record)).unzip();
-    let results = publisher.publish(&records).await;
-    let first_failure = results
-        .iter()
-        .position(Result::is_err)
-        .unwrap_or(results.len());
-    source
-        .published(&ids[..first_failure])
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    let shutdown = shutdown.clone();
+    spawn_blocking(move || connected.publish(&rows, &shutdown))
         .await
-        .map_err(|error| error.to_string())?;
-    match results.into_iter().nth(first_failure) {
-        Some(Err(error)) => Err(error.to_string()),
-        _ => Ok(first_failure),
+        .map_err(|error| error.to_string())??;
+    source.published(&ids).await.map_err(text)?;
+    Ok(ids.len())
+}
+
+/// Commits rounds to the log, and knows the last one. Its calls block.
+struct Rounds {
+    producer: TransactionalProducer,
+    group: BaseConsumer<QuietEvents>,
+}
+
+impl Rounds {
+    /// Fences the relay before this one and ends its transaction.
+    fn connect(kafka: &KafkaOptions, shutdown: &CancellationToken) -> Result<Self, String> {
+        let group = base_config(kafka, GROUP)
+            .set("group.id", GROUP)
+            .set("isolation.level", "read_committed")
+            .set("enable.auto.commit", "false")
+            .create_with_context(QuietEvents)
+            .map_err(|error: KafkaError| error.to_string())?;
+        let mut config = base_config(kafka, GROUP);
+        config
+            .set("transactional.id", GROUP)
+            .set("transaction.timeout.ms", "10000")
+            .set("message.timeout.ms", "10000")
+            .set("linger.ms", "0")
+            .set("message.max.bytes", "100000000")
+            .set("partitioner", "murmur2_random");
+        let producer = TransactionalProducer::connect(&config, &patience(shutdown))
+            .map_err(|error| error.to_string())?;
+        Ok(Self { producer, group })
+    }
+
+    /// The ids of the last round that was committed.
+    fn last(&self) -> Result<Vec<Uuid>, String> {
+        let mut place = TopicPartitionList::new();
+        place.add_partition(IMAGE_TASKS, 0);
+        let found = self
+            .group
+            .committed_offsets(place, STEP_LIMIT)
+            .map_err(|error| error.to_string())?;
+        let elements = found.elements();
+        let element = elements
+            .first()
+            .ok_or("the group has no offset to ask for")?;
+        element.error().map_err(|error| error.to_string())?;
+        read_ids(element.metadata())
+    }
+
+    fn publish(&self, rows: &[PendingRecord], shutdown: &CancellationToken) -> Result<(), String> {
+        let patience = patience(shutdown);
+        let committed = self.transaction(rows, &patience);
+        if let Err(TransactionError::Abort(_)) = &committed {
+            // The next connection would end it too, only later.
+            let _ = self.producer.abort(&patience);
+        }
+        committed.map_err(|error| error.to_string())
+    }
+
+    fn transaction(
+        &self,
+        rows: &[PendingRecord],
+        patience: &dyn Fn(Option<&KafkaError>) -> bool,
+    ) -> Result<(), TransactionError> {
+        let fatal = |error: KafkaError| TransactionError::Fatal(error.to_string());
+        self.producer.begin()?;
+        for row in rows {
+            self.producer.produce(&row.record)?;
+        }
+        self.producer.flush(patience)?;
+        let mut place = TopicPartitionList::new();
+        let mut element = place.add_partition(IMAGE_TASKS, 0);
+        // Nobody reads from this group; only the metadata counts.
+        element.set_offset(Offset::Offset(0)).map_err(fatal)?;
+        element.set_metadata(write_ids(rows));
+        let group = self.group.group_metadata().ok_or_else(|| {
+            TransactionError::Fatal("librdkafka knows no group for the outbox".to_owned())
+        })?;
+        self.producer.send_offsets(&place, &group, patience)?;
+        self.producer.commit(patience)
+    }
+}
+
+/// Goes on until the relay ends, or the step has taken too long.
+fn patience(shutdown: &CancellationToken) -> impl Fn(Option<&KafkaError>) -> bool + use<> {
+    let (shutdown, since) = (shutdown.clone(), Instant::now());
+    move |_| !shutdown.is_cancelled() && since.elapsed() < STEP_LIMIT
+}
+
+/// 32 signs for each id.
+fn write_ids(rows: &[PendingRecord]) -> String {
+    rows.iter().map(|row| row.id.simple().to_string()).collect()
+}
+
+fn read_ids(text: &str) -> Result<Vec<Uuid>, String> {
+    let (ids, rest) = text.as_bytes().as_chunks::<32>();
+    let ids: Option<Vec<Uuid>> = ids
+        .iter()
+        .map(|id| Uuid::try_parse_ascii(id).ok())
+        .collect();
+    ids.filter(|_| rest.is_empty()).ok_or_else(|| {
+        format!(
+            "the offset of group `{GROUP}` was committed by somebody else: its metadata are no ids; delete the group"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_round_fits_into_an_offsets_metadata_and_reads_back() {
+        let ids: Vec<Uuid> = (0..ROUND_ROWS).map(|_| Uuid::new_v4()).collect();
+        let rows: Vec<PendingRecord> = ids
+            .iter()
+            .map(|id| PendingRecord {
+                id: *id,
+                record: OutRecord {
+                    topic: IMAGE_TASKS.to_owned(),
+                    key: None,
+                    headers: Vec::new(),
+                    value: None,
+                },
+            })
+            .collect();
+        let text = write_ids(&rows);
+        assert!(text.len() <= 4096);
+        assert_eq!(read_ids(&text).unwrap(), ids);
+        assert_eq!(read_ids("").unwrap(), Vec::<Uuid>::new());
+        assert!(read_ids("offset 7").is_err());
     }
 }
