@@ -12,9 +12,10 @@ use async_trait::async_trait;
 use atelier_runtime::{
     KafkaOptions, LogAccessError, OutRecord,
     encode::error_header,
-    letters::{self, LetterError, LetterReader, Repair, Replayer},
+    letters::{self, LetterError, LetterReader},
     outbox::{self, OutboxSource, PendingRecord, RelayOptions},
     record::{Header, InRecord},
+    replay::{Repair, Replayer},
     tail,
 };
 use atelier_schemas::{Envelope, TopicTable, topics::TASK_EVENTS};
@@ -55,7 +56,9 @@ impl KafkaLog {
                 .map(|reader| Arc::new(Mutex::new(reader)))
         };
         Ok(Self {
-            replayer: Arc::new(Replayer::new(options).map_err(refused)?),
+            replayer: Arc::new(
+                Replayer::new(options).map_err(|error| unavailable(options, &error))?,
+            ),
             queues: reader().map_err(refused)?,
             letters: reader().map_err(refused)?,
             options: options.clone(),

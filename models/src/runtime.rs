@@ -139,7 +139,7 @@ impl Runtime {
             }
         }
         let is_preferred = choice == ProviderChoice::Auto && provider != Provider::Cpu;
-        match load_library(&path, &model.name) {
+        match load_library(&path, &model.name, provider) {
             Ok(environment) => Ok(Self {
                 environment,
                 provider,
@@ -206,7 +206,7 @@ fn best_of(store: &ModelStore) -> Result<Provider, LoadError> {
 }
 
 /// Loads the library into the process, once.
-fn load_library(path: &Path, name: &str) -> Result<Environment, LoadError> {
+fn load_library(path: &Path, name: &str, provider: Provider) -> Result<Environment, LoadError> {
     let mut loaded = LOADED.lock();
     if let Some(loaded) = loaded.as_ref() {
         if loaded.library != path {
@@ -228,7 +228,7 @@ fn load_library(path: &Path, name: &str) -> Result<Environment, LoadError> {
         .with_telemetry(false)
         .build()
         .map_err(|error| broken(error.to_string()))?;
-    tracing::info!(library = %path.display(), "ONNX Runtime is loaded");
+    tracing::info!(%provider, library = %path.display(), "ONNX Runtime is loaded");
     *loaded = Some(Loaded {
         library: path.to_owned(),
         environment: environment.clone(),

@@ -125,7 +125,9 @@ fn all(loaded: &Loaded, arguments: &BenchModelsArgs) -> anyhow::Result<ExitCode>
     }
     let advice = match fastest.as_slice() {
         [first, rest @ ..] if rest.iter().all(|other| other == first) => {
-            format!("models.provider = \"{first}\" is the fastest here with the same mattes")
+            format!(
+                "models.provider = \"{first}\" is the fastest here whose mattes agree with cpu's"
+            )
         }
         _ => "no provider is the fastest for all of them: leave models.provider = \"auto\""
             .to_owned(),

@@ -3,7 +3,10 @@
 use std::{fmt::Write as _, process::ExitCode};
 
 use anyhow::{Context as _, bail};
-use atelier_runtime::letters::{DeadLetter, LetterReader, Repair, Replayer};
+use atelier_runtime::{
+    letters::{DeadLetter, LetterReader},
+    replay::{Repair, Replayer},
+};
 use atelier_schemas::TopicTable;
 use chrono::SecondsFormat;
 

@@ -1,10 +1,9 @@
-//! Dead letters: listing them, putting one back, and how many records wait before each stage.
+//! Dead letters: listing them, and how many records wait before each stage.
 //!
-//! Invariants: reading takes no part in any consumer group and moves no offset; a dead letter that is put back keeps its
-//! event id, so that effects that were had are not had again.
+//! Invariant: reading takes no part in any consumer group and moves no offset.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,15 +13,12 @@ use atelier_schemas::{
     envelope::header,
     topics::{dead_letter_topic, retry_topic},
 };
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
     error::{KafkaError, RDKafkaErrorCode},
-    message::{Header as KafkaHeader, Message as _, OwnedHeaders},
-    producer::{FutureProducer, FutureRecord},
-    util::Timeout,
+    message::Message as _,
 };
 use uuid::Uuid;
 
@@ -30,14 +26,14 @@ use crate::{
     encode::error_header,
     kafka::{client::base_config, consumer::record_of, group_id},
     options::KafkaOptions,
-    record::{Header, InRecord, set_header},
+    record::InRecord,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// Above this many offsets a queue is not counted record by record: its length then counts transaction markers too.
 const MOST_COUNTED: i64 = 500;
 
-/// Why the log could not be read, or a letter not be put back.
+/// Why the log could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LetterError {
     /// The client cannot be made.
@@ -105,7 +101,7 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
-    fn from_record(stage: &str, record: InRecord) -> Self {
+    pub(crate) fn from_record(stage: &str, record: InRecord) -> Self {
         let text = |name: &str| record.header_text(name).map(str::to_owned);
         let uuid = |name: &str| {
             record
@@ -137,15 +133,6 @@ impl DeadLetter {
             record,
         }
     }
-}
-
-/// What a person changed before a letter is put back.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Repair {
-    /// Another value.
-    pub value: Option<Bytes>,
-    /// Headers to set, by name.
-    pub headers: Vec<(String, String)>,
 }
 
 /// Records that wait before one stage.
@@ -465,137 +452,4 @@ fn consumer(kafka: &KafkaOptions, group: &str) -> Result<BaseConsumer, LetterErr
         .set("auto.offset.reset", "earliest")
         .create()
         .map_err(LetterError::Client)
-}
-
-/// Puts dead letters back.
-pub struct Replayer {
-    producer: FutureProducer,
-    bootstrap_servers: String,
-}
-
-impl Replayer {
-    /// A producer for the brokers of `kafka`; connects at the first letter.
-    ///
-    /// # Errors
-    /// [`LetterError::Client`].
-    pub fn new(kafka: &KafkaOptions) -> Result<Self, LetterError> {
-        let producer = base_config(kafka, "atelier-replay")
-            .set("enable.idempotence", "true")
-            .set("message.timeout.ms", "15000")
-            .create()
-            .map_err(LetterError::Client)?;
-        Ok(Self {
-            producer,
-            bootstrap_servers: kafka.bootstrap_servers.clone(),
-        })
-    }
-
-    /// Puts a letter into its stage's retry topic, with its key, its id and a fresh count of attempts.
-    ///
-    /// # Errors
-    /// [`LetterError::Unavailable`]; then it may or may not be there, and trying again does no harm.
-    pub async fn replay(&self, letter: &DeadLetter, repair: Repair) -> Result<(), LetterError> {
-        let topic = retry_topic(&letter.stage);
-        let headers = replayed_headers(letter, &repair);
-        let value = repair.value.or_else(|| letter.record.value.clone());
-        let owned = headers.iter().fold(
-            OwnedHeaders::new_with_capacity(headers.len()),
-            |owned, header| {
-                owned.insert(KafkaHeader {
-                    key: &header.name,
-                    value: header.value.as_deref(),
-                })
-            },
-        );
-        let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(&topic).headers(owned);
-        record.key = letter.record.key.as_deref();
-        record.payload = value.as_deref();
-        self.producer
-            .send(record, Timeout::After(TIMEOUT))
-            .await
-            .map(|_| ())
-            .map_err(|(source, _)| LetterError::Unavailable {
-                bootstrap_servers: self.bootstrap_servers.clone(),
-                source,
-            })
-    }
-}
-
-fn replayed_headers(letter: &DeadLetter, repair: &Repair) -> Vec<Header> {
-    // A deadline that has passed would bring it straight back.
-    let stale = [header::ATTEMPT, header::NOT_BEFORE, header::DEADLINE];
-    let mut headers: Vec<Header> = letter
-        .record
-        .headers
-        .iter()
-        .filter(|header| {
-            !header.name.starts_with(error_header::CONNECT_PREFIX)
-                && !header.name.starts_with(error_header::ATELIER_PREFIX)
-                && !stale.contains(&header.name.as_str())
-        })
-        .cloned()
-        .collect();
-    set_header(
-        &mut headers,
-        header::REPLAY,
-        (letter.replay + 1).to_string(),
-    );
-    let repaired: BTreeMap<&str, &str> = repair
-        .headers
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .collect();
-    for (name, value) in repaired {
-        set_header(&mut headers, name, value);
-    }
-    headers
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::record::TopicPartition;
-
-    #[test]
-    fn a_letter_goes_back_without_its_reason_and_with_its_id() {
-        let id = Uuid::new_v4();
-        let headers = [
-            (header::ID, id.to_string()),
-            (header::ATTEMPT, "5".to_owned()),
-            (header::REPLAY, "1".to_owned()),
-            (error_header::EXCEPTION_MESSAGE, "broken".to_owned()),
-            (error_header::CODE, "undecodableImage".to_owned()),
-        ];
-        let record = InRecord {
-            source: TopicPartition {
-                topic: "matte-dead-letters".into(),
-                partition: 0,
-            },
-            offset: 3,
-            key: None,
-            headers: headers
-                .iter()
-                .map(|(name, value)| Header::text(*name, value.clone()))
-                .collect(),
-            value: None,
-            timestamp: Utc::now(),
-        };
-        let letter = DeadLetter::from_record("matte", record);
-        assert_eq!(
-            (letter.event_id, letter.message.as_str(), letter.replay),
-            (Some(id), "broken", 1)
-        );
-        let repair = Repair {
-            value: None,
-            headers: vec![(
-                header::TYPE.to_owned(),
-                "atelier.image.classified.v1".to_owned(),
-            )],
-        };
-        let back = replayed_headers(&letter, &repair);
-        let mut names: Vec<&str> = back.iter().map(|header| header.name.as_str()).collect();
-        names.sort_unstable();
-        assert_eq!(names, [header::ID, header::REPLAY, header::TYPE]);
-        assert_eq!(crate::record::header_text(&back, header::REPLAY), Some("2"));
-    }
 }
