@@ -1,6 +1,6 @@
 // A dialog at the edge of the window: from the right where there is room, from below on a phone. React Aria keeps the
-// focus inside, closes on Escape and gives the focus back.
-import type { ReactNode } from "react";
+// focus inside and gives it back.
+import { type ReactNode, useEffect } from "react";
 import { Dialog, Heading, Modal, ModalOverlay } from "react-aria-components";
 import { useI18n } from "../i18n";
 import { IconButton } from "./button";
@@ -14,6 +14,15 @@ interface Props {
 
 export function EdgeSheet({ title, isOpen, onClose, children }: Props) {
   const { t } = useI18n();
+  // React Aria hears Escape only from within the dialog, and moves the focus there a moment after it is seen.
+  useEffect(() => {
+    if (!isOpen) return;
+    const onKeyDown = (event: KeyboardEvent) => {
+      if (event.key === "Escape" && !event.defaultPrevented) onClose();
+    };
+    window.addEventListener("keydown", onKeyDown);
+    return () => window.removeEventListener("keydown", onKeyDown);
+  }, [isOpen, onClose]);
   return (
     <ModalOverlay
       isOpen={isOpen}
