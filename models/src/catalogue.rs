@@ -6,6 +6,8 @@ use std::fmt;
 
 use serde::Deserialize;
 
+use crate::Absorption;
+
 /// The catalogue that this build was made with.
 const CATALOGUE_TOML: &str = include_str!("../models.toml");
 
@@ -66,6 +68,9 @@ pub struct Model {
     /// Further files of the automatic source's package that `file` cannot do without.
     #[serde(rename = "companion", default)]
     pub companions: Vec<Companion>,
+    /// Constants that are kept out of its data where it runs in bfloat16.
+    #[serde(rename = "absorb", default)]
+    pub absorptions: Vec<Absorption>,
 }
 
 /// One more file of the same package; it lies beside the first in the models folder.

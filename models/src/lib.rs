@@ -4,6 +4,7 @@
 //! outputs are those of its catalogue row; nothing is fetched unless [`pull`](ModelStore::pull) is called.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod absorb;
 pub mod bundled;
 pub mod catalogue;
 pub mod provider;
@@ -13,6 +14,7 @@ pub mod segment;
 pub mod session;
 pub mod store;
 
+pub use absorb::{AbsorbError, Absorption};
 pub use catalogue::{Catalogue, CatalogueError, Companion, Digest, Model, Origin, Purpose, Source};
 pub use provider::{Provider, ProviderChoice};
 pub use pull::{Progress, PullError, Pulled};

@@ -19,8 +19,9 @@ use ort::{
 use parking_lot::{Condvar, Mutex};
 
 use crate::{
-    LoadError, Model, ModelStore, Provider, Runtime, State,
+    LoadError, Model, ModelStore, Provider, Runtime, State, absorb,
     catalogue::{Element, Input},
+    provider::Precision,
 };
 
 /// How to run a network.
@@ -132,13 +133,17 @@ impl Session {
                 fix,
             });
         }
-        let unloadable = |error: ort::Error| LoadError::Unloadable {
+        let unloadable_because = |reason: String| LoadError::Unloadable {
             name: model.name.clone(),
             path: path.clone(),
-            reason: first_line(&error.to_string()),
+            reason,
             fix: fix.clone(),
         };
-        let first = commit(runtime, &path, options).map_err(unloadable)?;
+        let unloadable = |error: ort::Error| unloadable_because(first_line(&error.to_string()));
+        let network = Network::of(model, &path, runtime.provider());
+        let as_it_is = Network::File(&path);
+        let first = commit(runtime, network.as_ref().unwrap_or(&as_it_is), options);
+        let first = first.map_err(unloadable)?;
         let (input_name, output_names) =
             check(model, &first).map_err(|mismatch| LoadError::WrongFile {
                 name: model.name.clone(),
@@ -147,9 +152,11 @@ impl Session {
                 found: mismatch.found,
                 fix: fix.clone(),
             })?;
+        // Only now: inputs and outputs say more about a wrong file than what could not be rewritten in it.
+        let network = network.map_err(unloadable_because)?;
         let mut copies = vec![first];
         for _ in 1..options.concurrent_runs {
-            copies.push(commit(runtime, &path, options).map_err(unloadable)?);
+            copies.push(commit(runtime, &network, options).map_err(unloadable)?);
         }
         let idle = Pool {
             idle: Mutex::new(copies),
@@ -246,7 +253,30 @@ impl fmt::Debug for Session {
     }
 }
 
-fn commit(runtime: &Runtime, path: &Path, options: &SessionOptions) -> ort::Result<OrtSession> {
+/// What a session is made of.
+enum Network<'a> {
+    /// The file as it is.
+    File(&'a Path),
+    /// The file's content, rewritten for the provider.
+    Rewritten(Vec<u8>),
+}
+
+impl<'a> Network<'a> {
+    fn of(model: &Model, path: &'a Path, provider: Provider) -> Result<Self, String> {
+        if provider != Provider::OpenVino(Precision::Bf16) || model.absorptions.is_empty() {
+            return Ok(Self::File(path));
+        }
+        let mut network = std::fs::read(path).map_err(|error| error.to_string())?;
+        absorb::absorb(&mut network, &model.absorptions).map_err(|error| error.to_string())?;
+        Ok(Self::Rewritten(network))
+    }
+}
+
+fn commit(
+    runtime: &Runtime,
+    network: &Network<'_>,
+    options: &SessionOptions,
+) -> ort::Result<OrtSession> {
     let mut builder: SessionBuilder = OrtSession::builder(runtime.environment())?
         .with_optimization_level(GraphOptimizationLevel::Level3)?
         .with_log_level(ort::logging::LogLevel::Error)?
@@ -273,7 +303,10 @@ fn commit(runtime: &Runtime, path: &Path, options: &SessionOptions) -> ort::Resu
             .error_on_failure();
         builder = builder.with_execution_providers([openvino])?;
     }
-    builder.commit_from_file(path)
+    match network {
+        Network::File(path) => builder.commit_from_file(path),
+        Network::Rewritten(bytes) => builder.commit_from_memory(bytes),
+    }
 }
 
 /// ONNX Runtime's messages run over several lines; the first says what is wrong.
