@@ -4,7 +4,9 @@
 
 use std::{error::Error, path::Path, time::Instant};
 
-use atelier_models::{ModelStore, Picture, ProviderChoice, Runtime, Segmenter, SessionOptions};
+use atelier_models::{
+    ModelStore, Picture, ProviderChoice, Runtime, Segmenter, SessionOptions, segment::refine,
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -46,7 +48,8 @@ fn mask(segmenter: &Segmenter, from: &Path, to: &Path) -> Result<(), Box<dyn Err
     let before_ms = started.elapsed().as_secs_f64() * 1e3;
     let raw = segmenter.infer(&prepared)?;
     let started = Instant::now();
-    let mask = segmenter.finish(&raw, picture.width, picture.height)?;
+    let mut mask = segmenter.finish(&raw, picture.width, picture.height)?;
+    refine(&picture, &mut mask)?;
     let after_ms = started.elapsed().as_secs_f64() * 1e3;
     let network_ms = raw.elapsed.as_secs_f64() * 1e3;
     println!(

@@ -1,18 +1,20 @@
 //! A picture in, a matte out: resizing and normalising around a matting network, as its catalogue row says.
 //!
 //! The three steps are apart so that the picture before and the matte after can be worked on while the network runs on
-//! another. Results agree with rembg's for the same weights: same resampling (Lanczos on bytes), same scaling, same
-//! stretch and truncation to bytes.
+//! another. Until then results agree with rembg's for the same weights: same resampling (Lanczos on bytes), same scaling,
+//! same stretch and truncation to bytes. What [`refine`] makes of them is better.
 
 mod postprocess;
 mod preprocess;
 pub mod reference;
+mod refine;
 mod resample;
 
 use std::time::Duration;
 
 use ndarray::{Array4, ArrayD};
 use reference::Difference;
+pub use refine::refine;
 
 use crate::{
     LoadError, ModelStore, Purpose, RunError, Runtime, Session, SessionOptions,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use atelier_models::{Picture, Segmenter};
+use atelier_models::{Picture, Segmenter, segment::refine};
 use atelier_schemas::{events::ModelUse, events::Strategy};
 use atelier_stores::{Raster, raster::Channels};
 use tokio::{sync::Semaphore, task::spawn_blocking};
@@ -105,13 +105,14 @@ fn picture(raster: &Raster) -> Picture<'_> {
     }
 }
 
-/// The matte at the picture's size; what was transparent in the picture stays so.
+/// The refined matte at the picture's size; what was transparent in the picture stays so.
 fn finish(
     segmenter: &Segmenter,
     raw: &atelier_models::segment::RawMatte,
     pixels: &Raster,
 ) -> Result<Raster, MatteError> {
     let mut mask = segmenter.finish(raw, pixels.width(), pixels.height())?;
+    refine(&picture(pixels), &mut mask)?;
     if pixels.channels() == Channels::Rgba {
         for (alpha, pixel) in mask.alpha.iter_mut().zip(pixels.data().as_chunks::<4>().0) {
             *alpha = multiply(*alpha, pixel[3]);
