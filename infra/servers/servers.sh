@@ -2,6 +2,7 @@
 # The real servers, on loopback: installs, starts, checks and stops them, all in one way.
 #
 #   servers.sh install [NAME…]   fetches what is missing into the cache folder
+#   servers.sh installed NAME    fails where something is missing to start it
 #   servers.sh start [NAME…]     starts those that do not run, returns when each answers; a line of health each
 #   servers.sh status [NAME…]    a line each; fails where one is down
 #   servers.sh stop [NAME…]      ends them in good order; without names, all that this folder's `start` started
@@ -161,6 +162,7 @@ main() {
     case $command in
         # Not in a shell within the shell: the number that was remembered is to be the server's.
         serve) become "$1" serve ;;
+        installed) instances "$1" >/dev/null && of "$1" installed ;;
         install | start | status)
             read -ra default <<<"${ATELIER_SERVERS:-kafka postgres redis s3 prometheus jaeger}"
             [ $# -gt 0 ] || set -- "${default[@]}"
@@ -185,7 +187,7 @@ main() {
             ;;
         env) for instance in $(started); do of "$instance" exports; done ;;
         guard) guard ;;
-        *) sed -n '2,16s/^# \{0,1\}//p' "$0"; [ "$command" = help ] || exit 2 ;;
+        *) sed -n '2,17s/^# \{0,1\}//p' "$0"; [ "$command" = help ] || exit 2 ;;
     esac
 }
 

@@ -18,7 +18,7 @@ version() { echo 4.3.1; }
 ports() { echo "$port $((port + 1))"; }
 port_setting() { echo "KAFKA_PORT, and the one above it"; }
 
-installed() { [ -e "$jars/kafka.jsa" ]; }
+installed() { java_of 17 >/dev/null && [ -e "$jars/kafka.jsa" ]; }
 
 install() {
     local java
