@@ -336,7 +336,7 @@ async fn a_stage_waits_for_kafka_and_for_topics_and_says_so(broker: Broker) {
 
 async fn a_full_stage_pauses_and_goes_on(broker: Broker) {
     let log = Log::start(broker).await;
-    submit_many(&log, 400).await;
+    submit_many(&log, 100).await;
     let in_handle = Arc::new(AtomicUsize::new(0));
     let most = Arc::new(AtomicUsize::new(0));
     let (enter, peak) = (Arc::clone(&in_handle), Arc::clone(&most));
@@ -352,7 +352,7 @@ async fn a_full_stage_pauses_and_goes_on(broker: Broker) {
         ..options("0")
     };
     let running = log.run(stage, &small);
-    assert_each_once(&log.wait_for("images-ingested", 400).await, 400);
+    assert_each_once(&log.wait_for("images-ingested", 100).await, 100);
     assert!(most.load(Ordering::SeqCst) <= 2);
     running.stop().await;
 }
