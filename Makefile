@@ -28,7 +28,7 @@ up: build models $(if $(SERVERS),servers) ## Set up, build and run everything on
 	$(say) "starting"
 	@$(ON_SERVERS) exec "$(ATELIER)" up --sample samples/dress.jpg $(ARGS)
 
-servers: ## Install and start the real servers on loopback, and say how they are (SERVERS="kafka neo4j" chooses)
+servers: ## Install and start the real servers on loopback, and say how they are (SERVERS="kafka s3" chooses)
 	@scripts/setup.sh servers
 	@$(SERVERS_SH) start
 

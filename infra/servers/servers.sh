@@ -10,7 +10,7 @@
 #   servers.sh env               exports for their clients: passwords and keys, made at the first start
 #   servers.sh guard             waits for the end of its input, then kills all of this folder's and removes it (for tests)
 #
-# Without names: kafka postgres redis s3 prometheus jaeger (ATELIER_SERVERS names others; there are elasticsearch, neo4j too).
+# Without names: kafka postgres redis s3 prometheus jaeger (ATELIER_SERVERS names others).
 # ATELIER_SERVERS_DIR: what they write, data/servers of the checkout by default. KAFKA_BROKERS=3: three brokers.
 # KAFKA_PORT, POSTGRES_PORT, …: another port than the default, which is the first line of each server.sh.
 set -euo pipefail
@@ -22,11 +22,11 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 command=${1:-help}
 shift || true
 
-# Every instance of a server: three brokers are three of them.
+# Every instance of a server: three brokers are three of them. One of them may be named too: kafka-2-of-3.
 instances() {
     local name node
     for name in "$@"; do
-        [ -f "$here/$name/server.sh" ] || fail "there is no server \`$name\`; there are: $(cd "$here" && echo */ | tr -d /)"
+        [ -f "$here/${name%%-*}/server.sh" ] || fail "there is no server \`$name\`; there are: $(cd "$here" && echo */ | tr -d /)"
         if [ "$name" = kafka ] && [ "${KAFKA_BROKERS:-1}" != 1 ]; then
             for node in $(seq "$KAFKA_BROKERS"); do echo "kafka-$node-of-$KAFKA_BROKERS"; done
         else

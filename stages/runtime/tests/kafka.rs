@@ -13,7 +13,7 @@ use std::{
 };
 
 use atelier_runtime::{
-    FailureClass, InRecord, KafkaOptions, Message, OutRecord, Outcome, RunningStage,
+    FailureClass, GroupProtocol, InRecord, KafkaOptions, Message, OutRecord, Outcome, RunningStage,
     StageRuntimeOptions, TopicAdmin,
     encode::error_header,
     local::{root_envelope, root_record},
@@ -23,7 +23,7 @@ use atelier_schemas::{
     envelope::header,
     topics::{TASK_EVENTS, dead_letter_topic},
 };
-use atelier_servers::{Broker, on_each_broker};
+use atelier_servers::{Broker, Kafka, on_each_broker};
 use bytes::Bytes;
 use chrono::Utc;
 use support::{
@@ -204,8 +204,19 @@ async fn garbage_on_every_topic_goes_to_dead_letters_while_neighbours_pass(broke
 async fn three_instances_come_and_go_under_load_and_nothing_is_lost_doubled_or_out_of_order(
     broker: Broker,
 ) {
+    three_come_and_go(&Log::start(broker).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_instances_come_and_go_with_the_group_protocol_of_kafka_4() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let mut log = Log::start(Broker::Kafka(kafka)).await;
+    log.kafka.group_protocol = GroupProtocol::Consumer;
+    three_come_and_go(&log).await;
+}
+
+async fn three_come_and_go(log: &Log) {
     const TASKS: usize = 600;
-    let log = Log::start(broker).await;
     let slow = || {
         each("ingest", |message: &Tasks| {
             std::thread::sleep(Duration::from_millis(2));

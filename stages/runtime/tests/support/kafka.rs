@@ -44,6 +44,8 @@ enum Server {
     // Nothing only while it restarts.
     Embedded(Option<RunningBroker>, tempfile::TempDir),
     Kafka(&'static Kafka),
+    /// Somebody else ends it.
+    Other,
 }
 
 impl Log {
@@ -79,6 +81,19 @@ impl Log {
         }
     }
 
+    /// The log of a Kafka that nobody else uses, with every topic.
+    pub async fn of(kafka: KafkaOptions) -> Self {
+        let log = Self {
+            kafka,
+            table: TopicTable::embedded().clone(),
+            server: Server::Other,
+            _turn: TURN.lock().await,
+        };
+        log_if_asked();
+        log.apply().await;
+        log
+    }
+
     pub async fn apply(&self) {
         let admin = TopicAdmin::new(&self.kafka).unwrap();
         admin.apply(&self.table).await.unwrap();
@@ -105,6 +120,7 @@ impl Log {
                 tokio::time::sleep(pause).await;
                 *running = Some(embedded(folder.path(), address));
             }
+            Server::Other => panic!("not ours to restart"),
             Server::Kafka(kafka) => {
                 let kafka = *kafka;
                 tokio::task::spawn_blocking(move || {
@@ -116,6 +132,29 @@ impl Log {
                 .unwrap();
             }
         }
+    }
+
+    pub async fn submit_many(&self, count: usize) {
+        let records = (0..count).map(|_| {
+            let event: Event = super::task(&["a"]).into();
+            root_record(&event, &root_envelope("/upstream", &event, Utc::now())).unwrap()
+        });
+        self.publish(records.collect()).await;
+    }
+
+    /// Waits until each of `count` events stands on the topic, and none of them twice.
+    pub async fn assert_each_once(&self, topic: &str, count: usize) {
+        let records = self.wait_for(topic, count).await;
+        let ids: std::collections::HashSet<&str> = records
+            .iter()
+            .map(|record| {
+                record
+                    .header_text(atelier_schemas::envelope::header::ID)
+                    .unwrap()
+            })
+            .collect();
+        assert_eq!(ids.len(), records.len(), "an event on {topic} was doubled");
+        assert_eq!(ids.len(), count, "an event on {topic} was lost");
     }
 
     pub async fn submit(&self, event: impl Into<Event>) -> atelier_schemas::Envelope {
