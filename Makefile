@@ -11,14 +11,29 @@ PYTHON_VENV := $(CACHE)/test-python
 ATELIER := $(CARGO_TARGET_DIR)/release/atelier
 say = @printf '\033[1m[%s]\033[0m %s\n' "$@"
 
-.PHONY: help up test bench fmt fmt-check lint docs generate setup setup-test web build models test-models test-python test-rust test-web test-e2e
+SERVERS_SH := infra/servers/servers.sh
+ifdef SERVERS
+# `SERVERS=1` are the usual ones, other words are names.
+export ATELIER_SERVERS := $(if $(filter-out 1,$(SERVERS)),$(SERVERS),kafka postgres redis s3 prometheus jaeger)
+ON_SERVERS := eval "$$($(SERVERS_SH) env)"; export ATELIER_CONFIG=$${ATELIER_CONFIG:-infra/servers/atelier.toml} \
+	ATELIER_DATA_DIR=$${ATELIER_DATA_DIR:-data/servers/atelier};
+endif
+
+.PHONY: help up servers servers-stop test-servers test bench fmt fmt-check lint docs generate setup setup-test web build models test-models test-python test-rust test-web test-e2e
 
 help: ## Show this list
-	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-up: build models ## Set up, build and run everything on loopback; Ctrl-C drains and stops
+up: build models $(if $(SERVERS),servers) ## Set up, build and run everything on loopback; SERVERS=1: on the real servers; Ctrl-C drains and stops
 	$(say) "starting"
-	@exec "$(ATELIER)" up --sample samples/dress.jpg $(ARGS)
+	@$(ON_SERVERS) exec "$(ATELIER)" up --sample samples/dress.jpg $(ARGS)
+
+servers: ## Install and start the real servers on loopback, and say how they are (SERVERS="kafka s3" chooses)
+	@scripts/setup.sh servers
+	@$(SERVERS_SH) start
+
+servers-stop: ## Stop what `make servers` started, and nothing else
+	@$(SERVERS_SH) stop
 
 test: setup-test web test-rust test-web test-e2e ## Set up and run every test
 	$(say) "all tests passed"
@@ -81,9 +96,12 @@ $(PYTHON_VENV)/.stamp: infra/kafka/embedded/tests/python/requirements.txt
 	@printf '\033[1m[test-python]\033[0m installing the second Kafka client\n'
 	@python3 -m venv "$(PYTHON_VENV)" && "$(PYTHON_VENV)/bin/pip" install --quiet --disable-pip-version-check -r $< && touch $@
 
-test-rust: test-models test-python
+test-servers: setup-test
+	@$(SERVERS_SH) install kafka
+
+test-rust: test-models test-python test-servers
 	$(say) "running the Rust tests"
-	@ATELIER_TEST_PYTHON="$(PYTHON_VENV)/bin/python" cargo test --workspace
+	@ATELIER_REQUIRE_SERVERS=1 ATELIER_TEST_PYTHON="$(PYTHON_VENV)/bin/python" cargo test --workspace
 
 test-web: web
 	$(say) "running the page's tests"

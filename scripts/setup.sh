@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing to build, test and run Atelier on Debian 12 or newer; changes nothing when all is there.
+# Installs what is missing to build, test (`test`) and run Atelier on Debian 12 or newer, or for the real servers (`servers`);
+# changes nothing when all is there.
 set -euo pipefail
 
 say() { printf '\033[1m[setup]\033[0m %s\n' "$*"; }
@@ -8,16 +9,31 @@ fail() { printf '[setup] error: %s\n' "$*" >&2; exit 1; }
 # What each is for: compiler and cmake for librdkafka and libwebp; libcurl's header is included (not linked) by
 # librdkafka; mold links; python3 and npm fetch models from their packages; the rest runs the tests.
 build_packages=(build-essential cmake mold pkg-config libcurl4-openssl-dev zlib1g-dev python3 python3-venv python3-pip ca-certificates)
-test_packages=(chromium kcat curl postgresql unzip)
+# Kafka runs on Java, and Maven fetches it. redis-tools holds the server's program too and starts no service.
+kafka_packages=(openjdk-17-jre-headless maven)
+test_packages=(chromium kcat curl postgresql unzip "${kafka_packages[@]}")
+server_packages=(curl postgresql redis-tools "${kafka_packages[@]}")
 
 wanted=("${build_packages[@]}")
-if [ "${1:-}" = test ]; then wanted+=("${test_packages[@]}"); fi
+case "${1:-}" in
+    test) wanted+=("${test_packages[@]}") ;;
+    servers) wanted+=("${server_packages[@]}") ;;
+esac
 # Debian's own Node.js serves where it is new enough; one that is already there is left alone.
 if ! command -v npm >/dev/null; then wanted+=(nodejs npm); fi
 # A python that is not Debian's (pyenv, conda) brings venv and pip itself.
 if python3 -c 'import venv, ensurepip' 2>/dev/null; then
     kept=(); for package in "${wanted[@]}"; do case "$package" in python3|python3-venv|python3-pip) ;; *) kept+=("$package");; esac; done
     wanted=("${kept[@]}")
+fi
+
+# Another Java of 17 or newer serves as well as Debian's.
+if java -version 2>&1 | grep -qE 'version "(1[7-9]|[2-9][0-9])'; then
+    kept=(); for package in "${wanted[@]}"; do [ "$package" = openjdk-17-jre-headless ] || kept+=("$package"); done
+    wanted=("${kept[@]}")
+elif ! apt-cache show openjdk-17-jre-headless >/dev/null 2>&1; then
+    # Debian 13 has a newer one.
+    wanted=("${wanted[@]/openjdk-17-jre-headless/default-jre-headless}")
 fi
 
 missing=()

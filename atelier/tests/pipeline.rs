@@ -1,4 +1,4 @@
-//! A photograph in, a stored cut-out back: the real binaries, the real broker, the real models.
+//! A photograph in, a stored cut-out back: the real binaries, the real brokers, the real models.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -6,6 +6,7 @@ mod support;
 use std::{fs, io::Read as _, time::Duration};
 
 use atelier_schemas::TaskStatus;
+use atelier_servers::Kafka;
 use serde_json::{Value, json};
 use support::{Installation, samples};
 use uuid::Uuid;
@@ -20,7 +21,17 @@ fn low() -> Value {
 
 #[test]
 fn pictures_go_in_and_cut_outs_come_back() {
-    let mut installation = Installation::new("");
+    everything(Installation::new(""));
+}
+
+#[test]
+fn pictures_go_in_and_cut_outs_come_back_on_kafka() {
+    if let Some(kafka) = Kafka::start("") {
+        everything(Installation::on_kafka(kafka.bootstrap_servers()));
+    }
+}
+
+fn everything(mut installation: Installation) {
     installation.start_up();
 
     a_task_with_a_broken_picture(&installation);

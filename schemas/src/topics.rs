@@ -191,6 +191,14 @@ impl TopicTable {
         &self.stages
     }
 
+    /// What `stage` writes, its retry and dead-letter topics included.
+    pub fn outputs_of(&self, stage: &str) -> Vec<&Topic> {
+        self.topics
+            .iter()
+            .filter(|topic| topic.from.iter().any(|writer| writer == stage))
+            .collect()
+    }
+
     /// What `stage` reads, without its retry topic.
     pub fn inputs_of(&self, stage: &str) -> Vec<&Topic> {
         let retry = retry_topic(stage);

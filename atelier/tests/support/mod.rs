@@ -40,6 +40,7 @@ pub struct Installation {
     pub folder: TempDir,
     pub gateway_port: u16,
     pub broker_port: u16,
+    bootstrap: String,
     processes: Vec<(String, Child)>,
 }
 
@@ -56,8 +57,20 @@ impl Installation {
             folder,
             gateway_port,
             broker_port,
+            bootstrap: format!("127.0.0.1:{broker_port}"),
             processes: Vec::new(),
         }
+    }
+
+    /// One whose log is on the broker at `bootstrap`.
+    pub fn on_kafka(bootstrap: String) -> Self {
+        let mut installation = Self::new("embedded = false\n");
+        let config = installation.folder.path().join("atelier.toml");
+        let text = fs::read_to_string(&config).unwrap();
+        let text = format!("{text}[kafka]\nbootstrap_servers = \"{bootstrap}\"\n");
+        fs::write(&config, text).unwrap();
+        installation.bootstrap = bootstrap;
+        installation
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
@@ -147,8 +160,8 @@ impl Installation {
         format!("http://127.0.0.1:{}{path}", self.gateway_port)
     }
 
-    pub fn bootstrap(&self) -> String {
-        format!("127.0.0.1:{}", self.broker_port)
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
     }
 
     pub fn client(&self) -> reqwest::blocking::Client {
@@ -233,7 +246,7 @@ impl Installation {
 
     /// Everything committed on a topic, from the beginning to the end as it is now.
     pub fn read_topic(&self, topic: &str) -> Vec<Record> {
-        read_topic(&self.bootstrap(), topic)
+        read_topic(self.bootstrap(), topic)
     }
 
     pub fn produce(&self, topic: &str, key: &[u8], headers: &[(&str, &str)], value: &[u8]) {

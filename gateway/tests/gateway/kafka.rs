@@ -1,9 +1,9 @@
-//! The same promises on a broker: the embedded one, or the one that `ATELIER_KAFKA` names.
+//! The same promises on a broker: on the embedded one, and on a Kafka that these tests share.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::common::{Place, Server, eventually, options};
-use atelier_broker::{Broker, BrokerOptions, RunningBroker};
+use atelier_broker::{Broker as EmbeddedBroker, BrokerOptions, RunningBroker};
 use atelier_gateway::{
     Dependencies,
     kafka::KafkaLog,
@@ -11,6 +11,7 @@ use atelier_gateway::{
 };
 use atelier_runtime::{KafkaOptions, encode::error_header};
 use atelier_schemas::{Envelope, Event, StageTiming, TopicTable, events::StageCompleted};
+use atelier_servers::{Broker, on_each_broker};
 use futures::StreamExt as _;
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
@@ -20,35 +21,48 @@ use rdkafka::{
     message::{Header, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, Producer as _},
 };
+use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
-/// A broker of the test's own with every topic of the table, under a prefix of nothing: it is thrown away afterwards.
+on_each_broker! {
+    an_accepted_task_stands_on_the_log_once_with_its_trace,
+    progress_is_followed_and_resumed_over_markers_and_a_restart,
+    history_ends_where_it_should_although_the_last_offset_is_a_marker,
+    queues_are_counted_without_markers,
+    a_dead_letter_is_listed_and_goes_back_as_it_came,
+    what_a_crash_left_in_the_outbox_goes_out_after_the_restart,
+}
+
 /// Key, headers and value.
 type WrittenRecord = (Uuid, Vec<(String, Vec<u8>)>, Vec<u8>);
 
+// On a shared log two outboxes would fence each other, and one test would read what another writes.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// A broker with every topic of the table.
 struct TestBroker {
     options: KafkaOptions,
-    _running: Option<RunningBroker>,
-    _folder: tempfile::TempDir,
+    _embedded: Option<(RunningBroker, tempfile::TempDir)>,
+    _turn: Option<MutexGuard<'static, ()>>,
 }
 
 impl TestBroker {
-    async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (running, address) = match std::env::var("ATELIER_KAFKA") {
-            Ok(address) => (None, address),
-            Err(_) => {
+    async fn start(broker: Broker) -> Self {
+        let (embedded, address, turn) = match broker {
+            Broker::Embedded => {
+                let folder = tempfile::tempdir().unwrap();
                 let mut options = BrokerOptions::new(folder.path());
                 options.listen = "127.0.0.1:0".parse().unwrap();
-                let running = Broker::start(options).unwrap();
+                let running = EmbeddedBroker::start(options).unwrap();
                 let address = running.address().to_string();
-                (Some(running), address)
+                (Some((running, folder)), address, None)
             }
+            Broker::Kafka(kafka) => (None, kafka.bootstrap_servers(), Some(TURN.lock().await)),
         };
         let broker = Self {
             options: KafkaOptions::at(address),
-            _running: running,
-            _folder: folder,
+            _embedded: embedded,
+            _turn: turn,
         };
         let admin: AdminClient<DefaultClientContext> = broker.config().create().unwrap();
         let topics: Vec<NewTopic<'_>> = TopicTable::embedded()
@@ -183,9 +197,8 @@ fn dependencies(place: &Place, log: &KafkaLog) -> Dependencies {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_accepted_task_stands_on_the_log_once_with_its_trace() {
-    let broker = TestBroker::start().await;
+async fn an_accepted_task_stands_on_the_log_once_with_its_trace(broker: Broker) {
+    let broker = TestBroker::start(broker).await;
     let place = Place::new().await;
     let server = Server::start(options(), dependencies(&place, &broker.log())).await;
     let id = server.submit().await;
@@ -211,9 +224,8 @@ async fn an_accepted_task_stands_on_the_log_once_with_its_trace() {
     assert_eq!(request["taskId"], id.to_string());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn progress_is_followed_and_resumed_over_markers_and_a_restart() {
-    let broker = TestBroker::start().await;
+async fn progress_is_followed_and_resumed_over_markers_and_a_restart(broker: Broker) {
+    let broker = TestBroker::start(broker).await;
     let place = Place::new().await;
     let server = Server::start(options(), dependencies(&place, &broker.log())).await;
     let id = server.submit().await;
@@ -266,9 +278,8 @@ async fn progress_is_followed_and_resumed_over_markers_and_a_restart() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn history_ends_where_it_should_although_the_last_offset_is_a_marker() {
-    let broker = TestBroker::start().await;
+async fn history_ends_where_it_should_although_the_last_offset_is_a_marker(broker: Broker) {
+    let broker = TestBroker::start(broker).await;
     let log = broker.log();
     assert!(
         log.read(Position::default(), log.end().await.unwrap())
@@ -290,9 +301,8 @@ async fn history_ends_where_it_should_although_the_last_offset_is_a_marker() {
     assert!(read.iter().all(Result::is_ok));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn queues_are_counted_without_markers() {
-    let broker = TestBroker::start().await;
+async fn queues_are_counted_without_markers(broker: Broker) {
+    let broker = TestBroker::start(broker).await;
     let log = broker.log();
     let of = async |stage: &str| {
         log.queues()
@@ -362,9 +372,8 @@ async fn queues_are_counted_without_markers() {
     assert_eq!(of("classify").await.queued, 0);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_dead_letter_is_listed_and_goes_back_as_it_came() {
-    let broker = TestBroker::start().await;
+async fn a_dead_letter_is_listed_and_goes_back_as_it_came(broker: Broker) {
+    let broker = TestBroker::start(broker).await;
     let log = broker.log();
     let (task_id, image_id, event_id) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
     let mut envelope = Envelope::root(
@@ -456,9 +465,8 @@ async fn a_dead_letter_is_listed_and_goes_back_as_it_came() {
     assert!(log.replay("classify", 99, 0).await.is_err());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_crash_left_in_the_outbox_goes_out_after_the_restart() {
-    let broker = TestBroker::start().await;
+async fn what_a_crash_left_in_the_outbox_goes_out_after_the_restart(broker: Broker) {
+    let broker = TestBroker::start(broker).await;
     let place = Place::new().await;
     let away = KafkaLog::connect(&KafkaOptions::at("127.0.0.1:1")).unwrap();
     let server = Server::start(options(), dependencies(&place, &away)).await;

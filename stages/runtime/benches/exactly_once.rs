@@ -1,6 +1,6 @@
 //! What exactly once costs: messages per second through one no-op stage, and one message's way through the whole no-op chain.
 //!
-//! `cargo bench -p atelier-runtime`, against the embedded broker or the one that ATELIER_KAFKA names (its topics are deleted!).
+//! `cargo bench -p atelier-runtime`: on the embedded broker, and on Kafka where it is installed.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,6 +19,7 @@ use atelier_runtime::{
     tail,
 };
 use atelier_schemas::{Event, envelope::header};
+use atelier_servers::{Broker, Kafka};
 use chrono::Utc;
 use futures::StreamExt;
 use support::{each, ingest_one, kafka::Log, no_op_pipeline, task};
@@ -31,12 +32,22 @@ fn main() {
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(throughput());
-    runtime.block_on(latency());
+    for broker in [Some(Broker::Embedded), Kafka::shared().map(Broker::Kafka)]
+        .into_iter()
+        .flatten()
+    {
+        let name = match broker {
+            Broker::Embedded => "embedded broker",
+            Broker::Kafka(_) => "kafka",
+        };
+        println!("{name}:");
+        runtime.block_on(throughput(broker));
+        runtime.block_on(latency(broker));
+    }
 }
 
-async fn throughput() {
-    let log = Log::start().await;
+async fn throughput(broker: Broker) {
+    let log = Log::start(broker).await;
     let records = (0..MESSAGES).map(|_| {
         let event: Event = task(&["a"]).into();
         root_record(&event, &root_envelope("/bench", &event, Utc::now())).unwrap()
@@ -61,8 +72,8 @@ async fn throughput() {
     stage.stop().await;
 }
 
-async fn latency() {
-    let log = Log::start().await;
+async fn latency(broker: Broker) {
+    let log = Log::start(broker).await;
     let stages = no_op_pipeline();
     let hops = stages.len();
     let running: Vec<_> = stages

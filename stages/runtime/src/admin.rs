@@ -51,12 +51,24 @@ pub enum TopicChange {
         /// What the table says.
         expected: i32,
     },
+    /// It has fewer copies than `kafka.replication_factor`. Only told: moving copies is the brokers' own tool's work.
+    MissingCopies {
+        /// The topic.
+        topic: String,
+        /// How many it has.
+        found: i32,
+        /// What is asked for.
+        expected: i32,
+    },
 }
 
 impl TopicChange {
     /// Whether applying the plan does something about it.
     pub fn is_applicable(&self) -> bool {
-        !matches!(self, Self::SurplusPartitions { .. })
+        !matches!(
+            self,
+            Self::SurplusPartitions { .. } | Self::MissingCopies { .. }
+        )
     }
 }
 
@@ -90,6 +102,16 @@ impl std::fmt::Display for TopicChange {
                     "{topic} has {found} partitions, the table says {expected}; partitions cannot be taken away"
                 )
             }
+            Self::MissingCopies {
+                topic,
+                found,
+                expected,
+            } => {
+                write!(
+                    formatter,
+                    "{topic} has {found} copies, kafka.replication_factor says {expected}; move it with kafka-reassign-partitions.sh"
+                )
+            }
         }
     }
 }
@@ -105,6 +127,14 @@ pub struct TopicState {
     pub offsets: BTreeMap<i32, (i64, i64)>,
     /// The settings that the table speaks of.
     pub configs: BTreeMap<String, String>,
+}
+
+/// What the brokers' metadata says of a topic.
+#[derive(Clone, Copy)]
+struct Shape {
+    partitions: i32,
+    /// Of the partition that has the fewest.
+    copies: i32,
 }
 
 /// The topics of one log.
@@ -133,38 +163,46 @@ impl TopicAdmin {
     /// # Errors
     /// [`LogAccessError`] where the broker cannot be asked.
     pub async fn plan(&self, table: &TopicTable) -> Result<Vec<TopicChange>, LogAccessError> {
-        let partitions = self.partition_counts().await?;
+        let shapes = self.shapes().await?;
         let there: Vec<&str> = table
             .topics()
             .iter()
             .map(|topic| topic.name.as_str())
-            .filter(|name| partitions.contains_key(*name))
+            .filter(|name| shapes.contains_key(*name))
             .collect();
         let configs = self.configs(&there).await?;
         let mut changes = Vec::new();
         for topic in table.topics() {
-            let Some(found) = partitions.get(&topic.name).copied() else {
+            let Some(Shape { partitions, copies }) = shapes.get(&topic.name).copied() else {
                 changes.push(TopicChange::Create(topic.clone()));
                 continue;
             };
             let name = topic.name.clone();
-            match found.cmp(&topic.partitions) {
+            let expected = self.copies_of(topic);
+            if copies < expected {
+                changes.push(TopicChange::MissingCopies {
+                    topic: name.clone(),
+                    found: copies,
+                    expected,
+                });
+            }
+            match partitions.cmp(&topic.partitions) {
                 std::cmp::Ordering::Less => changes.push(TopicChange::AddPartitions {
                     topic: name,
-                    from: found,
+                    from: partitions,
                     to: topic.partitions,
                 }),
                 std::cmp::Ordering::Greater => {
                     changes.push(TopicChange::SurplusPartitions {
                         topic: name,
-                        found,
+                        found: partitions,
                         expected: topic.partitions,
                     });
                 }
                 std::cmp::Ordering::Equal => {}
             }
             let actual = configs.get(&topic.name);
-            for (name, to) in configs_of(topic) {
+            for (name, to) in self.configs_of(topic) {
                 let from = actual
                     .and_then(|resource| resource.get(name))
                     .and_then(|entry| entry.value.clone());
@@ -203,12 +241,12 @@ impl TopicAdmin {
     /// # Errors
     /// [`LogAccessError`] where the broker cannot be asked.
     pub async fn describe(&self, table: &TopicTable) -> Result<Vec<TopicState>, LogAccessError> {
-        let partitions = self.partition_counts().await?;
+        let shapes = self.shapes().await?;
         let there: Vec<&str> = table
             .topics()
             .iter()
             .map(|topic| topic.name.as_str())
-            .filter(|name| partitions.contains_key(*name))
+            .filter(|name| shapes.contains_key(*name))
             .collect();
         let configs = self.configs(&there).await?;
         let offsets = self
@@ -223,9 +261,10 @@ impl TopicAdmin {
             };
             TopicState {
                 name: topic.name.clone(),
-                partitions: partitions.get(&topic.name).copied().unwrap_or(0),
+                partitions: shapes.get(&topic.name).map_or(0, |shape| shape.partitions),
                 offsets: offsets.get(&topic.name).cloned().unwrap_or_default(),
-                configs: configs_of(topic)
+                configs: self
+                    .configs_of(topic)
                     .into_iter()
                     .filter_map(|(name, _)| known(name).map(|value| (name.to_owned(), value)))
                     .collect(),
@@ -234,7 +273,13 @@ impl TopicAdmin {
         Ok(table.topics().iter().map(state).collect())
     }
 
-    async fn partition_counts(&self) -> Result<BTreeMap<String, i32>, LogAccessError> {
+    fn copies_of(&self, topic: &Topic) -> i32 {
+        self.kafka
+            .replication_factor
+            .unwrap_or(topic.replication_factor)
+    }
+
+    async fn shapes(&self) -> Result<BTreeMap<String, Shape>, LogAccessError> {
         let client = base_config(&self.kafka, "atelier-admin");
         let kafka = self.kafka.clone();
         blocking(move || {
@@ -245,13 +290,20 @@ impl TopicAdmin {
             let metadata = consumer
                 .fetch_metadata(None, ANSWER_TIMEOUT)
                 .map_err(|source| failed("asking for topics", &kafka, source))?;
-            let count = |topic: &rdkafka::metadata::MetadataTopic| {
-                i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX)
+            let count = |items: usize| i32::try_from(items).unwrap_or(i32::MAX);
+            let shape = |topic: &rdkafka::metadata::MetadataTopic| Shape {
+                partitions: count(topic.partitions().len()),
+                copies: topic
+                    .partitions()
+                    .iter()
+                    .map(|partition| count(partition.replicas().len()))
+                    .min()
+                    .unwrap_or(0),
             };
             Ok(metadata
                 .topics()
                 .iter()
-                .map(|topic| (topic.name().to_owned(), count(topic)))
+                .map(|topic| (topic.name().to_owned(), shape(topic)))
                 .collect())
         })
         .await
@@ -321,7 +373,7 @@ impl TopicAdmin {
             })
             .collect();
         let configs: Vec<Vec<(&str, String)>> =
-            missing.iter().map(|topic| configs_of(topic)).collect();
+            missing.iter().map(|topic| self.configs_of(topic)).collect();
         let new: Vec<NewTopic<'_>> = missing
             .iter()
             .zip(&configs)
@@ -329,7 +381,7 @@ impl TopicAdmin {
                 let new = NewTopic::new(
                     &topic.name,
                     topic.partitions,
-                    TopicReplication::Fixed(topic.replication_factor),
+                    TopicReplication::Fixed(self.copies_of(topic)),
                 );
                 configs
                     .iter()
@@ -363,7 +415,8 @@ impl TopicAdmin {
                 }
                 TopicChange::Create(_)
                 | TopicChange::SetConfig { .. }
-                | TopicChange::SurplusPartitions { .. } => None,
+                | TopicChange::SurplusPartitions { .. }
+                | TopicChange::MissingCopies { .. } => None,
             })
             .collect();
         if new.is_empty() {
@@ -435,6 +488,22 @@ impl TopicAdmin {
         })
     }
 
+    /// The table's row, and what is set for all topics, in Kafka's names.
+    fn configs_of(&self, topic: &Topic) -> Vec<(&'static str, String)> {
+        let mut configs = vec![
+            ("cleanup.policy", topic.cleanup_policy.clone()),
+            (
+                "retention.ms",
+                (topic.retention_hours * 3_600_000).to_string(),
+            ),
+            ("max.message.bytes", topic.max_message_bytes.to_string()),
+        ];
+        if let Some(copies) = self.kafka.min_insync_replicas {
+            configs.push(("min.insync.replicas", copies.to_string()));
+        }
+        configs
+    }
+
     fn refused(&self, operation: &'static str, code: RDKafkaErrorCode) -> LogAccessError {
         failed(operation, &self.kafka, KafkaError::AdminOp(code))
     }
@@ -444,16 +513,4 @@ fn options() -> AdminOptions {
     AdminOptions::new()
         .request_timeout(Some(ANSWER_TIMEOUT))
         .operation_timeout(Some(ANSWER_TIMEOUT))
-}
-
-/// The table's row in Kafka's names.
-fn configs_of(topic: &Topic) -> Vec<(&'static str, String)> {
-    vec![
-        ("cleanup.policy", topic.cleanup_policy.clone()),
-        (
-            "retention.ms",
-            (topic.retention_hours * 3_600_000).to_string(),
-        ),
-        ("max.message.bytes", topic.max_message_bytes.to_string()),
-    ]
 }

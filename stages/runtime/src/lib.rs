@@ -39,7 +39,9 @@ pub use failure::{Failure, FailureClass, StageFailure};
 pub use kafka::{Drained, RunningStage, RuntimeError};
 pub use local::{LocalOptions, LocalPipeline, LocalRunner};
 pub use log_access::{LogAccessError, Offsets};
-pub use options::{KafkaOptions, RetryOptions, StageRuntimeOptions, TransactionOptions};
+pub use options::{
+    GroupProtocol, KafkaOptions, RetryOptions, StageRuntimeOptions, TransactionOptions,
+};
 pub use publisher::Publisher;
 pub use readiness::Readiness;
 pub use record::{Header, InRecord, OutRecord};

@@ -137,15 +137,25 @@ impl LogReader {
                 .add_partition_offset(topic, partition, at)
                 .map_err(|error| self.failed("asking for offsets", error))?;
         }
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        loop {
+            match self.ask_for_offsets(&question) {
+                // A broker that has just started does not lead its partitions yet.
+                Err(error) if is_election(&error) && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                answer => return answer.map_err(|error| self.failed("asking for offsets", error)),
+            }
+        }
+    }
+
+    fn ask_for_offsets(&self, question: &TopicPartitionList) -> Result<Offsets, KafkaError> {
         let answer = self
             .consumer
-            .offsets_for_times(question, ANSWER_TIMEOUT)
-            .map_err(|error| self.failed("asking for offsets", error))?;
+            .offsets_for_times(question.clone(), ANSWER_TIMEOUT)?;
         let mut offsets = Offsets::new();
         for element in answer.elements() {
-            element
-                .error()
-                .map_err(|error| self.failed("asking for offsets", error))?;
+            element.error()?;
             offsets.insert(element.partition(), element.offset().to_raw().unwrap_or(-1));
         }
         Ok(offsets)
@@ -266,19 +276,31 @@ impl LogReader {
     }
 }
 
-/// librdkafka connects again by itself.
-fn is_passing(error: &KafkaError) -> bool {
+/// Whoever leads a partition is being decided.
+fn is_election(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
         Some(
-            RDKafkaErrorCode::AllBrokersDown
-                | RDKafkaErrorCode::BrokerTransportFailure
-                | RDKafkaErrorCode::Resolve
-                | RDKafkaErrorCode::OperationTimedOut
-                | RDKafkaErrorCode::NotLeaderForPartition
+            RDKafkaErrorCode::NotLeaderForPartition
                 | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::UnknownLeaderEpoch
+                | RDKafkaErrorCode::FencedLeaderEpoch
         )
     )
+}
+
+/// librdkafka connects again by itself.
+fn is_passing(error: &KafkaError) -> bool {
+    is_election(error)
+        || matches!(
+            error.rdkafka_error_code(),
+            Some(
+                RDKafkaErrorCode::AllBrokersDown
+                    | RDKafkaErrorCode::BrokerTransportFailure
+                    | RDKafkaErrorCode::Resolve
+                    | RDKafkaErrorCode::OperationTimedOut
+            )
+        )
 }
 
 pub(crate) fn failed(

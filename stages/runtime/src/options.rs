@@ -11,14 +11,37 @@ use serde::{Deserialize, Serialize};
 pub struct KafkaOptions {
     /// Addresses of brokers, `host:port`, separated by commas. Default `127.0.0.1:9092`.
     pub bootstrap_servers: String,
+    /// How the brokers hand out partitions: `classic`, which every broker knows, or `consumer`, KIP-848 of Kafka 4, where a new
+    /// member or a lost one stops nobody else; session time-outs are then the broker's `group.consumer.*` settings.
+    pub group_protocol: GroupProtocol,
+    /// Copies of each partition of the topics that `atelier topics apply` makes. Absent: as infra/kafka/topics.toml says, 1.
+    /// With three brokers, 3.
+    pub replication_factor: Option<i32>,
+    /// Copies that must have a record before it is acknowledged. Absent: as the brokers say. With three brokers, 2: any one
+    /// may be lost, and nothing with it.
+    pub min_insync_replicas: Option<i32>,
     /// Further librdkafka properties for every client, such as `security.protocol`. Default none.
     pub properties: BTreeMap<String, String>,
+}
+
+/// How partitions are handed out among the members of a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupProtocol {
+    /// The members agree among themselves.
+    #[default]
+    Classic,
+    /// The broker decides (KIP-848).
+    Consumer,
 }
 
 impl Default for KafkaOptions {
     fn default() -> Self {
         Self {
             bootstrap_servers: "127.0.0.1:9092".to_owned(),
+            group_protocol: GroupProtocol::default(),
+            replication_factor: None,
+            min_insync_replicas: None,
             properties: BTreeMap::new(),
         }
     }
@@ -41,6 +64,9 @@ pub struct StageRuntimeOptions {
     /// Tells this process from others of the same stage; part of the transactional id, so it must be unique per stage and
     /// stay the same over restarts (a Kubernetes pod name, say). Default `0`.
     pub instance_id: String,
+    /// Whether a process that is started again within the session time-out gets its partitions back without a rebalance
+    /// (`group.instance.id`). The partitions of one that is stopped for good wait for the session time-out. Default false.
+    pub static_membership: bool,
     /// Most messages that are taken but not committed yet; then partitions are paused. Default 1000.
     pub queue_capacity: usize,
     /// Most calls of the stage's `handle` that run at once. More than 1 suits cheap or waiting work; results are still
@@ -59,6 +85,7 @@ impl Default for StageRuntimeOptions {
     fn default() -> Self {
         Self {
             instance_id: "0".to_owned(),
+            static_membership: false,
             queue_capacity: 1000,
             max_in_flight: 1,
             drain_timeout_ms: 20_000,

@@ -15,6 +15,7 @@ use atelier_runtime::{
     local::{root_envelope, root_record},
 };
 use atelier_schemas::{Event, TopicTable, envelope::header};
+use atelier_servers::{Broker, on_each_broker};
 use chrono::Utc;
 use support::{
     each, ingest_one,
@@ -22,6 +23,12 @@ use support::{
     preprocess_one, task,
 };
 use tokio_util::sync::CancellationToken;
+
+on_each_broker! {
+    a_chain_that_is_killed_again_and_again_loses_and_doubles_nothing,
+    #[cfg(feature = "failpoints")]
+    a_committer_that_fails_anywhere_loses_and_doubles_nothing,
+}
 
 const CHILD: &str = "ATELIER_TEST_CHILD_KAFKA";
 
@@ -111,11 +118,10 @@ fn spawn_child(kafka: &KafkaOptions) -> KilledChild {
     KilledChild(child)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_chain_that_is_killed_again_and_again_loses_and_doubles_nothing() {
+async fn a_chain_that_is_killed_again_and_again_loses_and_doubles_nothing(broker: Broker) {
     const KILLS: usize = 4;
     const TASKS_A_ROUND: usize = 150;
-    let log = Log::start().await;
+    let log = Log::start(broker).await;
     for round in 0..KILLS {
         let before = log.records("images-preprocessed").await.len();
         let child = spawn_child(&log.kafka);
@@ -134,9 +140,8 @@ async fn a_chain_that_is_killed_again_and_again_loses_and_doubles_nothing() {
 }
 
 #[cfg(feature = "failpoints")]
-#[tokio::test(flavor = "multi_thread")]
-async fn a_committer_that_fails_anywhere_loses_and_doubles_nothing() {
-    let log = Log::start().await;
+async fn a_committer_that_fails_anywhere_loses_and_doubles_nothing(broker: Broker) {
+    let log = Log::start(broker).await;
     let stages = [
         log.run(each("ingest", ingest_one), &options("0")),
         log.run(each("preprocess", preprocess_one), &options("0")),

@@ -1,6 +1,4 @@
 //! The Kafka loop: exactly once, in order, through rebalances, outages and garbage.
-//!
-//! Runs against the embedded broker, and against the one that ATELIER_KAFKA names where it is set (its topics are deleted!).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -15,7 +13,7 @@ use std::{
 };
 
 use atelier_runtime::{
-    FailureClass, InRecord, KafkaOptions, Message, OutRecord, Outcome, RunningStage,
+    FailureClass, GroupProtocol, InRecord, KafkaOptions, Message, OutRecord, Outcome, RunningStage,
     StageRuntimeOptions, TopicAdmin,
     encode::error_header,
     local::{root_envelope, root_record},
@@ -25,6 +23,7 @@ use atelier_schemas::{
     envelope::header,
     topics::{TASK_EVENTS, dead_letter_topic},
 };
+use atelier_servers::{Broker, Kafka, on_each_broker};
 use bytes::Bytes;
 use chrono::Utc;
 use support::{
@@ -33,6 +32,21 @@ use support::{
     name_of, no_op_pipeline, preprocess_one, task,
 };
 use tokio_util::sync::CancellationToken;
+
+on_each_broker! {
+    the_whole_pipeline_works_every_task_once,
+    failures_go_by_the_retry_topic_to_the_dead_letters_and_hold_up_nobody,
+    garbage_on_every_topic_goes_to_dead_letters_while_neighbours_pass,
+    three_instances_come_and_go_under_load_and_nothing_is_lost_doubled_or_out_of_order,
+    two_with_one_name_fence_each_other_and_the_stage_lives,
+    a_broker_that_restarts_costs_nothing,
+    a_stage_waits_for_kafka_and_for_topics_and_says_so,
+    a_full_stage_pauses_and_goes_on,
+    a_shutdown_commits_what_was_begun_and_gives_back_the_rest,
+    work_that_does_not_end_is_abandoned_and_done_again,
+    what_is_away_is_waited_for_and_named,
+    the_table_is_applied_once_and_differences_are_told,
+}
 
 type Tasks = Message<TaskRequest>;
 
@@ -61,9 +75,8 @@ async fn submit_many(log: &Log, count: usize) {
     log.publish(records.collect()).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_whole_pipeline_works_every_task_once() {
-    let log = Log::start().await;
+async fn the_whole_pipeline_works_every_task_once(broker: Broker) {
+    let log = Log::start(broker).await;
     let stages: Vec<_> = no_op_pipeline()
         .into_iter()
         .map(|stage| log.run(stage, &options("0")))
@@ -89,9 +102,8 @@ async fn the_whole_pipeline_works_every_task_once() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn failures_go_by_the_retry_topic_to_the_dead_letters_and_hold_up_nobody() {
-    let log = Log::start().await;
+async fn failures_go_by_the_retry_topic_to_the_dead_letters_and_hold_up_nobody(broker: Broker) {
+    let log = Log::start(broker).await;
     let stage = each("ingest", |message: &Tasks| match name_of(&message.data) {
         "never" => Outcome::failed(failure(FailureClass::Permanent, "no picture")),
         "later" if message.envelope.attempt < 2 => {
@@ -146,9 +158,8 @@ async fn failures_go_by_the_retry_topic_to_the_dead_letters_and_hold_up_nobody()
     assert!(drained.counts.balance(), "{drained:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn garbage_on_every_topic_goes_to_dead_letters_while_neighbours_pass() {
-    let log = Log::start().await;
+async fn garbage_on_every_topic_goes_to_dead_letters_while_neighbours_pass(broker: Broker) {
+    let log = Log::start(broker).await;
     let stages: Vec<_> = no_op_pipeline()
         .into_iter()
         .map(|stage| log.run(stage, &options("0")))
@@ -190,10 +201,22 @@ async fn garbage_on_every_topic_goes_to_dead_letters_while_neighbours_pass() {
     }
 }
 
+async fn three_instances_come_and_go_under_load_and_nothing_is_lost_doubled_or_out_of_order(
+    broker: Broker,
+) {
+    three_come_and_go(&Log::start(broker).await).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn three_instances_come_and_go_under_load_and_nothing_is_lost_doubled_or_out_of_order() {
+async fn three_instances_come_and_go_with_the_group_protocol_of_kafka_4() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let mut log = Log::start(Broker::Kafka(kafka)).await;
+    log.kafka.group_protocol = GroupProtocol::Consumer;
+    three_come_and_go(&log).await;
+}
+
+async fn three_come_and_go(log: &Log) {
     const TASKS: usize = 600;
-    let log = Log::start().await;
     let slow = || {
         each("ingest", |message: &Tasks| {
             std::thread::sleep(Duration::from_millis(2));
@@ -238,9 +261,8 @@ async fn three_instances_come_and_go_under_load_and_nothing_is_lost_doubled_or_o
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn two_with_one_name_fence_each_other_and_the_stage_lives() {
-    let log = Log::start().await;
+async fn two_with_one_name_fence_each_other_and_the_stage_lives(broker: Broker) {
+    let log = Log::start(broker).await;
     let first = log.run(each("ingest", ingest_one), &options("same"));
     submit_many(&log, 30).await;
     log.wait_for("images-ingested", 30).await;
@@ -255,13 +277,8 @@ async fn two_with_one_name_fence_each_other_and_the_stage_lives() {
     second.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_restarts_costs_nothing() {
-    let mut log = Log::start().await;
-    if !log.is_embedded() {
-        println!("skipped: the broker is not ours to restart");
-        return;
-    }
+async fn a_broker_that_restarts_costs_nothing(broker: Broker) {
+    let mut log = Log::start(broker).await;
     let stages = [
         log.run(each("ingest", ingest_one), &options("0")),
         log.run(each("preprocess", preprocess_one), &options("0")),
@@ -281,8 +298,7 @@ async fn a_broker_that_restarts_costs_nothing() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stage_waits_for_kafka_and_for_topics_and_says_so() {
+async fn a_stage_waits_for_kafka_and_for_topics_and_says_so(broker: Broker) {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -310,7 +326,7 @@ async fn a_stage_waits_for_kafka_and_for_topics_and_says_so() {
     })
     .await;
 
-    let log = Log::bare().await;
+    let log = Log::bare(broker).await;
     let missing = start(&log.kafka, &log.table);
     eventually("a reason", || async {
         missing
@@ -329,10 +345,9 @@ async fn a_stage_waits_for_kafka_and_for_topics_and_says_so() {
     missing.ended().await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_stage_pauses_and_goes_on() {
-    let log = Log::start().await;
-    submit_many(&log, 400).await;
+async fn a_full_stage_pauses_and_goes_on(broker: Broker) {
+    let log = Log::start(broker).await;
+    submit_many(&log, 100).await;
     let in_handle = Arc::new(AtomicUsize::new(0));
     let most = Arc::new(AtomicUsize::new(0));
     let (enter, peak) = (Arc::clone(&in_handle), Arc::clone(&most));
@@ -348,14 +363,13 @@ async fn a_full_stage_pauses_and_goes_on() {
         ..options("0")
     };
     let running = log.run(stage, &small);
-    assert_each_once(&log.wait_for("images-ingested", 400).await, 400);
+    assert_each_once(&log.wait_for("images-ingested", 100).await, 100);
     assert!(most.load(Ordering::SeqCst) <= 2);
     running.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_shutdown_commits_what_was_begun_and_gives_back_the_rest() {
-    let log = Log::start().await;
+async fn a_shutdown_commits_what_was_begun_and_gives_back_the_rest(broker: Broker) {
+    let log = Log::start(broker).await;
     submit_many(&log, 300).await;
     let slow = each("ingest", |message: &Tasks| {
         std::thread::sleep(Duration::from_millis(5));
@@ -377,9 +391,8 @@ async fn a_shutdown_commits_what_was_begun_and_gives_back_the_rest() {
     next.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn work_that_does_not_end_is_abandoned_and_done_again() {
-    let log = Log::start().await;
+async fn work_that_does_not_end_is_abandoned_and_done_again(broker: Broker) {
+    let log = Log::start(broker).await;
     let hangs = Arc::new(AtomicBool::new(true));
     let stage = support::slow_until("ingest", Arc::clone(&hangs));
     let running = log.run(
@@ -400,9 +413,8 @@ async fn work_that_does_not_end_is_abandoned_and_done_again() {
     next.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_away_is_waited_for_and_named() {
-    let log = Log::start().await;
+async fn what_is_away_is_waited_for_and_named(broker: Broker) {
+    let log = Log::start(broker).await;
     let is_full = Arc::new(AtomicBool::new(true));
     let disk = Arc::clone(&is_full);
     let stage = each("ingest", move |message: &Tasks| {
@@ -429,9 +441,8 @@ async fn what_is_away_is_waited_for_and_named() {
     running.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_table_is_applied_once_and_differences_are_told() {
-    let log = Log::start().await;
+async fn the_table_is_applied_once_and_differences_are_told(broker: Broker) {
+    let log = Log::start(broker).await;
     let admin = TopicAdmin::new(&log.kafka).unwrap();
     assert_eq!(admin.plan(&log.table).await.unwrap(), []);
     assert_eq!(admin.apply(&log.table).await.unwrap(), []);

@@ -18,10 +18,18 @@ use atelier_runtime::{
     Header, OutRecord,
     outbox::{OutboxSource, PendingRecord, RelayOptions, relay},
 };
+use atelier_servers::{Broker, on_each_broker};
 use support::kafka::{Log, eventually};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+on_each_broker! {
+    a_row_that_could_not_be_marked_is_not_published_again,
+    the_next_relay_goes_on_where_a_killed_one_left_off,
+    two_relays_on_one_database_publish_each_row_once,
+    a_broker_that_goes_away_is_waited_for,
+}
 
 /// Rows in memory; marking fails as often as it is told to.
 #[derive(Clone, Default)]
@@ -100,9 +108,8 @@ async fn assert_each_once(log: &Log, count: usize) {
     assert!(times.values().all(|times| *times == 1), "{times:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_row_that_could_not_be_marked_is_not_published_again() {
-    let log = Log::start().await;
+async fn a_row_that_could_not_be_marked_is_not_published_again(broker: Broker) {
+    let log = Log::start(broker).await;
     let rows = Rows::default();
     rows.add(150);
     rows.failures_to_come.store(3, Ordering::SeqCst);
@@ -113,9 +120,8 @@ async fn a_row_that_could_not_be_marked_is_not_published_again() {
     assert_each_once(&log, 150).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_next_relay_goes_on_where_a_killed_one_left_off() {
-    let log = Log::start().await;
+async fn the_next_relay_goes_on_where_a_killed_one_left_off(broker: Broker) {
+    let log = Log::start(broker).await;
     let rows = Rows::default();
     rows.add(60);
     // It publishes and never gets to mark: what a kill between the two looks like.
@@ -132,9 +138,8 @@ async fn the_next_relay_goes_on_where_a_killed_one_left_off() {
     assert_each_once(&log, 65).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn two_relays_on_one_database_publish_each_row_once() {
-    let log = Log::start().await;
+async fn two_relays_on_one_database_publish_each_row_once(broker: Broker) {
+    let log = Log::start(broker).await;
     let rows = Rows::default();
     rows.add(20);
     let relays = [start(&log, &rows), start(&log, &rows)];
@@ -150,9 +155,8 @@ async fn two_relays_on_one_database_publish_each_row_once() {
     assert_each_once(&log, 220).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_goes_away_is_waited_for() {
-    let mut log = Log::start().await;
+async fn a_broker_that_goes_away_is_waited_for(broker: Broker) {
+    let mut log = Log::start(broker).await;
     let rows = Rows::default();
     rows.add(30);
     let (shutdown, running) = start(&log, &rows);

@@ -10,14 +10,18 @@ use atelier_runtime::{
     letters::LetterReader,
     replay::{Repair, Replayer},
 };
+use atelier_servers::{Broker, on_each_broker};
 use support::kafka::Log;
+
+on_each_broker! {
+    letters_of_every_size_go_back_to_the_partition_of_their_key,
+}
 
 /// As large as the topic takes, its headers included: more than librdkafka sends unless it is told to.
 const LARGE_BYTES: usize = 1_040_000;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn letters_of_every_size_go_back_to_the_partition_of_their_key() {
-    let log = Log::start().await;
+async fn letters_of_every_size_go_back_to_the_partition_of_their_key(broker: Broker) {
+    let log = Log::start(broker).await;
     let letter = |number: usize| OutRecord {
         topic: "ingest-dead-letters".into(),
         key: Some(format!("key {number}").into()),

@@ -1,6 +1,6 @@
 //! Client configurations, and what librdkafka says put into our log without repeating itself.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use atelier_schemas::topics::retry_topic;
 use rdkafka::{
@@ -13,7 +13,7 @@ use rdkafka::{
 
 use super::shared::Shared;
 use crate::{
-    options::{KafkaOptions, StageRuntimeOptions},
+    options::{GroupProtocol, KafkaOptions, StageRuntimeOptions},
     readiness::Dependency,
     record::TopicPartition,
     telemetry,
@@ -28,6 +28,8 @@ pub(crate) fn base_config(kafka: &KafkaOptions, client_id: &str) -> ClientConfig
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "2000")
         .set("allow.auto.create.topics", "false")
+        // New partitions, and topics that were made anew, are seen after so long.
+        .set("topic.metadata.refresh.interval.ms", "10000")
         // Every error is reported through the context, and only once.
         .set("log.connection.close", "false");
     for (name, value) in &kafka.properties {
@@ -43,7 +45,7 @@ pub(crate) fn consumer_config(
     options: &StageRuntimeOptions,
 ) -> ClientConfig {
     let mut defaults = KafkaOptions {
-        properties: consumer_defaults(options),
+        properties: consumer_defaults(kafka, options),
         ..kafka.clone()
     };
     defaults.properties.extend(kafka.properties.clone());
@@ -53,30 +55,46 @@ pub(crate) fn consumer_config(
     );
     config
         .set("group.id", group_id(stage))
-        .set("partition.assignment.strategy", "cooperative-sticky")
         .set("isolation.level", "read_committed")
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "earliest")
         .set("enable.partition.eof", "false");
+    if options.static_membership {
+        config.set(
+            "group.instance.id",
+            transactional_id(stage, &options.instance_id),
+        );
+    }
     config
 }
 
-fn consumer_defaults(options: &StageRuntimeOptions) -> std::collections::BTreeMap<String, String> {
+fn consumer_defaults(
+    kafka: &KafkaOptions,
+    options: &StageRuntimeOptions,
+) -> BTreeMap<String, String> {
     // A rebalance may wait for the drain while nobody polls.
-    let max_poll_interval_ms = (options.drain_timeout_ms * 2).max(300_000);
-    [
-        ("session.timeout.ms", "6000".to_owned()),
-        ("heartbeat.interval.ms", "1500".to_owned()),
-        ("max.poll.interval.ms", max_poll_interval_ms.to_string()),
-        ("statistics.interval.ms", "5000".to_owned()),
-        ("fetch.error.backoff.ms", "100".to_owned()),
-        ("fetch.queue.backoff.ms", "100".to_owned()),
-        ("queued.min.messages", "2000".to_owned()),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value))
-    .collect()
+    let max_poll_interval_ms = (options.drain_timeout_ms * 2).max(300_000).to_string();
+    let mut defaults = vec![
+        ("max.poll.interval.ms", max_poll_interval_ms.as_str()),
+        ("statistics.interval.ms", "5000"),
+        ("fetch.error.backoff.ms", "100"),
+        ("fetch.queue.backoff.ms", "100"),
+        ("queued.min.messages", "2000"),
+    ];
+    defaults.extend(match kafka.group_protocol {
+        GroupProtocol::Classic => vec![
+            ("partition.assignment.strategy", "cooperative-sticky"),
+            ("session.timeout.ms", "6000"),
+            ("heartbeat.interval.ms", "1500"),
+        ],
+        // librdkafka refuses the settings of the other protocol: the broker has them.
+        GroupProtocol::Consumer => vec![("group.protocol", "consumer")],
+    });
+    defaults
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 /// The transactional producer of a stage's instance.
@@ -203,6 +221,15 @@ impl ConsumerContext for ConsumerEvents {
         let drained = self.shared.drain(&sources, timeout);
         let abandoned = self.shared.change(|tracker| tracker.revoke(&sources));
         telemetry::rebalance(self.stage(), change);
+        if lost_already {
+            // A broker that stands still keeps its connections: this is the first that is seen of it. The health check of the
+            // consumer's thread says when it is back.
+            let text = format!(
+                "kafka at {} did not answer within the session time-out, and the partitions are somebody else's",
+                self.bootstrap_servers
+            );
+            self.shared.readiness.lost(Dependency::Consumer, text);
+        }
         tracing::info!(
             stage = self.stage(),
             partitions = sources.len(),

@@ -69,17 +69,19 @@ impl Committer {
                 Err(TransactionError::GivenUp) => return,
                 Err(error) => {
                     failures += 1;
-                    // One abort belongs to every rebalance; several in a row are worth a person's look.
-                    if failures == SUSPICIOUS_FAILURES {
-                        self.shared.readiness.lost(
-                            Dependency::Producer,
-                            format!("transactions do not go through: {error}"),
-                        );
-                    }
                     let Some(usable) = self.recover(producer, &error) else {
                         return;
                     };
                     producer = usable;
+                    // One abort belongs to every rebalance; several in a row are worth a person's look.
+                    if failures >= SUSPICIOUS_FAILURES {
+                        // What became of the single records says more than what became of the transaction.
+                        let reason = producer.take_undelivered().unwrap_or(error.to_string());
+                        self.shared.readiness.lost(
+                            Dependency::Producer,
+                            format!("transactions do not go through: {reason}"),
+                        );
+                    }
                     telemetry::transaction(self.stage(), error.result_label(), started.elapsed());
                 }
             }

@@ -44,7 +44,11 @@ pub(crate) struct Consuming {
     pub consumer: SharedConsumer,
     pub shared: Arc<Shared>,
     pub taken: mpsc::UnboundedSender<Taken>,
+    /// What it reads.
     pub topics: Vec<String>,
+    /// What it writes.
+    pub written: Vec<String>,
+    pub bootstrap_servers: String,
     pub retry_topic: String,
     pub retry: RetryOptions,
     pub queue_capacity: usize,
@@ -210,10 +214,12 @@ impl Consuming {
                 );
             }
             Some(code) if is_outage(code) => {
-                readiness.lost(
-                    Dependency::Consumer,
-                    format!("kafka cannot be reached: {error}; is it running?"),
-                );
+                readiness.lost(Dependency::Consumer, self.unreachable(error));
+            }
+            Some(RDKafkaErrorCode::Fatal) => {
+                // It comes back at once with every poll.
+                std::thread::sleep(POLL_TIMEOUT);
+                self.check_health();
             }
             // librdkafka connects again by itself; when no broker is left it says so.
             Some(
@@ -225,6 +231,13 @@ impl Consuming {
             }
             _ => tracing::warn!(stage = readiness.stage(), %error, "kafka consumer"),
         }
+    }
+
+    fn unreachable(&self, error: &KafkaError) -> String {
+        format!(
+            "kafka at {} cannot be reached: {error}; is it running?",
+            self.bootstrap_servers
+        )
     }
 
     /// Subscribes once every topic exists. False where the shutdown came first.
@@ -249,25 +262,31 @@ impl Consuming {
         let metadata = match self.consumer.fetch_metadata(None, Duration::from_secs(2)) {
             Ok(metadata) => metadata,
             Err(error) => {
-                readiness.lost(
-                    Dependency::Consumer,
-                    format!("kafka cannot be reached: {error}; is it running?"),
-                );
+                readiness.lost(Dependency::Consumer, self.unreachable(&error));
                 return false;
             }
         };
+        if let Some((_, reason)) = self.consumer.client().fatal_error() {
+            readiness.lost(
+                Dependency::Consumer,
+                format!("{reason}; where another process has this instance_id, give each its own, then start this one again"),
+            );
+            return false;
+        }
         readiness.found(Dependency::Consumer);
         let there: Vec<&str> = metadata
             .topics()
             .iter()
             .map(rdkafka::metadata::MetadataTopic::name)
             .collect();
-        let missing: Vec<&str> = self
+        let mut missing: Vec<&str> = self
             .topics
             .iter()
+            .chain(&self.written)
             .map(String::as_str)
             .filter(|topic| !there.contains(topic))
             .collect();
+        missing.dedup();
         if missing.is_empty() {
             readiness.found(Dependency::Topics);
             return true;

@@ -131,6 +131,12 @@ impl RunningStage {
             shared: Arc::clone(&shared),
             taken,
             topics: subscriptions(table, name),
+            written: table
+                .outputs_of(name)
+                .into_iter()
+                .map(|topic| topic.name.clone())
+                .collect(),
+            bootstrap_servers: kafka.bootstrap_servers.clone(),
             retry_topic: retry_topic(name),
             retry: options.retry.clone(),
             queue_capacity: options.queue_capacity.max(1),

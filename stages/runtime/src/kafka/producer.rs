@@ -57,8 +57,13 @@ impl TransactionalProducer {
         Ok(Self { producer })
     }
 
+    /// Why the first record of the last transaction that was not delivered was not.
+    pub fn take_undelivered(&self) -> Option<String> {
+        self.producer.context().take_undelivered()
+    }
+
     pub fn begin(&self) -> Result<(), TransactionError> {
-        self.producer.context().take_undelivered();
+        self.take_undelivered();
         self.producer
             .begin_transaction()
             .map_err(|error| unrecoverable(&error))
@@ -106,9 +111,7 @@ impl TransactionalProducer {
             }
             self.producer.poll(Duration::from_millis(1));
         }
-        self.producer
-            .context()
-            .take_undelivered()
+        self.take_undelivered()
             .map_or(Ok(()), |text| Err(TransactionError::Abort(text)))
     }
 

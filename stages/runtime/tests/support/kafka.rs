@@ -1,4 +1,4 @@
-//! A log for tests: the embedded broker in a folder of its own, or the one that ATELIER_KAFKA names, emptied first.
+//! A log for tests: the embedded broker in a folder of its own, or the Kafka that this binary's tests share, emptied first.
 
 use std::{
     collections::BTreeMap,
@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use atelier_broker::{Broker, BrokerOptions, RunningBroker};
+use atelier_broker::{Broker as EmbeddedBroker, BrokerOptions, RunningBroker};
 use atelier_runtime::{
     AnyStage, InRecord, KafkaOptions, OutRecord, Publisher, RetryOptions, RunningStage,
     StageRuntimeOptions, TopicAdmin,
@@ -16,6 +16,7 @@ use atelier_runtime::{
     tail,
 };
 use atelier_schemas::{Event, TopicTable};
+use atelier_servers::{Broker, Kafka};
 use chrono::Utc;
 use rdkafka::{
     ClientConfig,
@@ -35,74 +36,125 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Log {
     pub kafka: KafkaOptions,
     pub table: TopicTable,
-    broker: Option<(RunningBroker, tempfile::TempDir)>,
+    server: Server,
     _turn: MutexGuard<'static, ()>,
+}
+
+enum Server {
+    // Nothing only while it restarts.
+    Embedded(Option<RunningBroker>, tempfile::TempDir),
+    Kafka(&'static Kafka),
+    /// Somebody else ends it.
+    Other,
 }
 
 impl Log {
     /// A log with every topic of the table.
-    pub async fn start() -> Self {
-        let log = Self::bare().await;
+    pub async fn start(broker: Broker) -> Self {
+        let log = Self::bare(broker).await;
         log.apply().await;
         log
     }
 
     /// A log without topics.
-    pub async fn bare() -> Self {
+    pub async fn bare(broker: Broker) -> Self {
         let turn = TURN.lock().await;
         log_if_asked();
-        let table = TopicTable::embedded().clone();
-        if let Ok(address) = std::env::var("ATELIER_KAFKA") {
-            let kafka = KafkaOptions::at(address);
-            empty(&kafka).await;
-            return Self {
-                kafka,
-                table,
-                broker: None,
-                _turn: turn,
-            };
-        }
-        let folder = tempfile::tempdir().unwrap();
-        let broker = embedded(folder.path(), SocketAddr::from(([127, 0, 0, 1], 0)));
-        let kafka = KafkaOptions::at(broker.address().to_string());
+        let (server, address) = match broker {
+            Broker::Embedded => {
+                let folder = tempfile::tempdir().unwrap();
+                let running = embedded(folder.path(), SocketAddr::from(([127, 0, 0, 1], 0)));
+                let address = running.address().to_string();
+                (Server::Embedded(Some(running), folder), address)
+            }
+            Broker::Kafka(kafka) => {
+                let address = kafka.bootstrap_servers();
+                empty(&KafkaOptions::at(&address)).await;
+                (Server::Kafka(kafka), address)
+            }
+        };
         Self {
-            kafka,
-            table,
-            broker: Some((broker, folder)),
+            kafka: KafkaOptions::at(address),
+            table: TopicTable::embedded().clone(),
+            server,
             _turn: turn,
         }
     }
 
-    pub fn is_embedded(&self) -> bool {
-        self.broker.is_some()
+    /// The log of a Kafka that nobody else uses, with every topic.
+    pub async fn of(kafka: KafkaOptions) -> Self {
+        let log = Self {
+            kafka,
+            table: TopicTable::embedded().clone(),
+            server: Server::Other,
+            _turn: TURN.lock().await,
+        };
+        log_if_asked();
+        log.apply().await;
+        log
     }
 
     pub async fn apply(&self) {
-        TopicAdmin::new(&self.kafka)
-            .unwrap()
-            .apply(&self.table)
-            .await
-            .unwrap();
+        let admin = TopicAdmin::new(&self.kafka).unwrap();
+        admin.apply(&self.table).await.unwrap();
         // A broker tells of new topics a while after it made them.
-        for topic in self.table.topics() {
-            eventually("a leader", || async {
-                tail::ends(&self.kafka, &topic.name).await.is_ok()
+        eventually("a leader of every partition", || async {
+            admin.describe(&self.table).await.is_ok_and(|topics| {
+                topics
+                    .iter()
+                    .all(|topic| i32::try_from(topic.offsets.len()) == Ok(topic.partitions))
             })
-            .await;
+        })
+        .await;
+    }
+
+    /// Ends the broker (Kafka as a crash does), waits, and starts it on the same data and port.
+    pub async fn restart(&mut self, pause: Duration) {
+        match &mut self.server {
+            Server::Embedded(running, folder) => {
+                let broker = running.take().unwrap();
+                let address = broker.address();
+                tokio::task::spawn_blocking(move || broker.stop())
+                    .await
+                    .unwrap();
+                tokio::time::sleep(pause).await;
+                *running = Some(embedded(folder.path(), address));
+            }
+            Server::Other => panic!("not ours to restart"),
+            Server::Kafka(kafka) => {
+                let kafka = *kafka;
+                tokio::task::spawn_blocking(move || {
+                    kafka.kill();
+                    std::thread::sleep(pause);
+                    kafka.run();
+                })
+                .await
+                .unwrap();
+            }
         }
     }
 
-    /// Stops the embedded broker, waits, and starts it on the same data and port. Does nothing to a log of others.
-    pub async fn restart(&mut self, pause: Duration) {
-        let Some((broker, folder)) = self.broker.take() else {
-            return;
-        };
-        let address = broker.address();
-        tokio::task::spawn_blocking(move || broker.stop())
-            .await
-            .unwrap();
-        tokio::time::sleep(pause).await;
-        self.broker = Some((embedded(folder.path(), address), folder));
+    pub async fn submit_many(&self, count: usize) {
+        let records = (0..count).map(|_| {
+            let event: Event = super::task(&["a"]).into();
+            root_record(&event, &root_envelope("/upstream", &event, Utc::now())).unwrap()
+        });
+        self.publish(records.collect()).await;
+    }
+
+    /// Waits until each of `count` events stands on the topic, and none of them twice.
+    pub async fn assert_each_once(&self, topic: &str, count: usize) {
+        let records = self.wait_for(topic, count).await;
+        let ids: std::collections::HashSet<&str> = records
+            .iter()
+            .map(|record| {
+                record
+                    .header_text(atelier_schemas::envelope::header::ID)
+                    .unwrap()
+            })
+            .collect();
+        assert_eq!(ids.len(), records.len(), "an event on {topic} was doubled");
+        assert_eq!(ids.len(), count, "an event on {topic} was lost");
     }
 
     pub async fn submit(&self, event: impl Into<Event>) -> atelier_schemas::Envelope {
@@ -207,7 +259,7 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: impl Fn
 }
 
 fn embedded(folder: &std::path::Path, listen: SocketAddr) -> RunningBroker {
-    Broker::start(BrokerOptions {
+    EmbeddedBroker::start(BrokerOptions {
         listen,
         ..BrokerOptions::new(folder)
     })
@@ -235,7 +287,8 @@ async fn empty(kafka: &KafkaOptions) {
             .collect::<Vec<_>>()
     };
     let table = TopicTable::embedded();
-    let groups: Vec<&str> = table.stages().iter().map(String::as_str).collect();
+    let mut groups: Vec<&str> = table.stages().iter().map(String::as_str).collect();
+    groups.push("atelier-outbox");
     eventually("an empty log", || async {
         let there = topics();
         let names: Vec<&str> = there.iter().map(String::as_str).collect();

@@ -1,0 +1,118 @@
+//! Apache Kafka.
+
+use std::{fs, process::Command, sync::OnceLock};
+
+use crate::{Folder, free_ports, is_installed};
+
+/// One broker, or a cluster of three. Dropping it ends it.
+#[derive(Debug)]
+pub struct Kafka {
+    folder: Folder,
+    instances: Vec<String>,
+    port: u16,
+}
+
+impl Kafka {
+    /// The broker that the tests of this binary share, one test at a time. `None` where Kafka is not installed.
+    pub fn shared() -> Option<&'static Self> {
+        static SHARED: OnceLock<Option<Kafka>> = OnceLock::new();
+        SHARED.get_or_init(|| Self::start("")).as_ref()
+    }
+
+    /// A broker of its own with further properties of Kafka's, a line each.
+    pub fn start(properties: &str) -> Option<Self> {
+        Self::launch(1, properties)
+    }
+
+    /// Three brokers, of which any one may be lost.
+    pub fn cluster() -> Option<Self> {
+        Self::launch(3, "")
+    }
+
+    fn launch(brokers: u16, properties: &str) -> Option<Self> {
+        if !is_installed("kafka") {
+            return None;
+        }
+        let port = free_ports(2 * brokers);
+        let mut folder = Folder::new();
+        let file = folder.path.join("properties");
+        fs::write(&file, properties).unwrap();
+        let settings = [
+            ("KAFKA_PORT", port.to_string()),
+            ("KAFKA_BROKERS", brokers.to_string()),
+            ("KAFKA_HEAP", "256m".to_owned()),
+            // Compiled for a start of seconds, not for days of work.
+            ("KAFKA_JVM_OPTIONS", "-XX:TieredStopAtLevel=1".to_owned()),
+            ("KAFKA_PROPERTIES", file.display().to_string()),
+        ];
+        folder.environment = settings
+            .map(|(name, value)| (name.to_owned(), value))
+            .into();
+        let kafka = Self {
+            folder,
+            instances: match brokers {
+                1 => vec!["kafka".to_owned()],
+                _ => (1..=brokers)
+                    .map(|node| format!("kafka-{node}-of-{brokers}"))
+                    .collect(),
+            },
+            port,
+        };
+        kafka.run();
+        Some(kafka)
+    }
+
+    /// Where it listens, as clients want it.
+    pub fn bootstrap_servers(&self) -> String {
+        let addresses: Vec<String> = (0..self.instances.len())
+            .map(|node| format!("127.0.0.1:{}", usize::from(self.port) + 2 * node))
+            .collect();
+        addresses.join(",")
+    }
+
+    /// Starts what does not run, on what is there.
+    pub fn run(&self) {
+        self.folder.script(&["start", "kafka"]);
+    }
+
+    /// SIGTERM for all of it, and waits.
+    pub fn stop(&self) {
+        self.folder.script(&["stop", "kafka"]);
+    }
+
+    /// SIGKILL for all of it.
+    pub fn kill(&self) {
+        self.folder.script(&["kill", "kafka"]);
+    }
+
+    /// SIGKILL for one node of a cluster, counted from 1.
+    pub fn kill_node(&self, node: usize) {
+        self.folder.script(&["kill", &self.instances[node - 1]]);
+    }
+
+    /// Stops its processes where they stand, until [`Frozen`] is dropped.
+    pub fn freeze(&self) -> Frozen {
+        let processes: Vec<String> = self
+            .instances
+            .iter()
+            .map(|instance| self.folder.process_id(instance).to_string())
+            .collect();
+        signal("-STOP", &processes);
+        Frozen(processes)
+    }
+}
+
+/// A Kafka that stands still.
+#[derive(Debug)]
+pub struct Frozen(Vec<String>);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        signal("-CONT", &self.0);
+    }
+}
+
+fn signal(name: &str, processes: &[String]) {
+    let status = Command::new("kill").arg(name).args(processes).status();
+    assert!(status.unwrap().success(), "kill {name} {processes:?}");
+}

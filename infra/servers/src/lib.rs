@@ -1,0 +1,134 @@
+//! Real servers for tests: each in a temporary folder, on free ports, started by `servers.sh` as `make servers` does.
+//!
+//! Invariant: a server ends with the process that started it, however that ends, and leaves nothing: a guardian waits for the
+//! end of a pipe that only this process holds open, then kills the server and removes its folder.
+// What does not hold is a failed test.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod broker;
+mod kafka;
+
+use std::{
+    net::TcpListener,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+};
+
+pub use broker::Broker;
+pub use kafka::{Frozen, Kafka};
+
+/// Servers that share a folder, and what ends them.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    /// Settings of `servers.sh`.
+    environment: Vec<(String, String)>,
+    guardian: Child,
+    pipe: Option<ChildStdin>,
+}
+
+impl Folder {
+    /// A new folder, which nothing runs in yet.
+    pub fn new() -> Self {
+        let path = tempfile::Builder::new()
+            .prefix("atelier-servers-")
+            .tempdir()
+            .unwrap()
+            .keep();
+        let mut guardian = script(&["guard"]);
+        guardian
+            .env("ATELIER_SERVERS_DIR", &path)
+            .stdin(Stdio::piped())
+            // A test's runner waits for whoever holds its output.
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // Ctrl-C is not meant for it: it cleans up after that.
+            .process_group(0);
+        let mut guardian = guardian.spawn().unwrap();
+        let pipe = guardian.stdin.take();
+        Self {
+            path,
+            environment: Vec::new(),
+            guardian,
+            pipe,
+        }
+    }
+
+    /// What `servers.sh` answers.
+    ///
+    /// # Panics
+    /// Where it fails.
+    pub fn script(&self, arguments: &[&str]) -> String {
+        let output = script(arguments)
+            .env("ATELIER_SERVERS_DIR", &self.path)
+            .envs(self.environment.iter().cloned())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success(),
+            "servers.sh {arguments:?}: {said}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        said
+    }
+
+    pub fn process_id(&self, instance: &str) -> u32 {
+        let text = std::fs::read_to_string(self.path.join(instance).join("pid")).unwrap();
+        text.split(' ').next().unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(self.pipe.take());
+        self.guardian.wait().unwrap();
+    }
+}
+
+/// Whether a server can be started here. Where it cannot, a line says so, and with ATELIER_REQUIRE_SERVERS the test fails.
+///
+/// # Panics
+/// Where it is required and missing.
+pub(crate) fn is_installed(name: &str) -> bool {
+    let output = script(&["installed", name]).output().unwrap();
+    if output.status.success() {
+        return true;
+    }
+    let text = format!(
+        "{name} is not installed, its tests are left out: run `infra/servers/servers.sh install {name}` {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        std::env::var_os("ATELIER_REQUIRE_SERVERS").is_none(),
+        "{text}"
+    );
+    eprintln!("{text}");
+    false
+}
+
+fn script(arguments: &[&str]) -> Command {
+    let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("servers.sh"));
+    // What a person set for `make servers` is not meant for tests.
+    for name in ["ATELIER_SERVERS", "ATELIER_SERVERS_DIR", "KAFKA_BROKERS"] {
+        command.env_remove(name);
+    }
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// The first of `count` ports in a row that nobody listens on.
+pub(crate) fn free_ports(count: u16) -> u16 {
+    loop {
+        let first = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = first.local_addr().unwrap().port();
+        let rest: Vec<_> = (1..count)
+            .filter_map(|further| port.checked_add(further))
+            .filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok())
+            .collect();
+        if rest.len() + 1 == usize::from(count) {
+            return port;
+        }
+    }
+}
