@@ -100,23 +100,35 @@ impl LogReader {
     }
 
     pub fn partitions(&self, topic: &str) -> Result<Vec<i32>, LogAccessError> {
-        let metadata = self
-            .consumer
-            .fetch_metadata(Some(topic), ANSWER_TIMEOUT)
-            .map_err(|error| self.failed("asking for a topic", error))?;
-        let found = metadata
-            .topics()
-            .iter()
-            .find(|found| found.name() == topic && found.error().is_none());
-        let partitions: Vec<i32> = found
-            .into_iter()
-            .flat_map(|found| found.partitions())
-            .map(rdkafka::metadata::MetadataPartition::id)
-            .collect();
-        if partitions.is_empty() {
-            Err(LogAccessError::MissingTopic(topic.to_owned()))
-        } else {
-            Ok(partitions)
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        loop {
+            let metadata = self
+                .consumer
+                .fetch_metadata(Some(topic), ANSWER_TIMEOUT)
+                .map_err(|error| self.failed("asking for a topic", error))?;
+            let found = metadata.topics().iter().find(|found| found.name() == topic);
+            let trouble = found.and_then(|found| found.error());
+            let partitions: Vec<i32> = found
+                .filter(|_| trouble.is_none())
+                .into_iter()
+                .flat_map(|found| found.partitions())
+                .map(rdkafka::metadata::MetadataPartition::id)
+                .collect();
+            match trouble.map(RDKafkaErrorCode::from) {
+                None if !partitions.is_empty() => return Ok(partitions),
+                None
+                | Some(
+                    RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic,
+                ) => return Err(LogAccessError::MissingTopic(topic.to_owned())),
+                // The topic is there; its leaders are being elected, say.
+                Some(_) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                Some(code) => {
+                    let error = KafkaError::MetadataFetch(code);
+                    return Err(self.failed("asking for a topic", error));
+                }
+            }
         }
     }
 
