@@ -15,7 +15,7 @@ use std::{
 };
 
 use atelier_runtime::{
-    FailureClass, InRecord, KafkaOptions, Message, OutRecord, Outcome, RunningStage,
+    Cancelled, FailureClass, InRecord, KafkaOptions, Message, OutRecord, Outcome, RunningStage,
     StageRuntimeOptions, TopicAdmin,
     encode::error_header,
     local::{root_envelope, root_record},
@@ -294,6 +294,7 @@ async fn a_stage_waits_for_kafka_and_for_topics_and_says_so() {
             kafka,
             table,
             &StageRuntimeOptions::default(),
+            &Cancelled::none(),
             shutdown.clone(),
         )
         .unwrap()
