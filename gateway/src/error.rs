@@ -35,7 +35,9 @@ pub fn status_of(code: ErrorCode) -> StatusCode {
         | ErrorCode::UndecodableImage
         | ErrorCode::AddressForbidden
         | ErrorCode::ModelUnavailable => StatusCode::UNPROCESSABLE_ENTITY,
-        ErrorCode::IdempotencyConflict | ErrorCode::Cancelled => StatusCode::CONFLICT,
+        ErrorCode::IdempotencyConflict | ErrorCode::Cancelled | ErrorCode::AlreadyEnded => {
+            StatusCode::CONFLICT
+        }
         ErrorCode::NotFound => StatusCode::NOT_FOUND,
         ErrorCode::ImageTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -193,7 +193,9 @@ fn error_meaning(status: u16) -> &'static str {
         403 => "The Host or the Origin is not this gateway's.",
         404 => "Nothing of that name.",
         408 => "The client fell silent in the middle of its body.",
-        409 => "Another request has this key or id.",
+        409 => {
+            "It contradicts what is there: another request has this key or id, or the task has ended."
+        }
         413 => "A file, or the whole request, is too large.",
         415 => "The content type is not read here.",
         422 => "The request does not match its schema; `error.details.pointer` names the value.",

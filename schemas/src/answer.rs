@@ -60,7 +60,7 @@ pub struct TaskAnswer {
     pub results: Vec<ImageAnswer>,
     /// Counts and times.
     pub summary: TaskSummary,
-    /// Why the task as a whole failed.
+    /// Why the task as a whole failed or was cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorBody>,
 }
@@ -73,7 +73,7 @@ pub struct ImageAnswer {
     pub image_id: Uuid,
     /// Its place in the request, from 0.
     pub index: u32,
-    /// `pending`, `completed` or `failed`.
+    /// `pending`, `completed`, `failed` or `cancelled`.
     pub status: TaskStatus,
     /// Its name, where the sender gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -92,7 +92,7 @@ pub struct ImageAnswer {
     /// What was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<ImageMetadata>,
-    /// Why it failed.
+    /// Why it has no result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorBody>,
 }
@@ -129,7 +129,7 @@ pub struct Dimensions {
     pub height: u32,
 }
 
-/// Counts and times of a task.
+/// Counts and times of a task. Once it has ended, `successCount` + `failureCount` + `cancelledCount` = `totalImages`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskSummary {
@@ -137,8 +137,11 @@ pub struct TaskSummary {
     pub total_images: u32,
     /// Images with a result.
     pub success_count: u32,
-    /// Images without.
+    /// Images that failed.
     pub failure_count: u32,
+    /// Images that the task's cancelling stopped. Absent from events of before there was cancelling.
+    #[serde(default)]
+    pub cancelled_count: u32,
     /// Work of all stages on all images, in milliseconds.
     pub total_processing_time: f64,
 }

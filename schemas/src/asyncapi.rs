@@ -168,10 +168,11 @@ fn operations_of(topic: &Topic) -> Vec<(String, Value)> {
         format!("send-{}", topic.name),
         operation("send", &topic.from),
     )];
-    if !topic.to.is_empty() {
+    let readers = [topic.to.as_slice(), topic.followed_by.as_slice()].concat();
+    if !readers.is_empty() {
         operations.push((
             format!("receive-{}", topic.name),
-            operation("receive", &topic.to),
+            operation("receive", &readers),
         ));
     }
     operations

@@ -61,6 +61,8 @@ error_codes! {
     DeadlineExceeded => "deadlineExceeded", "give a later deadline, or none";
     /// The task was cancelled.
     Cancelled => "cancelled", "submit it again if it was cancelled by mistake";
+    /// The task has ended, so it cannot be cancelled any more.
+    AlreadyEnded => "alreadyEnded", "take its results; there is nothing left to stop";
     /// A defect in Atelier.
     Internal => "internal", "report it with the task's id and the log";
 }

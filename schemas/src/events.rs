@@ -299,6 +299,19 @@ impl ImageComposed {
     }
 }
 
+/// Somebody wants a task to stop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskCancelRequested {
+    /// The task.
+    pub task_id: Uuid,
+    /// When it was asked for.
+    pub requested_at: DateTime<Utc>,
+    /// Why, in the words of whoever asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 /// A task was read, checked and fanned out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -352,12 +365,12 @@ pub struct ImageEnded {
     pub image_id: Uuid,
     /// Its place in the request, from 0.
     pub index: u32,
-    /// `completed` or `failed`.
+    /// `completed`, `failed` or `cancelled`.
     pub status: TaskStatus,
     /// Its result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<ImageResult>,
-    /// Why it failed.
+    /// Why it has no result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorBody>,
 }
@@ -372,7 +385,7 @@ pub struct TaskEnded {
     pub status: TaskStatus,
     /// Counts and times.
     pub summary: TaskSummary,
-    /// Why the task as a whole failed.
+    /// Why the task as a whole failed or was cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorBody>,
 }
@@ -466,6 +479,8 @@ events! {
     ImageComposed(ImageComposed) = "atelier.image.composed.v1" on "images-composed";
     /// In the ledger.
     ImagePersisted(ImagePersisted) = "atelier.image.persisted.v1" on "images-persisted";
+    /// A task is to stop.
+    TaskCancelRequested(TaskCancelRequested) = "atelier.task.cancel-requested.v1" on "task-control";
     /// Accepted and fanned out.
     TaskAccepted(TaskAccepted) = "atelier.task.accepted.v1" on "task-events";
     /// A stage is done.
@@ -501,6 +516,7 @@ impl Event {
     pub fn task_id(&self) -> Option<Uuid> {
         match self {
             Self::TaskSubmitted(payload) => payload.task_id,
+            Self::TaskCancelRequested(payload) => Some(payload.task_id),
             Self::TaskAccepted(payload) => Some(payload.task_id),
             Self::StageCompleted(payload) => Some(payload.task_id),
             Self::StageFailed(payload) => Some(payload.task_id),
@@ -533,6 +549,7 @@ impl Event {
             Self::ImageComposed(payload) => Some(&payload.image),
             Self::ImagePersisted(payload) => Some(&payload.image),
             Self::TaskSubmitted(_)
+            | Self::TaskCancelRequested(_)
             | Self::TaskAccepted(_)
             | Self::StageCompleted(_)
             | Self::StageFailed(_)

@@ -8,6 +8,8 @@ static SOURCE: &str = include_str!("../../infra/kafka/topics.toml");
 
 /// The topic that every stage reports to.
 pub const TASK_EVENTS: &str = "task-events";
+/// Where it is said which tasks are to stop.
+pub const TASK_CONTROL: &str = "task-control";
 /// The way in.
 pub const IMAGE_TASKS: &str = "image-tasks";
 
@@ -27,8 +29,10 @@ pub struct Topic {
     pub key: String,
     /// Who writes.
     pub from: Vec<String>,
-    /// Who reads.
+    /// Who reads, in a consumer group that shares the partitions.
     pub to: Vec<String>,
+    /// Who reads all of it in every process, without a group.
+    pub followed_by: Vec<String>,
     /// The event types on it.
     pub events: Vec<String>,
     /// What it is for.
@@ -78,6 +82,8 @@ struct Row {
     key: String,
     from: Vec<String>,
     to: Vec<String>,
+    #[serde(default)]
+    followed_by: Vec<String>,
     events: Vec<String>,
     description: String,
     partitions: Option<i32>,
@@ -127,6 +133,7 @@ impl TopicTable {
                 key: row.key,
                 from: row.from,
                 to: row.to,
+                followed_by: row.followed_by,
                 events: row.events,
                 description: row.description,
                 partitions: row.partitions.unwrap_or(defaults.partitions),
@@ -148,6 +155,7 @@ impl TopicTable {
                     key: "input".to_owned(),
                     from: vec![stage.clone()],
                     to: to.iter().map(|reader| (*reader).to_owned()).collect(),
+                    followed_by: Vec::new(),
                     events: runtime_events(stage, &inputs),
                     description: description.to_owned(),
                     partitions: defaults.partitions,
@@ -258,6 +266,20 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn every_stage_learns_what_is_cancelled_for_as_long_as_its_request_is_kept() {
+        let table = TopicTable::embedded();
+        let control = table.get(TASK_CONTROL).unwrap();
+        for stage in table.stages() {
+            assert!(
+                control.to.contains(stage) != control.followed_by.contains(stage),
+                "{stage} reads `{TASK_CONTROL}` in one way"
+            );
+        }
+        let requests = table.get("image-tasks").unwrap();
+        assert_eq!(control.retention_hours, requests.retention_hours);
     }
 
     #[test]

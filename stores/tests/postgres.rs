@@ -9,11 +9,15 @@ use atelier_stores::{
     Ledger, LedgerError, LedgerOptions, PostgresLedger,
     ledger::{Created, Effect},
 };
+use sqlx::Connection as _;
 use support::{
     child_place, kill_after,
     postgres::Server,
     postgres_ledger::{assert_unavailable, check_whole, impatient, live, open},
-    tasks::{accepted, failed, life_of, new_task, task_ends},
+    tasks::{
+        OLD_TASK, accepted, check_old_task_can_be_cancelled, failed, life_of, new_task, task_ends,
+        written_before_cancelling,
+    },
 };
 use uuid::Uuid;
 
@@ -46,6 +50,28 @@ async fn a_ledger_of_a_newer_version_is_left_alone() {
         let refused = PostgresLedger::open(&url, &LedgerOptions::default()).await;
         assert!(assert_unavailable(refused.map(|_| ())).contains("9999"));
     }
+}
+
+#[tokio::test]
+async fn a_ledger_of_before_there_was_cancelling_keeps_what_it_has_and_can_cancel() {
+    let server = Server::shared();
+    let database = server.database().await;
+    let url = server.url(&database);
+    let mut connection = sqlx::PgConnection::connect(&url).await.unwrap();
+    let first = sqlx::migrate!("../migrations/postgres")
+        .iter()
+        .take(1)
+        .cloned()
+        .collect();
+    sqlx::migrate::Migrator::with_migrations(first)
+        .run(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+    for statement in written_before_cancelling(OLD_TASK) {
+        server.run_sql(&database, &statement).await;
+    }
+    check_old_task_can_be_cancelled(&open(&url).await, OLD_TASK).await;
 }
 
 #[tokio::test]

@@ -10,7 +10,10 @@ use atelier_stores::{Ledger, LedgerError, LedgerOptions, SqliteLedger, ledger::C
 use sqlx::{Connection as _, SqliteConnection};
 use support::{
     SmallDisk, child_place, kill_after,
-    tasks::{accepted, failed, life_of, new_task, task_ends},
+    tasks::{
+        OLD_TASK, accepted, check_old_task_can_be_cancelled, failed, life_of, new_task, task_ends,
+        written_before_cancelling,
+    },
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -52,6 +55,56 @@ async fn a_ledger_of_a_newer_version_is_left_alone() {
         matches!(&refused, LedgerError::Unavailable { reason, .. } if reason.contains("9999")),
         "{refused}"
     );
+}
+
+#[tokio::test]
+async fn a_ledger_of_before_there_was_cancelling_keeps_what_it_has_and_can_cancel() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ledger.sqlite");
+    let created = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(&file)
+        .create_if_missing(true);
+    let mut connection = SqliteConnection::connect_with(&created).await.unwrap();
+    let first = sqlx::migrate!("../migrations/sqlite")
+        .iter()
+        .take(1)
+        .cloned()
+        .collect();
+    sqlx::migrate::Migrator::with_migrations(first)
+        .run(&mut connection)
+        .await
+        .unwrap();
+    for statement in written_before_cancelling(OLD_TASK) {
+        sqlx::query(sqlx::AssertSqlSafe(statement))
+            .execute(&mut connection)
+            .await
+            .unwrap();
+    }
+    connection.close().await.unwrap();
+
+    let ledger = open(folder.path()).await;
+    check_old_task_can_be_cancelled(&ledger, OLD_TASK).await;
+    let mut connection = raw(folder.path()).await;
+    let indexes: Vec<(String,)> = sqlx::query_as(
+        "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = 'images' AND sql IS NOT NULL",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    assert_eq!(indexes, [("images_pending".to_owned(),)]);
+    sqlx::query("PRAGMA foreign_keys = ON")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    sqlx::query("DELETE FROM tasks")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let left: (i64,) = sqlx::query_as("SELECT count(*) FROM images")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(left.0, 0, "images go with their task");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use atelier_runtime::RunningStage;
+use atelier_runtime::{Cancelled, RunningStage};
 use atelier_schemas::TopicTable;
 use atelier_stores::{open_blobs, open_ledger};
 
@@ -25,11 +25,13 @@ pub async fn run(loaded: &Loaded, arguments: &StageArgs) -> anyhow::Result<ExitC
     let mut options = loaded.runtime(&arguments.name)?;
     options.instance_id.clone_from(&arguments.instance);
     let shutdown = shutdown_signal()?;
+    let kafka = loaded.kafka();
     let running = RunningStage::start(
         stage,
-        &loaded.kafka(),
+        &kafka,
         TopicTable::embedded(),
         &options,
+        &Cancelled::follow(&kafka, TopicTable::embedded()),
         shutdown,
     )?;
     tracing::info!(

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use atelier_gateway::HealthCheck;
 use atelier_models::ModelStore;
-use atelier_runtime::{KafkaOptions, Readiness, RunningStage};
+use atelier_runtime::{Cancelled, KafkaOptions, Readiness, RunningStage};
 use atelier_schemas::TopicTable;
 use atelier_stores::{open_blobs, open_ledger, without_password};
 use futures::future::join_all;
@@ -92,6 +92,7 @@ async fn work(
     let stages_stop = CancellationToken::new();
     let mut stages = Vec::new();
     if !arguments.without_stages {
+        let cancelled = Cancelled::follow(kafka, TopicTable::embedded());
         for stage in Assembly::new(loaded, Arc::clone(&blobs), Some(Arc::clone(&ledger)))?
             .all()
             .await?
@@ -102,6 +103,7 @@ async fn work(
                 kafka,
                 TopicTable::embedded(),
                 &options,
+                &cancelled,
                 stages_stop.clone(),
             )?);
         }

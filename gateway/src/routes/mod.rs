@@ -31,7 +31,7 @@ use crate::{error::ApiError, guard, openapi::Operation, state::Shared};
 
 /// One route with its description.
 pub struct Endpoint {
-    /// `get` or `post`, in lower case as OpenAPI writes it.
+    /// In lower case as OpenAPI writes it.
     pub method: &'static str,
     /// Its path with `{names}`.
     pub path: &'static str,
@@ -46,6 +46,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     tasks::CREATE,
     tasks::LIST,
     tasks::SHOW,
+    tasks::CANCEL,
     events::OF_TASK,
     events::OF_ALL,
     images::SHOW,

@@ -1,17 +1,19 @@
-//! Submitting tasks and looking at them.
+//! Submitting tasks, looking at them and stopping them.
 
 use atelier_schemas::{
-    ErrorBody, ErrorCode, ImageSource, TaskAnswer, TaskOptions, TaskRequest, answer::TaskPage,
-    from_json, request::MAX_IMAGES_PER_TASK,
+    ErrorBody, ErrorCode, ImageSource, TaskAnswer, TaskOptions, TaskRequest, TaskStatus,
+    answer::TaskPage, from_json, request::MAX_IMAGES_PER_TASK,
 };
+use atelier_stores::ledger::CancelRequested;
 use axum::{
     Extension, Json,
     body::Body,
     extract::{Path, Query, State as Shares, rejection::QueryRejection},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
+use chrono::Utc;
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -76,6 +78,26 @@ pub const SHOW: Endpoint = Endpoint {
             .path_parameter("id", "The task.")
             .answer::<TaskAnswer>(200, "The task as it stands.")
             .errors(&[404, 503])
+    },
+};
+
+pub const CANCEL: Endpoint = Endpoint {
+    method: "delete",
+    path: "/api/v1/tasks/{id}",
+    handler: || delete(cancel),
+    document: |operation| {
+        operation
+            .named("cancelTask", "tasks", "Stop a task")
+            .describe(
+                "Every image that has not ended ends as cancelled, and the task with it; results that are there stay. The \
+                 request goes to the topic `task-control`, whatever dies in between; the stages drop what they have of the \
+                 task, and the end comes as it does for every task. A repeat changes nothing.",
+            )
+            .path_parameter("id", "The task.")
+            .header("traceparent", "W3C trace context; the task's end carries the trace on.")
+            .answer::<TaskAnswer>(202, "It will stop; the task as it stands.")
+            .answer::<TaskAnswer>(200, "It is cancelled already.")
+            .errors(&[403, 404, 409, 503, 507])
     },
 };
 
@@ -258,6 +280,39 @@ async fn list(
 async fn show(Shares(state): Shares<Shared>, Path(id): Path<String>) -> Result<Response, ApiError> {
     let task = find(&state, &id).await?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(task)).into_response())
+}
+
+async fn cancel(
+    Shares(state): Shares<Shared>,
+    Extension(RequestTrace(trace)): Extension<RequestTrace>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    let task_id = parse_id(&id)?;
+    let requested = state
+        .deps
+        .ledger
+        .request_cancel(task_id, Utc::now(), Some(trace.to_string()))
+        .await?;
+    let status = match requested {
+        CancelRequested::Unknown => return Err(ApiError::not_found(format!("no task {task_id}"))),
+        CancelRequested::Ended(TaskStatus::Cancelled) => StatusCode::OK,
+        CancelRequested::Ended(status) => {
+            let message = format!(
+                "the task {task_id} has ended as {} already: there is nothing left to cancel",
+                status.as_str()
+            );
+            return Err(
+                ApiError::new(ErrorCode::AlreadyEnded, "AlreadyEnded", message).of_task(task_id),
+            );
+        }
+        CancelRequested::Requested => {
+            state.outbox_wake.notify_one();
+            tracing::info!(%task_id, "to be cancelled");
+            StatusCode::ACCEPTED
+        }
+    };
+    let task = find(&state, &id).await?;
+    Ok((status, [(header::CACHE_CONTROL, "no-store")], Json(task)).into_response())
 }
 
 /// The task of that id.

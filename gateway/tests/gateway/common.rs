@@ -348,6 +348,13 @@ impl Place {
         }
     }
 
+    /// Plays persist, for a task that somebody stopped.
+    pub async fn cancel(&self, task_id: Uuid) {
+        let error = ErrorBody::new(ErrorCode::Cancelled, "gateway", "Test", "it was stopped");
+        self.apply(Uuid::new_v4(), Effect::Cancelled { task_id, error })
+            .await;
+    }
+
     async fn apply(&self, cause: Uuid, effect: Effect) {
         for event in self.ledger.apply(cause, effect).await.unwrap() {
             // What goes to other topics is of no concern here.

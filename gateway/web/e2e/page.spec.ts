@@ -294,6 +294,27 @@ test("everything by keyboard alone", async ({ page }) => {
   await expect.poll(focused).toMatch(/^Make again/);
 });
 
+test("a task is stopped by keyboard, and stays so", async ({ page }) => {
+  const many = names(..."abcdefghijklmnopqrst".split("").map((letter) => `stop-${letter}`));
+  await open(page);
+  await drop(
+    page,
+    many.map((name, hue) => picture(name, hue)),
+  );
+  const task = page.getByTestId("task").filter({ has: tile(page, many[0] ?? "") });
+  const stop = task.getByRole("button", { name: "Stop the work on this strip" });
+  await stop.focus();
+  await page.keyboard.press("Enter");
+  await expect(task).toHaveAttribute("data-status", "cancelled");
+  await expect(stop).toHaveCount(0);
+  await expect(tile(page, many.at(-1) ?? "")).toHaveAttribute("data-status", "cancelled");
+  await expect(task).toContainText("The task was stopped on request.");
+  await expectAccessible(page, "a stopped task");
+  await shot(page, "table-stopped");
+  await page.reload();
+  await expect(task).toHaveAttribute("data-status", "cancelled");
+});
+
 test("Escape closes a dialog that the focus has not reached yet", async ({ page }) => {
   await open(page, "/?panel=options");
   await expect(page.getByRole("dialog")).toBeVisible();

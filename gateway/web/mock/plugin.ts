@@ -69,6 +69,10 @@ class Gateway {
         url.searchParams.has("download"),
       );
     const known = task?.[1] ? this.world.tasks.get(task[1]) : undefined;
+    if (known && request.method === "DELETE") {
+      if (this.world.cancel(known)) return json(response, 202, known);
+      return refuse(response, 409, "alreadyEnded", "the task has ended");
+    }
     if (known) return json(response, 200, known);
     refuse(response, 404, "notFound", `nothing at ${path}`);
   }

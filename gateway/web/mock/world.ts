@@ -86,7 +86,13 @@ export class World {
       submittedAt: new Date().toISOString(),
       options,
       results,
-      summary: { totalImages: files.length, successCount: 0, failureCount: 0, totalProcessingTime: 0 },
+      summary: {
+        totalImages: files.length,
+        successCount: 0,
+        failureCount: 0,
+        cancelledCount: 0,
+        totalProcessingTime: 0,
+      },
     };
     this.tasks.set(taskId, task);
     files.forEach((file, index) => {
@@ -114,6 +120,7 @@ export class World {
       submittedAt: task.submittedAt,
     });
     await Promise.all(task.results.map((image) => this.runImage(task, image)));
+    if (this.isCancelled(task)) return;
     task.status = task.summary.successCount > 0 ? "completed" : "failed";
     task.endedAt = new Date().toISOString();
     this.publish(task.taskId, "atelier.task.ended.v1", { status: task.status, summary: task.summary });
@@ -124,7 +131,9 @@ export class World {
     const timings: StageTiming[] = [];
     for (const [place, stage] of STAGES.entries()) {
       const arrived = Date.now();
+      if (this.isCancelled(task)) return;
       await this.inStage(place, WORK_MS[place] ?? 0);
+      if (this.isCancelled(task)) return;
       const processingTimeMs = WORK_MS[place] ?? 0;
       if (stage === "preprocess" && stored) {
         const error = this.decode(task, stored);
@@ -134,6 +143,32 @@ export class World {
       this.publish(task.taskId, "atelier.stage.completed.v1", { imageId: image.imageId, ...timings.at(-1) });
     }
     this.finish(task, image, stored, timings);
+  }
+
+  private isCancelled(task: TaskAnswer): boolean {
+    return task.status === "cancelled";
+  }
+
+  /** Ends what has not ended; false where the task has. */
+  cancel(task: TaskAnswer): boolean {
+    if (task.status !== "pending" && task.status !== "processing") return this.isCancelled(task);
+    const error: ErrorBody = {
+      code: "cancelled",
+      message: "the task was cancelled",
+      details: { stage: "gateway", reason: "CancelRequested", suggestions: [] },
+    };
+    task.status = "cancelled";
+    task.error = error;
+    task.endedAt = new Date().toISOString();
+    for (const image of task.results.filter(({ status }) => status !== "completed" && status !== "failed")) {
+      image.status = "cancelled";
+      image.error = error;
+      task.summary.cancelledCount += 1;
+      const { imageId, index } = image;
+      this.publish(task.taskId, "atelier.image.ended.v1", { imageId, index, status: "cancelled", error });
+    }
+    this.publish(task.taskId, "atelier.task.ended.v1", { status: "cancelled", summary: task.summary, error });
+    return true;
   }
 
   private async inStage(place: number, workMs: number): Promise<void> {

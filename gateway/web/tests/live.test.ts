@@ -8,7 +8,7 @@ const task: TaskAnswer = {
   submittedAt: "2026-01-01T00:00:00Z",
   options: {},
   results: [0, 1].map((index) => ({ imageId: `i${index}`, index, status: "pending" as const, originalUrl: "" })),
-  summary: { totalImages: 2, successCount: 0, failureCount: 0, totalProcessingTime: 0 },
+  summary: { totalImages: 2, successCount: 0, failureCount: 0, cancelledCount: 0, totalProcessingTime: 0 },
 };
 const metadata = { bytes: 7 } as ImageMetadata;
 
@@ -18,7 +18,7 @@ function event(type: string, data: object, eventId = `e${serial++}`): LiveEvent 
 }
 const stageDone = (stage: string, imageId = "i0", eventId?: string) =>
   event("stage.completed", { imageId, stage, queueMs: 1, processingTimeMs: 2 }, eventId);
-const ended = (imageId: string, index: number, status: "completed" | "failed") =>
+const ended = (imageId: string, index: number, status: "completed" | "failed" | "cancelled") =>
   event("image.ended", {
     imageId,
     index,
@@ -49,6 +49,13 @@ describe("live progress", () => {
     expect(merged.summary.failureCount).toBe(1);
   });
 
+  it("counts what was stopped by itself", () => {
+    const stopped = event("task.ended", { status: "cancelled", summary: { ...task.summary, cancelledCount: 1 } });
+    const merged = mergeTask(task, after(ended("i0", 0, "completed"), ended("i1", 1, "cancelled"), stopped).t);
+    expect(merged.status).toBe("cancelled");
+    expect(merged.summary).toMatchObject({ successCount: 1, failureCount: 0, cancelledCount: 1 });
+  });
+
   it("gives a finished image its addresses", () => {
     const merged = mergeTask(task, after(ended("i0", 0, "completed")).t);
     expect(merged.results[0]?.resultUrl).toBe("/api/v1/tasks/t/images/0/result");
@@ -71,7 +78,7 @@ describe("live progress", () => {
       imageId: "i0",
       index: 0,
       result: { metadata },
-      summary: { totalImages: 2, successCount: 1, failureCount: 1, totalProcessingTime: 3 },
+      summary: { totalImages: 2, successCount: 1, failureCount: 1, cancelledCount: 0, totalProcessingTime: 3 },
     });
     const failed = event("task.ended", { status: "failed", summary: { ...task.summary, failureCount: 2 } });
     const tasks = after(ended("i0", 0, "failed"), ended("i1", 1, "failed"), failed, repaired);

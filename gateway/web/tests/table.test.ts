@@ -58,7 +58,7 @@ describe("downloads", () => {
     submittedAt: "",
     options: {},
     results: [image(0, "completed"), image(1, "completed"), image(2, "failed")],
-    summary: { totalImages: 3, successCount: 2, failureCount: 1, totalProcessingTime: 0 },
+    summary: { totalImages: 3, successCount: 2, failureCount: 1, cancelledCount: 0, totalProcessingTime: 0 },
   });
   const picture = (key: string, isDone = true): PictureState => ({
     key,
@@ -159,7 +159,7 @@ describe("pictures on the line", () => {
         { imageId: "b", index: 1, status: "failed", originalUrl: "" },
         { imageId: "c", index: 2, status: "pending", originalUrl: "" },
       ],
-      summary: { totalImages: 3, successCount: 0, failureCount: 1, totalProcessingTime: 0 },
+      summary: { totalImages: 3, successCount: 0, failureCount: 1, cancelledCount: 0, totalProcessingTime: 0 },
     };
     const live = { t: { taskId: "t", images: { a: { imageId: "a", doneStages: ["ingest"], events: [] } } } };
     const byStage = travellersByStage([open], live, ["ingest", "matte"]);

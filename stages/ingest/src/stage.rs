@@ -54,6 +54,13 @@ impl StageInput for IngestInput {
             }),
         }
     }
+
+    fn task_id(&self) -> Option<Uuid> {
+        match self {
+            Self::Task(request) => request.task_id,
+            Self::Image(requested) => Some(requested.image.task_id),
+        }
+    }
 }
 
 /// The stage `ingest`.

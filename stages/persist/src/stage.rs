@@ -5,17 +5,21 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use atelier_runtime::{Batch, Batching, Emission, Failure, Message, Outcome, Stage, StageInput};
 use atelier_schemas::{
-    DecodeError, Envelope, Event,
-    events::{ImageComposed, Payload as _, StageFailed, TaskAccepted},
+    DecodeError, Envelope, ErrorBody, ErrorCode, Event,
+    events::{ImageComposed, Payload as _, StageFailed, TaskAccepted, TaskCancelRequested},
     from_json,
 };
 use atelier_stores::{Ledger, ledger::Effect};
+use chrono::SecondsFormat;
 use uuid::Uuid;
 
 use crate::{PersistError, PersistOptions};
 
 /// The stage that may fail a task as a whole: it alone reads whole tasks.
 const TASK_STAGE: &str = "ingest";
+
+/// Most of a reason that is kept: it stands on each image of the task, which may have a thousand.
+const MOST_REASON_CHARACTERS: usize = 200;
 
 /// What the stage reads.
 #[derive(Clone, Debug)]
@@ -28,6 +32,8 @@ pub enum PersistInput {
     Accepted(TaskAccepted),
     /// A stage gave an image, or a whole task, up.
     Failed(StageFailed),
+    /// Somebody wants a task to stop.
+    CancelRequested(TaskCancelRequested),
 }
 
 impl StageInput for PersistInput {
@@ -35,6 +41,9 @@ impl StageInput for PersistInput {
         match envelope.event_type.as_str() {
             ImageComposed::EVENT_TYPE => from_json(value).map(|event| Some(Self::Composed(event))),
             TaskAccepted::EVENT_TYPE => from_json(value).map(|event| Some(Self::Accepted(event))),
+            TaskCancelRequested::EVENT_TYPE => {
+                from_json(value).map(|event| Some(Self::CancelRequested(event)))
+            }
             StageFailed::EVENT_TYPE => {
                 let failed: StageFailed = from_json(value)?;
                 // A broken event of an image stage may name a task and no image; the task's images end by themselves.
@@ -77,6 +86,11 @@ impl Stage for Persist {
         }
     }
 
+    fn heeds_cancelling(&self) -> bool {
+        // It is the one who ends cancelled tasks.
+        false
+    }
+
     async fn handle(&self, batch: Batch<PersistInput>) -> Result<Vec<Outcome>, Failure> {
         let effects = batch.into_iter().map(effect_of).collect();
         let answers = self
@@ -113,6 +127,24 @@ fn effect_of(message: Message<PersistInput>) -> (Uuid, Effect) {
             image_id,
             error,
         },
+        PersistInput::CancelRequested(request) => Effect::Cancelled {
+            task_id: request.task_id,
+            error: cancelled(&request),
+        },
     };
     (envelope.id, effect)
+}
+
+/// What the images that are stopped, and the task, say of it.
+fn cancelled(request: &TaskCancelRequested) -> ErrorBody {
+    let at = request
+        .requested_at
+        .to_rfc3339_opts(SecondsFormat::Secs, true);
+    let mut message = format!("the task was cancelled at {at}");
+    if let Some(reason) = &request.reason {
+        message.push_str(": ");
+        message.extend(reason.chars().take(MOST_REASON_CHARACTERS));
+    }
+    // No stage failed: it came from outside.
+    ErrorBody::new(ErrorCode::Cancelled, "gateway", "CancelRequested", message)
 }

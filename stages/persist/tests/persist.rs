@@ -6,9 +6,9 @@ use std::{fs, path::Path, sync::Arc};
 use atelier_persist::{Persist, PersistOptions};
 use atelier_runtime::{LocalRunner, OutRecord, local::root_envelope, local::root_record};
 use atelier_schemas::{
-    Envelope, Event, TaskStatus,
+    Envelope, ErrorCode, Event, TaskStatus,
     envelope::image_id,
-    events::{ImageComposed, StageFailed, TaskAccepted},
+    events::{ImageComposed, StageFailed, TaskAccepted, TaskCancelRequested},
 };
 use atelier_stores::{Ledger, ledger::SqliteLedger, options::LedgerOptions};
 use chrono::Utc;
@@ -202,4 +202,58 @@ async fn garbage_goes_to_the_dead_letters_and_other_events_are_skipped() {
         .unwrap()
         .to_owned();
     assert!(reason.contains("/image"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_cancelled_task_ends_once_and_late_results_are_not_told() {
+    let folder = TempDir::new().unwrap();
+    let (mut runner, ledger) = runner(&folder).await;
+    let task = Uuid::new_v4();
+    let Event::TaskCancelRequested(request) = fixture("atelier.task.cancel-requested.v1") else {
+        panic!("wrong fixture")
+    };
+    let reason = request.reason.clone().unwrap();
+    let cancel = record(
+        TaskCancelRequested {
+            task_id: task,
+            ..request
+        }
+        .into(),
+    );
+    for input in [
+        record(accepted(task).into()),
+        record(composed(task, 0).into()),
+        cancel.clone(),
+        record(composed(task, 1).into()),
+        cancel,
+    ] {
+        runner.append(input);
+        runner.run().await;
+    }
+    let answer = ledger.task(task).await.unwrap().unwrap();
+    assert_eq!(answer.status, TaskStatus::Cancelled);
+    let summary = &answer.summary;
+    assert_eq!((summary.success_count, summary.cancelled_count), (1, 1));
+    let error = answer.results[1].error.as_ref().unwrap();
+    assert_eq!(error.code, ErrorCode::Cancelled);
+    assert!(error.message.contains(&reason), "{}", error.message);
+    let mut ids: Vec<Uuid> = runner
+        .events("task-events")
+        .unwrap()
+        .iter()
+        .filter(|(_, event)| matches!(event, Event::ImageEnded(_) | Event::TaskEnded(_)))
+        .map(|(envelope, _)| envelope.id)
+        .collect();
+    assert_eq!(ids.len(), 5, "the repeat answers with what it told first");
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 3, "under the ids of the first time");
+    assert_eq!(
+        count(&runner, "images-persisted", "atelier.image.persisted.v1"),
+        1
+    );
+    assert_eq!(
+        count(&runner, "task-events", "atelier.stage.completed.v1"),
+        2
+    );
 }

@@ -1,6 +1,7 @@
 //! The books of a stage: nothing is ever dropped.
 //!
-//! Invariant, once nothing is in flight: taken = emitted + skipped + retried + dead letters + abandoned.
+//! Invariant, once nothing is in flight: taken = emitted + skipped + retried + dead letters + cancelled +
+//! abandoned.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,6 +16,8 @@ pub enum Verdict {
     Retried,
     /// In the dead letters.
     DeadLettered,
+    /// Dropped, because its task is cancelled; `persist` tells its end.
+    Cancelled,
 }
 
 impl Verdict {
@@ -25,6 +28,7 @@ impl Verdict {
             Self::Skipped => "skipped",
             Self::Retried => "retried",
             Self::DeadLettered => "dead_lettered",
+            Self::Cancelled => "cancelled",
         }
     }
 }
@@ -37,6 +41,7 @@ pub struct Accounting {
     skipped: AtomicU64,
     retried: AtomicU64,
     dead_lettered: AtomicU64,
+    cancelled: AtomicU64,
     abandoned: AtomicU64,
 }
 
@@ -53,6 +58,8 @@ pub struct Counts {
     pub retried: u64,
     /// Messages that went to the dead letters.
     pub dead_lettered: u64,
+    /// Messages that were dropped, because their tasks are cancelled.
+    pub cancelled: u64,
     /// Messages that were given back undone, at a rebalance or shutdown.
     pub abandoned: u64,
 }
@@ -72,6 +79,7 @@ impl Accounting {
             Verdict::Skipped => &self.skipped,
             Verdict::Retried => &self.retried,
             Verdict::DeadLettered => &self.dead_lettered,
+            Verdict::Cancelled => &self.cancelled,
         };
         count.fetch_add(1, Ordering::Relaxed);
     }
@@ -85,6 +93,7 @@ impl Accounting {
             skipped: read(&self.skipped),
             retried: read(&self.retried),
             dead_lettered: read(&self.dead_lettered),
+            cancelled: read(&self.cancelled),
             abandoned: read(&self.abandoned),
         }
     }
@@ -94,6 +103,11 @@ impl Counts {
     /// Whether everything that came in is accounted for.
     pub fn balance(&self) -> bool {
         self.taken
-            == self.emitted + self.skipped + self.retried + self.dead_lettered + self.abandoned
+            == self.emitted
+                + self.skipped
+                + self.retried
+                + self.dead_lettered
+                + self.cancelled
+                + self.abandoned
     }
 }

@@ -10,7 +10,7 @@ use atelier_schemas::{
     envelope::header,
     event_id,
     events::{Payload, StageCompleted, StageFailed},
-    topics::{TASK_EVENTS, dead_letter_topic, retry_topic},
+    topics::{TASK_CONTROL, TASK_EVENTS, dead_letter_topic, retry_topic},
 };
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
@@ -269,8 +269,8 @@ impl Encoder {
         Err(self.internal("RecordTooLarge", message))
     }
 
-    /// Tells task-events that the stage is done with a message. A task event is no step of an image, so nothing is said
-    /// about those; that also keeps a reader of task-events from answering itself for ever.
+    /// Tells task-events that the stage is done with a message. A task event, or a cancel, is no step of an image, so nothing
+    /// is said about those; that also keeps a reader of task-events from answering itself for ever.
     fn stage_completed(
         &self,
         parent: Parent<'_>,
@@ -278,7 +278,7 @@ impl Encoder {
         timing: &StageTiming,
         now: DateTime<Utc>,
     ) -> Result<Option<OutRecord>, Failure> {
-        if &*parent.record.source.topic == TASK_EVENTS {
+        if [TASK_EVENTS, TASK_CONTROL].contains(&&*parent.record.source.topic) {
             return Ok(None);
         }
         let of_outputs = || {

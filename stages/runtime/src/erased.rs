@@ -4,6 +4,7 @@ use std::{any::Any, sync::Arc};
 
 use async_trait::async_trait;
 use atelier_schemas::{DecodeError, Envelope};
+use uuid::Uuid;
 
 use crate::{Batching, Failure, Message, Outcome, Stage, StageInput};
 
@@ -13,6 +14,8 @@ pub struct AnyInput {
     data: Arc<dyn Any + Send + Sync>,
     /// What it weighs against [`Batching::max_pixels`].
     pub pixels: u64,
+    /// [`StageInput::task_id`].
+    pub task_id: Option<Uuid>,
 }
 
 impl std::fmt::Debug for AnyInput {
@@ -20,6 +23,7 @@ impl std::fmt::Debug for AnyInput {
         formatter
             .debug_struct("AnyInput")
             .field("pixels", &self.pixels)
+            .field("task_id", &self.task_id)
             .finish_non_exhaustive()
     }
 }
@@ -32,6 +36,9 @@ pub trait AnyStage: Send + Sync + 'static {
 
     /// [`Stage::batching`].
     fn stage_batching(&self) -> Batching;
+
+    /// [`Stage::heeds_cancelling`].
+    fn stage_heeds_cancelling(&self) -> bool;
 
     /// Reads the value; `None` is an event that the stage has no use for.
     ///
@@ -56,14 +63,19 @@ impl<S: Stage> AnyStage for S {
         self.batching()
     }
 
+    fn stage_heeds_cancelling(&self) -> bool {
+        self.heeds_cancelling()
+    }
+
     fn decode(&self, envelope: &Envelope, value: &[u8]) -> Result<Option<AnyInput>, DecodeError> {
         let Some(input) = S::Input::decode(envelope, value)? else {
             return Ok(None);
         };
-        let pixels = self.pixels(&input);
+        let (pixels, task_id) = (self.pixels(&input), input.task_id());
         Ok(Some(AnyInput {
             data: Arc::new(input),
             pixels,
+            task_id,
         }))
     }
 

@@ -1,7 +1,8 @@
 //! The heart that the Kafka loop and the in-process runner share: a batch of records in, one settled result each out.
 //!
 //! Invariants: every record that is admitted is settled exactly once or handed back by the caller's cancelling; one bad
-//! message of a batch fails alone; a panic of the stage never leaves this module.
+//! message of a batch fails alone; a panic of the stage never leaves this module; what belongs to a cancelled task leaves
+//! nothing behind. (A batch is given up in the middle only where all of it is cancelled.)
 
 use std::{
     any::Any,
@@ -18,9 +19,10 @@ use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument;
+use uuid::Uuid;
 
 use crate::{
-    Batching, Emission, Failure, FailureClass, Outcome,
+    Batching, Cancelled, Emission, Failure, FailureClass, Outcome,
     accounting::{Accounting, Verdict},
     clock::Clock,
     encode::{Encoder, Parent},
@@ -31,6 +33,9 @@ use crate::{
     telemetry,
     trace_context::TraceContext,
 };
+
+/// How long the first messages may wait for what is known of cancelled tasks.
+const LONGEST_WAIT_FOR_CANCELLED: Duration = Duration::from_secs(5);
 
 /// A record whose result is known.
 #[derive(Debug)]
@@ -61,6 +66,10 @@ pub struct Work {
 }
 
 impl Work {
+    fn task(&self) -> Option<Uuid> {
+        self.input.task_id.or(self.envelope.correlation_id)
+    }
+
     /// What it weighs.
     pub fn pixels(&self) -> u64 {
         self.input.pixels
@@ -100,6 +109,7 @@ pub struct Executor {
     retry: RetryOptions,
     clock: Arc<dyn Clock>,
     readiness: Readiness,
+    cancelled: Cancelled,
     accounting: Arc<Accounting>,
 }
 
@@ -116,21 +126,28 @@ struct Handled {
 }
 
 impl Executor {
-    /// Runs `stage`, whose topics stand in `table`.
+    /// Runs `stage`, whose topics stand in `table`; drops messages of `cancelled` tasks where the stage heeds that.
     pub fn new(
         stage: Arc<dyn AnyStage>,
         table: &TopicTable,
         retry: RetryOptions,
         clock: Arc<dyn Clock>,
         readiness: Readiness,
+        cancelled: &Cancelled,
     ) -> Self {
         let encoder = Encoder::new(stage.stage_name(), table, retry.clone());
+        let cancelled = if stage.stage_heeds_cancelling() {
+            cancelled.clone()
+        } else {
+            Cancelled::none()
+        };
         Self {
             stage,
             encoder,
             retry,
             clock,
             readiness,
+            cancelled,
             accounting: Arc::default(),
         }
     }
@@ -143,6 +160,21 @@ impl Executor {
     /// How its messages are gathered.
     pub fn batching(&self) -> Batching {
         self.stage.stage_batching()
+    }
+
+    /// Waits until it is known which tasks were cancelled before the start, but no longer than a few seconds: a stage that
+    /// starts again does not begin their work anew.
+    pub async fn know_cancelled(&self) {
+        if !self
+            .cancelled
+            .wait_until_complete(LONGEST_WAIT_FOR_CANCELLED)
+            .await
+        {
+            tracing::warn!(
+                stage = self.stage_name(),
+                "the work begins before it is known which tasks are cancelled"
+            );
+        }
     }
 
     /// The books.
@@ -219,20 +251,22 @@ impl Executor {
         let mut permit = Some(permit);
         let mut pending = batch;
         loop {
-            let (live, expired) = self.split_expired(pending);
-            settled += expired.len();
-            expired.into_iter().for_each(settle);
-            if live.is_empty() {
-                debug_assert_eq!(settled, admitted, "every admitted message is settled once");
-                return 0;
-            }
             let held = match permit.take() {
                 Some(held) => held,
                 None => match Arc::clone(gate).acquire_owned().await {
                     Ok(held) => held,
-                    Err(_) => return live.len(),
+                    Err(_) => return pending.len(),
                 },
             };
+            // As late as possible: the wait for the gate may have been long.
+            let (live, cancelled) = self.split_cancelled(pending);
+            let (live, expired) = self.split_expired(live);
+            settled += cancelled.len() + expired.len();
+            cancelled.into_iter().chain(expired).for_each(settle);
+            if live.is_empty() {
+                debug_assert_eq!(settled, admitted, "every admitted message is settled once");
+                return 0;
+            }
             let handled = self.handle_bisecting(live).await;
             let mut soon = Vec::new();
             let mut unavailable = Vec::new();
@@ -253,6 +287,24 @@ impl Executor {
                 return pending.len();
             }
         }
+    }
+
+    /// A message of a cancelled task costs no work.
+    fn split_cancelled(&self, batch: Vec<Work>) -> (Vec<Work>, Vec<Settled>) {
+        let (cancelled, live): (Vec<Work>, Vec<Work>) =
+            batch.into_iter().partition(|work| self.is_cancelled(work));
+        let cancelled = cancelled.iter().map(|work| self.drop_cancelled(work));
+        (live, cancelled.collect())
+    }
+
+    fn is_cancelled(&self, work: &Work) -> bool {
+        work.task()
+            .is_some_and(|task| self.cancelled.contains(task))
+    }
+
+    fn drop_cancelled(&self, work: &Work) -> Settled {
+        tracing::debug!(stage = self.stage_name(), id = %work.envelope.id, "its task is cancelled");
+        self.settle(&work.record, work.ticket, Verdict::Cancelled, Vec::new())
     }
 
     /// A message past its deadline costs no work.
@@ -289,7 +341,21 @@ impl Executor {
                 }
             }
             let started = Instant::now();
-            let answer = self.call(&batch).await;
+            let tasks: Vec<Option<Uuid>> = batch.iter().map(Work::task).collect();
+            let answer = tokio::select! {
+                biased;
+                // Dropping the work is safe: blobs are named by their content and written whole.
+                () = self.cancelled.all_of(&tasks) => {
+                    let dropped = batch.into_iter().map(|work| Handled {
+                        work,
+                        outcome: Outcome::Skip("its task is cancelled"),
+                        duration: started.elapsed(),
+                    });
+                    done.extend(dropped);
+                    continue;
+                }
+                answer = self.call(&batch) => answer,
+            };
             let took = started.elapsed();
             telemetry::batch_handled(self.stage_name(), batch.len(), took);
             let duration = took / u32::try_from(batch.len()).unwrap_or(u32::MAX).max(1);
@@ -384,6 +450,10 @@ impl Executor {
             outcome,
             duration,
         } = handled;
+        // Whatever became of it: its end is told already.
+        if self.is_cancelled(&work) {
+            return Next::Settled(self.drop_cancelled(&work));
+        }
         if let Some(failure) = unavailable(&outcome) {
             return Next::WhenAvailable(work, failure);
         }
@@ -440,12 +510,18 @@ impl Executor {
         }
         telemetry::retry(self.stage_name(), "in_place", soon.len());
         telemetry::retry(self.stage_name(), "unavailable", unavailable.len());
-        if let Some(backoff) = backoffs.into_iter().min() {
-            self.clock.sleep(backoff).await;
-        }
-        soon.into_iter()
+        let waiting: Vec<Work> = soon
+            .into_iter()
             .chain(unavailable.into_iter().map(|(work, _)| work))
-            .collect()
+            .collect();
+        if let Some(backoff) = backoffs.into_iter().min() {
+            let tasks: Vec<Option<Uuid>> = waiting.iter().map(Work::task).collect();
+            tokio::select! {
+                () = self.clock.sleep(backoff) => {}
+                () = self.cancelled.all_of(&tasks) => {}
+            }
+        }
+        waiting
     }
 
     fn emit(&self, work: &Work, emissions: Vec<Emission>, duration: Duration) -> Settled {

@@ -3,13 +3,14 @@
 //! A stage implements [`Stage`] and knows nothing of offsets, partitions, retries, headers or shutdown. The same stage
 //! runs on Kafka and, without a broker, in the in-process runner.
 //!
-//! Invariants: outputs and input offsets are one Kafka transaction; nothing is dropped (in = out + dead letters);
+//! Invariants: outputs and input offsets are one Kafka transaction; nothing is dropped (in = out + dead letters + cancelled);
 //! a repeat after a crash makes the same events with the same ids.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod accounting;
 pub mod admin;
 pub mod batch;
+pub mod cancelled;
 pub mod clock;
 pub mod encode;
 pub mod erased;
@@ -33,6 +34,7 @@ pub mod trace_context;
 
 pub use accounting::{Accounting, Counts, Verdict};
 pub use admin::{TopicAdmin, TopicChange, TopicState};
+pub use cancelled::Cancelled;
 pub use clock::{Clock, SystemClock, VirtualClock};
 pub use erased::AnyStage;
 pub use failure::{Failure, FailureClass, StageFailure};

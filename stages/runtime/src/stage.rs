@@ -3,6 +3,8 @@
 use async_trait::async_trait;
 use atelier_schemas::{DecodeError, Envelope, Event, events::Payload, from_json};
 
+use uuid::Uuid;
+
 use crate::Failure;
 
 /// A step of the pipeline.
@@ -24,6 +26,12 @@ pub trait Stage: Send + Sync + 'static {
         0
     }
 
+    /// Whether messages of cancelled tasks are dropped before and during the work. Their outcome would interest nobody; only
+    /// who keeps the tasks' books still wants them.
+    fn heeds_cancelling(&self) -> bool {
+        true
+    }
+
     /// Does the work: one outcome per message, in order.
     ///
     /// # Errors
@@ -39,6 +47,11 @@ pub trait StageInput: Clone + Send + Sync + 'static {
     /// # Errors
     /// [`DecodeError`]: the event goes to the dead letters.
     fn decode(envelope: &Envelope, value: &[u8]) -> Result<Option<Self>, DecodeError>;
+
+    /// The task that the payload itself names, where it does: it counts more than the envelope's `ce_correlationid`.
+    fn task_id(&self) -> Option<Uuid> {
+        None
+    }
 }
 
 impl<P: Payload + Clone + Send + Sync + 'static> StageInput for P {

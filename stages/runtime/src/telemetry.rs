@@ -96,7 +96,7 @@ pub const METRICS: &[MetricDescription] = &[
         MetricKind::Counter,
         Unit::Count,
         &["stage", "outcome"],
-        "Messages by outcome: emitted, skipped, retried, dead_lettered.",
+        "Messages by outcome: emitted, skipped, retried, dead_lettered, cancelled.",
     ),
     row(
         LAG,

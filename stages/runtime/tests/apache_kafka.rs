@@ -189,22 +189,29 @@ async fn a_static_member_that_is_started_again_finds_its_partitions_waiting() {
     let (first, second) = (member("first"), member("second"));
     is_ready(&first).await;
     is_ready(&second).await;
-    log.submit_many(100).await;
-    log.assert_each_once("images-ingested", 100).await;
-    eventually("both work", || async {
-        first.running.counts().emitted > 0 && second.running.counts().emitted > 0
+    // A member is ready before it has its share of the partitions.
+    let mut submitted = 0;
+    eventually("both work", || {
+        submitted += 20;
+        let (log, first, second) = (&log, &first, &second);
+        async move {
+            log.submit_many(20).await;
+            log.wait_for("images-ingested", submitted).await;
+            first.running.counts().emitted > 0 && second.running.counts().emitted > 0
+        }
     })
     .await;
     first.stop().await;
+    submitted += 100;
     log.submit_many(100).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let meanwhile = log.records("images-ingested").await.len();
     assert!(
-        meanwhile < 200,
+        meanwhile < submitted,
         "nobody may take the partitions of one that is about to come back"
     );
     let again = member("first");
-    log.assert_each_once("images-ingested", 200).await;
+    log.assert_each_once("images-ingested", submitted).await;
     again.stop().await;
     second.stop().await;
 }

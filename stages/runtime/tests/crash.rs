@@ -11,7 +11,7 @@ use std::{
 };
 
 use atelier_runtime::{
-    KafkaOptions, RunningStage,
+    Cancelled, KafkaOptions, RunningStage,
     local::{root_envelope, root_record},
 };
 use atelier_schemas::{Event, TopicTable, envelope::header};
@@ -73,6 +73,7 @@ async fn child() {
             &kafka,
             TopicTable::embedded(),
             &options("killed"),
+            &Cancelled::none(),
             CancellationToken::new(),
         )
         .unwrap()

@@ -13,8 +13,8 @@ use std::{
 };
 
 use atelier_runtime::{
-    FailureClass, GroupProtocol, InRecord, KafkaOptions, Message, OutRecord, Outcome, RunningStage,
-    StageRuntimeOptions, TopicAdmin,
+    Cancelled, FailureClass, GroupProtocol, InRecord, KafkaOptions, Message, OutRecord, Outcome,
+    RunningStage, StageRuntimeOptions, TopicAdmin,
     encode::error_header,
     local::{root_envelope, root_record},
 };
@@ -310,6 +310,7 @@ async fn a_stage_waits_for_kafka_and_for_topics_and_says_so(broker: Broker) {
             kafka,
             table,
             &StageRuntimeOptions::default(),
+            &Cancelled::none(),
             shutdown.clone(),
         )
         .unwrap()

@@ -10,7 +10,7 @@ mod sqlite;
 
 use async_trait::async_trait;
 use atelier_schemas::{
-    ErrorBody, Event, TaskAnswer, TaskRequest,
+    ErrorBody, Event, TaskAnswer, TaskRequest, TaskStatus,
     events::{ImageContext, ImageResult, TaskAccepted},
 };
 use chrono::{DateTime, Utc};
@@ -39,6 +39,15 @@ pub trait Ledger: Send + Sync {
 
     /// What is known of one image: its context as far as known, and its result.
     async fn image(&self, task_id: Uuid, index: u32) -> Result<Option<ImageRecord>, LedgerError>;
+
+    /// Asks for a task to stop: where it has not ended, an outbox row says so, in the transaction that looked. A repeat
+    /// changes nothing. The task itself changes when the event comes back as [`Effect::Cancelled`].
+    async fn request_cancel(
+        &self,
+        task_id: Uuid,
+        requested_at: DateTime<Utc>,
+        traceparent: Option<String>,
+    ) -> Result<CancelRequested, LedgerError>;
 
     /// The oldest outbox rows that are not sent yet.
     async fn outbox_pending(&self, limit: u32) -> Result<Vec<OutboxRow>, LedgerError>;
@@ -90,6 +99,17 @@ pub enum Created {
     Conflict,
 }
 
+/// What became of [`Ledger::request_cancel`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelRequested {
+    /// There is no such task.
+    Unknown,
+    /// It has ended already.
+    Ended(TaskStatus),
+    /// It is to stop; now or by an earlier request.
+    Requested,
+}
+
 /// An event that is in the ledger and perhaps not yet on the log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutboxRow {
@@ -125,6 +145,9 @@ pub type Applied = Result<Vec<Event>, Contradiction>;
 ///   and replayed), they end as failed with the task's error, and each one that completes is a repair.
 /// - A result for an image that had failed is a repair: result, counts and status are brought up to date, its end and its
 ///   task's end are not told again.
+/// - A cancelled task has ended: each image that had not ended ends as cancelled, and whatever comes of such an image later
+///   changes nothing and tells nothing. Results that were there stay. A task that has ended otherwise stays as it is.
+/// - A cancel that comes before anything is known of its task ends it; its images end as cancelled when they become known.
 /// - The first description of a task stands: a later, different one under the same id changes nothing.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(clippy::large_enum_variant)]
@@ -147,6 +170,13 @@ pub enum Effect {
         /// Why.
         error: ErrorBody,
     },
+    /// The task is to stop.
+    Cancelled {
+        /// The task.
+        task_id: Uuid,
+        /// What its open images and the task itself say of it.
+        error: ErrorBody,
+    },
 }
 
 impl Effect {
@@ -155,7 +185,7 @@ impl Effect {
         match self {
             Self::Accepted(accepted) => accepted.task_id,
             Self::ImageCompleted { image, .. } => image.task_id,
-            Self::Failed { task_id, .. } => *task_id,
+            Self::Failed { task_id, .. } | Self::Cancelled { task_id, .. } => *task_id,
         }
     }
 }

@@ -1,9 +1,13 @@
 //! The life of a small task, for what the adapters of the ledger promise by themselves.
 
 use atelier_schemas::{
-    ErrorBody, ErrorCode, Event, ImageSource, TaskOptions, TaskRequest, events::TaskAccepted,
+    ErrorBody, ErrorCode, Event, ImageSource, TaskOptions, TaskRequest, TaskStatus,
+    events::TaskAccepted,
 };
-use atelier_stores::ledger::{Effect, NewTask};
+use atelier_stores::{
+    Ledger,
+    ledger::{Effect, NewTask},
+};
 use chrono::Utc;
 use uuid::Uuid;
 
@@ -70,4 +74,51 @@ pub fn task_ends(events: &[Event]) -> usize {
         .iter()
         .filter(|event| matches!(event, Event::TaskEnded(_)))
         .count()
+}
+
+/// A task in a ledger that was written before images could be cancelled.
+pub const OLD_TASK: Uuid = Uuid::from_u128(0x6f96_19ff_8b86_4011_b42d_00c0_4fc9_64ff);
+
+/// What such a ledger holds: a task with one image that failed and one that is on its way.
+pub fn written_before_cancelling(task_id: Uuid) -> [String; 2] {
+    let error = serde_json::to_string(&ErrorBody::new(
+        ErrorCode::FetchFailed,
+        "ingest",
+        "Old",
+        "x",
+    ));
+    [
+        format!(
+            "INSERT INTO tasks (task_id, image_count, options, status, submitted_at_us)
+             VALUES ('{task_id}', 2, '{{}}', 'processing', 1)"
+        ),
+        format!(
+            "INSERT INTO images (task, image_index, status, error)
+             VALUES (1, 0, 'failed', '{}'), (1, 1, 'pending', NULL)",
+            error.unwrap()
+        ),
+    ]
+}
+
+/// The old rows are what they were, and the open image can be cancelled.
+pub async fn check_old_task_can_be_cancelled(ledger: &dyn Ledger, task_id: Uuid) {
+    let images = async || {
+        let answer = ledger.task(task_id).await.unwrap().unwrap();
+        answer
+            .results
+            .into_iter()
+            .map(|image| (image.status, image.error.map(|error| error.details.reason)))
+            .collect::<Vec<_>>()
+    };
+    let failed = (TaskStatus::Failed, Some("Old".to_owned()));
+    assert_eq!(
+        images().await,
+        [failed.clone(), (TaskStatus::Pending, None)]
+    );
+    let error = ErrorBody::new(ErrorCode::Cancelled, "persist", "New", "x");
+    let cancel = Effect::Cancelled { task_id, error };
+    let events = ledger.apply(Uuid::new_v4(), cancel).await.unwrap();
+    assert_eq!((events.len(), task_ends(&events)), (2, 1));
+    let cancelled = (TaskStatus::Cancelled, Some("New".to_owned()));
+    assert_eq!(images().await, [failed, cancelled]);
 }

@@ -90,6 +90,7 @@ impl Refused {
             ErrorCode::InferenceFailed | ErrorCode::EncodingFailed | ErrorCode::Internal => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
+            ErrorCode::Cancelled => StatusCode::CONFLICT,
             ErrorCode::DependencyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             ErrorCode::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
             _ => StatusCode::BAD_REQUEST,

@@ -62,6 +62,7 @@ pub const REMOVE: Endpoint = Endpoint {
             .raw_answer(200, "The picture, with `X-Type`, `X-Width`, `X-Height` and `X-Credits-Charged: 0`.", "image/*", binary)
             .answer::<answer::JsonAnswer>(200, "The picture in base64.")
             .answer::<DialectErrors>(400, "The request is wrong, or the picture cannot be used.")
+            .answer::<DialectErrors>(409, "The task was cancelled meanwhile.")
             .answer::<DialectErrors>(500, "The pipeline failed on it.")
             .answer::<DialectErrors>(503, "A dependency is down.")
             .answer::<DialectErrors>(504, "No result in time; the task goes on, `Location` is where.")

@@ -99,6 +99,7 @@ export const api = {
       partition: letter.partition,
       offset: letter.offset,
     }),
+  cancel: (taskId: string) => request(`/api/v1/tasks/${taskId}`, { method: "DELETE" }),
   submit: (body: TaskRequest, idempotencyKey: string) =>
     postJson<TaskAnswer>("/api/v1/tasks", body, { "idempotency-key": idempotencyKey }),
 };

@@ -132,7 +132,8 @@ export function mergeTask(task: TaskAnswer, live: LiveTask | undefined): TaskAns
   if (!live) return task;
   const results = task.results.map((image) => mergeImage(task.taskId, image, live.images[image.imageId]));
   const successCount = results.filter((image) => image.status === "completed").length;
-  const failureCount = results.filter((image) => isTerminal(image.status) && image.status !== "completed").length;
+  const failureCount = results.filter((image) => image.status === "failed").length;
+  const cancelledCount = results.filter((image) => image.status === "cancelled").length;
   const ended = isTerminal(task.status) ? undefined : live.ended;
   const begun = results.some((image) => image.status !== "pending");
   const status = ended?.status ?? (task.status === "pending" && begun ? "processing" : task.status);
@@ -140,7 +141,14 @@ export function mergeTask(task: TaskAnswer, live: LiveTask | undefined): TaskAns
     ...task,
     status: live.repairedSummary && status === "failed" && successCount > 0 ? "completed" : status,
     results,
-    summary: { ...task.summary, ...ended?.summary, ...live.repairedSummary, successCount, failureCount },
+    summary: {
+      ...task.summary,
+      ...ended?.summary,
+      ...live.repairedSummary,
+      successCount,
+      failureCount,
+      cancelledCount,
+    },
     ...(ended?.error ? { error: ended.error } : {}),
   };
 }

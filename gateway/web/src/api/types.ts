@@ -34,6 +34,7 @@ export const ERROR_CODES = [
   "dependencyUnavailable",
   "deadlineExceeded",
   "cancelled",
+  "alreadyEnded",
   "internal",
 ] as const;
 export type ErrorCode = (typeof ERROR_CODES)[number];
@@ -118,6 +119,7 @@ export interface TaskSummary {
   totalImages: number;
   successCount: number;
   failureCount: number;
+  cancelledCount: number;
   totalProcessingTime: number;
 }
 

@@ -21,7 +21,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub use client::group_id;
 
 use crate::{
-    Accounting, AnyStage, Counts, Readiness,
+    Accounting, AnyStage, Cancelled, Counts, Readiness,
     clock::SystemClock,
     execute::Executor,
     options::{KafkaOptions, StageRuntimeOptions},
@@ -80,7 +80,7 @@ pub struct RunningStage {
 
 impl RunningStage {
     /// Starts `stage` on the current Tokio runtime. It runs until `shutdown`, whatever happens to Kafka: while the log is
-    /// away it waits and says so in its readiness.
+    /// away it waits and says so in its readiness. Every stage of a process shares one `cancelled`.
     ///
     /// # Errors
     /// [`RuntimeError`] where the options make no client.
@@ -89,6 +89,7 @@ impl RunningStage {
         kafka: &KafkaOptions,
         table: &TopicTable,
         options: &StageRuntimeOptions,
+        cancelled: &Cancelled,
         shutdown: CancellationToken,
     ) -> Result<Self, RuntimeError> {
         let name = stage.stage_name();
@@ -117,6 +118,7 @@ impl RunningStage {
             options.retry.clone(),
             Arc::new(SystemClock),
             readiness.clone(),
+            cancelled,
         ));
         let accounting = Arc::clone(executor.accounting());
         let (taken, receiver) = mpsc::unbounded_channel();

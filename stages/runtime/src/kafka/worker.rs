@@ -27,6 +27,7 @@ pub(crate) async fn run(
     let gate = Arc::new(Semaphore::new(max_in_flight.max(1)));
     let mut former: BatchFormer<Work> = BatchFormer::new(executor.batching());
     let mut batches = JoinSet::new();
+    let mut knows_cancelled = false;
     loop {
         let closes_at = former.closes_at();
         let free = async {
@@ -41,6 +42,9 @@ pub(crate) async fn run(
         tokio::select! {
             next = taken.recv() => {
                 let Some((record, epoch)) = next else { break };
+                if !std::mem::replace(&mut knows_cancelled, true) {
+                    executor.know_cancelled().await;
+                }
                 match executor.admit(record, epoch) {
                     Admitted::Work(work) => {
                         let pixels = work.pixels();

@@ -17,6 +17,7 @@ pub use pipeline::LocalPipeline;
 pub use runner::LocalRunner;
 
 use crate::{
+    cancelled::Cancelled,
     clock::{Clock, SystemClock, VirtualClock},
     encode::to_record,
     options::RetryOptions,
@@ -36,6 +37,8 @@ pub struct LocalOptions {
     pub queue_capacity: usize,
     /// Most calls of a stage's `handle` at once in a [`LocalPipeline`], by stage; 1 for those not named.
     pub max_in_flight: BTreeMap<&'static str, usize>,
+    /// Tasks whose messages are dropped; none unless somebody adds one.
+    pub cancelled: Cancelled,
 }
 
 impl Default for LocalOptions {
@@ -46,6 +49,7 @@ impl Default for LocalOptions {
             clock: Arc::new(VirtualClock::new()),
             queue_capacity: 16,
             max_in_flight: BTreeMap::new(),
+            cancelled: Cancelled::none(),
         }
     }
 }

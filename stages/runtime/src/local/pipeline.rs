@@ -102,6 +102,7 @@ impl LocalPipeline {
                 options.retry.clone(),
                 options.clock.clone(),
                 Readiness::new(name),
+                &options.cancelled,
             );
             starts.push((Arc::new(executor), receiver));
         }

@@ -62,6 +62,7 @@ impl LocalRunner {
                     options.retry.clone(),
                     options.clock.clone(),
                     Readiness::new(name),
+                    &options.cancelled,
                 );
                 Reader {
                     executor,

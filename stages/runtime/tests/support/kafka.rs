@@ -10,7 +10,7 @@ use std::{
 
 use atelier_broker::{Broker as EmbeddedBroker, BrokerOptions, RunningBroker};
 use atelier_runtime::{
-    AnyStage, InRecord, KafkaOptions, OutRecord, Publisher, RetryOptions, RunningStage,
+    AnyStage, Cancelled, InRecord, KafkaOptions, OutRecord, Publisher, RetryOptions, RunningStage,
     StageRuntimeOptions, TopicAdmin,
     local::{root_envelope, root_record},
     tail,
@@ -197,10 +197,25 @@ impl Log {
     }
 
     pub fn run(&self, stage: Arc<dyn AnyStage>, options: &StageRuntimeOptions) -> Running {
+        self.run_heeding(stage, options, &Cancelled::none())
+    }
+
+    pub fn run_heeding(
+        &self,
+        stage: Arc<dyn AnyStage>,
+        options: &StageRuntimeOptions,
+        cancelled: &Cancelled,
+    ) -> Running {
         let shutdown = CancellationToken::new();
-        let running =
-            RunningStage::start(stage, &self.kafka, &self.table, options, shutdown.clone())
-                .unwrap();
+        let running = RunningStage::start(
+            stage,
+            &self.kafka,
+            &self.table,
+            options,
+            cancelled,
+            shutdown.clone(),
+        )
+        .unwrap();
         Running { running, shutdown }
     }
 }

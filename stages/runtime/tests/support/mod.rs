@@ -262,6 +262,13 @@ impl StageInput for TaskOrImage {
             _ => Ok(None),
         }
     }
+
+    fn task_id(&self) -> Option<Uuid> {
+        match self {
+            Self::Task(request) => request.task_id,
+            Self::Image(requested) => Some(requested.image.task_id),
+        }
+    }
 }
 
 struct SlowUntil {

@@ -1,10 +1,16 @@
 //! What every ledger does.
 
+mod cancelling;
 mod events;
 mod orders;
 mod samples;
 mod tasks;
 
+pub use cancelling::{
+    a_cancel_in_any_order_ends_everything_once, a_cancel_is_asked_for_once,
+    a_cancel_may_overtake_its_task, a_cancel_that_comes_too_late_changes_nothing,
+    a_cancelled_task_ends_its_open_images,
+};
 pub use events::{
     a_failed_image_does_not_fail_its_neighbours, a_refused_task_by_topic_ends_at_once,
     a_repeat_is_answered_as_the_first_time, a_result_after_a_failure_is_a_repair,

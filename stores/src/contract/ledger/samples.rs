@@ -109,6 +109,13 @@ impl Sample {
         }
     }
 
+    pub(super) fn cancelled(&self) -> Effect {
+        Effect::Cancelled {
+            task_id: self.task_id,
+            error: error("nobody wants it any more"),
+        }
+    }
+
     pub(super) fn task_failed(&self) -> Effect {
         Effect::Failed {
             task_id: self.task_id,

@@ -18,15 +18,18 @@ use std::{future::Future, time::Duration};
 
 use async_trait::async_trait;
 use atelier_schemas::{Event, TaskAnswer};
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use self::outbox::CancelRequest;
 pub(super) use self::{
     prune::Pruning,
     rows::RowError,
     statement::{Record, Statement},
 };
-use super::{Applied, Created, Effect, ImageRecord, Ledger, LedgerError, NewTask, OutboxRow};
+use super::{
+    Applied, CancelRequested, Created, Effect, ImageRecord, Ledger, LedgerError, NewTask, OutboxRow,
+};
 
 /// The statements that the adapters word differently.
 pub(super) struct Dialect {
@@ -129,6 +132,26 @@ impl<B: Backend> Ledger for B {
             .map_err(|error| self.failed(error))
     }
 
+    async fn request_cancel(
+        &self,
+        task_id: Uuid,
+        requested_at: DateTime<Utc>,
+        traceparent: Option<String>,
+    ) -> Result<CancelRequested, LedgerError> {
+        let request = CancelRequest {
+            task_id,
+            requested_at,
+            traceparent,
+        };
+        let mut failures = 0;
+        loop {
+            match request_cancel(self, &request).await {
+                Ok(requested) => return Ok(requested),
+                Err(error) => wait_or_fail(self, error, &mut failures).await?,
+            }
+        }
+    }
+
     async fn outbox_pending(&self, limit: u32) -> Result<Vec<OutboxRow>, LedgerError> {
         outbox_pending(self, limit)
             .await
@@ -183,6 +206,16 @@ async fn create_task(backend: &impl Backend, task: &NewTask) -> Result<Created, 
     let created = outbox::create_task(&mut transaction, task.clone()).await?;
     transaction.commit().await?;
     Ok(created)
+}
+
+async fn request_cancel(
+    backend: &impl Backend,
+    request: &CancelRequest,
+) -> Result<CancelRequested, RowError> {
+    let mut transaction = backend.begin_to_write(&[request.task_id]).await?;
+    let requested = outbox::request_cancel(&mut transaction, request.clone()).await?;
+    transaction.commit().await?;
+    Ok(requested)
 }
 
 async fn task(backend: &impl Backend, task_id: Uuid) -> Result<Option<TaskAnswer>, RowError> {

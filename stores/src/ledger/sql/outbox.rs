@@ -1,6 +1,6 @@
 //! Tasks that the gateway accepted, and what is to be published of them.
 
-use atelier_schemas::{Event, TaskStatus, event_id};
+use atelier_schemas::{Event, TaskStatus, event_id, events::TaskCancelRequested};
 use chrono::{DateTime, Utc};
 
 use uuid::Uuid;
@@ -11,7 +11,15 @@ use super::{
     read::task_row,
     rows::{RowError, corrupt, time_of, to_column},
 };
-use crate::ledger::{Created, NewTask, OutboxRow};
+use crate::ledger::{CancelRequested, Created, NewTask, OutboxRow};
+
+/// What the outbox row of a cancel is made of.
+#[derive(Clone)]
+pub(super) struct CancelRequest {
+    pub task_id: Uuid,
+    pub requested_at: DateTime<Utc>,
+    pub traceparent: Option<String>,
+}
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -52,24 +60,75 @@ pub(super) async fn create_task(
         Some(&task.fingerprint),
     )
     .await?;
-    let event = Event::TaskSubmitted(request);
-    let value = event
+    let first = Outgoing {
+        task_id: task.task_id,
+        ordinal: "submitted",
+        event: Event::TaskSubmitted(request),
+        at: task.submitted_at,
+        traceparent: task.traceparent,
+    };
+    insert(transaction, first).await?;
+    Ok(Created::New)
+}
+
+/// Writes the outbox row of a cancel, once, where the task has not ended.
+pub(super) async fn request_cancel(
+    transaction: &mut impl Transaction,
+    request: CancelRequest,
+) -> Result<CancelRequested, RowError> {
+    let Some(task) = task_row(transaction, request.task_id).await? else {
+        return Ok(CancelRequested::Unknown);
+    };
+    let status = task.status()?;
+    if status.is_terminal() {
+        return Ok(CancelRequested::Ended(status));
+    }
+    let cancel = TaskCancelRequested {
+        task_id: request.task_id,
+        requested_at: request.requested_at,
+        reason: None,
+    };
+    let row = Outgoing {
+        task_id: request.task_id,
+        ordinal: "cancel-requested",
+        event: cancel.into(),
+        at: request.requested_at,
+        traceparent: request.traceparent,
+    };
+    insert(transaction, row).await?;
+    Ok(CancelRequested::Requested)
+}
+
+/// An event of the gateway about a task.
+struct Outgoing {
+    task_id: Uuid,
+    /// Which of the task's events it is; the event's id is made of it, so there is one of each.
+    ordinal: &'static str,
+    event: Event,
+    at: DateTime<Utc>,
+    traceparent: Option<String>,
+}
+
+async fn insert(transaction: &mut impl Transaction, row: Outgoing) -> Result<(), RowError> {
+    let task_id = row.task_id.to_string();
+    let value = row
+        .event
         .to_json()
-        .map_err(|error| corrupt(&task.task_id.to_string(), "value", &error))?;
+        .map_err(|error| corrupt(&task_id, "value", &error))?;
     Statement::new(
         "INSERT INTO outbox (event_id, task_id, topic, event_type, value, traceparent, created_at_us)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
     )
-    .bind(event_id(task.task_id, "gateway", "submitted").to_string())
-    .bind(task.task_id.to_string())
-    .bind(event.topic())
-    .bind(event.event_type())
+    .bind(event_id(row.task_id, "gateway", row.ordinal).to_string())
+    .bind(task_id)
+    .bind(row.event.topic())
+    .bind(row.event.event_type())
     .bind(value)
-    .bind(task.traceparent)
-    .bind(task.submitted_at.timestamp_micros())
+    .bind(row.traceparent)
+    .bind(row.at.timestamp_micros())
     .execute(transaction)
     .await?;
-    Ok(Created::New)
+    Ok(())
 }
 
 /// The oldest rows that are not sent.

@@ -53,6 +53,7 @@ pub(super) async fn summary(
         "SELECT count(*) AS images,
                 count(*) FILTER (WHERE status = 'completed') AS completed,
                 count(*) FILTER (WHERE status = 'failed') AS failed,
+                count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
                 coalesce(sum(processing_time_ms ORDER BY image_index), 0.0) AS processing_time_ms
          FROM images WHERE task = $1",
     )
@@ -63,6 +64,7 @@ pub(super) async fn summary(
         total_images: counts.images,
         success_count: counts.completed,
         failure_count: counts.failed,
+        cancelled_count: counts.cancelled,
         total_processing_time: counts.processing_time_ms,
     })
 }
@@ -157,7 +159,7 @@ async fn answer(transaction: &mut impl Transaction, row: TaskRow) -> Result<Task
     let error = row
         .error
         .as_deref()
-        .filter(|_| status == TaskStatus::Failed);
+        .filter(|_| matches!(status, TaskStatus::Failed | TaskStatus::Cancelled));
     Ok(TaskAnswer {
         task_id: row.id()?,
         status,

@@ -56,6 +56,8 @@ pub(super) struct SummaryRow {
     pub completed: u32,
     #[sqlx(try_from = "i64")]
     pub failed: u32,
+    #[sqlx(try_from = "i64")]
+    pub cancelled: u32,
     pub processing_time_ms: f64,
 }
 

@@ -6,11 +6,12 @@ import { useLiveTask } from "../../api/live-store";
 import { useStages } from "../../api/queries";
 import { choiceFromOptions } from "../../api/request-options";
 import { pictureKey } from "../../api/selection";
-import type { TaskAnswer } from "../../api/types";
+import type { ErrorBody, TaskAnswer } from "../../api/types";
 import { useI18n } from "../../i18n";
 import { formatTime } from "../../i18n/format";
 import { Failure } from "../../ui/failure";
 import { Icon } from "../../ui/icons";
+import { StopTask } from "./stop-task";
 import { Tile } from "./tile";
 import type { SelectionTools } from "./use-selection";
 
@@ -28,8 +29,9 @@ export const TaskStrip = memo(function TaskStrip({ task: snapshot, columns, sele
   const live = useLiveTask(snapshot.taskId);
   const stages = useStages();
   const [showsAll, setShowsAll] = useState(false);
+  const [refusal, setRefusal] = useState<ErrorBody>();
   const task = mergeTask(snapshot, live);
-  const { totalImages, successCount, failureCount } = task.summary;
+  const { totalImages, successCount, failureCount, cancelledCount } = task.summary;
   const count = Math.max(1, totalImages, task.results.length);
   const span = Math.min(count, columns);
   const time = formatTime(language, task.submittedAt);
@@ -57,8 +59,11 @@ export const TaskStrip = memo(function TaskStrip({ task: snapshot, columns, sele
           {t(`quality.${choice.quality}`)} · {t(`format.${choice.format}`)}
         </span>
         {isOpen && count > 1 && (
-          <span className="text-ink">{t("common.of", { done: successCount + failureCount, total: count })}</span>
+          <span className="text-ink">
+            {t("common.of", { done: successCount + failureCount + cancelledCount, total: count })}
+          </span>
         )}
+        {isOpen && <StopTask taskId={task.taskId} isWide={isWide} onRefused={setRefusal} />}
         {failureCount > 0 && isWide && <span className="text-fail">{t("count.failed", { count: failureCount })}</span>}
         {isWide && (
           <span className="ml-auto flex gap-3">
@@ -86,6 +91,7 @@ export const TaskStrip = memo(function TaskStrip({ task: snapshot, columns, sele
           </span>
         )}
       </header>
+      {refusal && <Failure error={refusal} compact={!isWide} />}
       {task.error && <Failure error={task.error} compact={!isWide} />}
       <ul className="tile-grid">
         {shown.map((image) => (

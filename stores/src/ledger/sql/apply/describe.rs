@@ -4,7 +4,7 @@ use atelier_schemas::{ErrorBody, Event, ImageSource, TaskOptions, TaskStatus};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::ends::{fail_pending, take_early_failures};
+use super::ends::{end_pending, take_early_failures};
 use crate::ledger::sql::{
     Statement, Transaction,
     read::task_row,
@@ -20,8 +20,8 @@ pub(in crate::ledger::sql) struct Description<'a> {
     pub submitted_at: DateTime<Utc>,
 }
 
-/// The task's row with its images, made from `description` where there is none yet or only a failure is known of it.
-/// The events are the ends of images that had failed before they were known.
+/// The task's row with its images, made from `description` where there is none yet or only an end is known of it.
+/// The events are the ends of images that had ended before they were known.
 pub(super) async fn describe(
     transaction: &mut impl Transaction,
     description: &Description<'_>,
@@ -30,7 +30,7 @@ pub(super) async fn describe(
     let task = match task_row(transaction, description.task_id).await? {
         None => insert_task(transaction, description, TaskStatus::Processing, None).await?,
         Some(task) if task.image_count == 0 => {
-            return describe_failed(transaction, task, description, now).await;
+            return describe_ended(transaction, task, description, now).await;
         }
         Some(task) => {
             mark_processing(transaction, task.sequence).await?;
@@ -41,8 +41,8 @@ pub(super) async fn describe(
     Ok((task, events))
 }
 
-/// A task that was refused as a whole turns out to have images: they have failed with it.
-async fn describe_failed(
+/// A task that was refused or cancelled before anything was known of it turns out to have images: they have ended with it.
+async fn describe_ended(
     transaction: &mut impl Transaction,
     mut task: TaskRow,
     description: &Description<'_>,
@@ -66,7 +66,7 @@ async fn describe_failed(
         .map(|json| from_column(&task.task_id, "error", json))
         .transpose()?;
     if let Some(error) = error {
-        events.extend(fail_pending(transaction, &task, &error).await?);
+        events.extend(end_pending(transaction, &task, task.status()?, &error).await?);
     }
     Ok((task, events))
 }

@@ -77,43 +77,77 @@ pub(super) async fn fail_image(
     if failed == 0 {
         return Ok(Vec::new());
     }
-    let mut events = vec![failed_end(task_id, index, error)];
+    let mut events = vec![end_without_result(
+        task_id,
+        index,
+        TaskStatus::Failed,
+        error,
+    )];
     events.extend(end_task_if_done(transaction, task, now).await?);
     Ok(events)
 }
 
-pub(super) async fn fail_pending(
+/// Ends every image that has not ended, as failed or cancelled.
+pub(super) async fn end_pending(
     transaction: &mut impl Transaction,
     task: &TaskRow,
+    status: TaskStatus,
     error: &ErrorBody,
 ) -> Result<Vec<Event>, RowError> {
-    let mut failed: Vec<(i64,)> = Statement::new(
-        "UPDATE images SET status = 'failed', error = $2 WHERE task = $1 AND status = 'pending' RETURNING image_index",
+    let mut ended: Vec<(i64,)> = Statement::new(
+        "UPDATE images SET status = $2, error = $3 WHERE task = $1 AND status = 'pending' RETURNING image_index",
     )
     .bind(task.sequence)
+    .bind(status.as_str())
     .bind(to_column(error)?)
     .fetch_all(transaction)
     .await?;
-    failed.sort_unstable();
+    ended.sort_unstable();
     let task_id = task.id()?;
-    let ends = failed.into_iter().map(|(index,)| {
+    let ends = ended.into_iter().map(|(index,)| {
         let index =
             u32::try_from(index).map_err(|error| corrupt(&task.task_id, "image_index", &error))?;
-        Ok(failed_end(task_id, index, error))
+        Ok(end_without_result(task_id, index, status, error))
     });
     ends.collect()
 }
 
-fn failed_end(task_id: Uuid, index: u32, error: &ErrorBody) -> Event {
+fn end_without_result(task_id: Uuid, index: u32, status: TaskStatus, error: &ErrorBody) -> Event {
     let ended = ImageEnded {
         task_id,
         image_id: image_id(task_id, index),
         index,
-        status: TaskStatus::Failed,
+        status,
         result: None,
         error: Some(error.clone()),
     };
     ended.into()
+}
+
+/// Ends a task that has not ended, and its open images with it.
+pub(super) async fn cancel(
+    transaction: &mut impl Transaction,
+    task: &TaskRow,
+    error: &ErrorBody,
+    now: DateTime<Utc>,
+) -> Result<Vec<Event>, RowError> {
+    let mut events = end_pending(transaction, task, TaskStatus::Cancelled, error).await?;
+    Statement::new(
+        "UPDATE tasks SET status = 'cancelled', error = $2, ended_at_us = $3 WHERE sequence = $1",
+    )
+    .bind(task.sequence)
+    .bind(to_column(error)?)
+    .bind(now.timestamp_micros())
+    .execute(&mut *transaction)
+    .await?;
+    let ended = TaskEnded {
+        task_id: task.id()?,
+        status: TaskStatus::Cancelled,
+        summary: summary(transaction, task.sequence).await?,
+        error: Some(error.clone()),
+    };
+    events.push(ended.into());
+    Ok(events)
 }
 
 /// The task's end, where its last image has ended and it has not been told yet.

@@ -18,7 +18,7 @@ pub(super) use self::describe::{Description, insert_task};
 use self::{
     checks::{check_context, check_image_count},
     describe::{describe, fill_sources, mark_processing},
-    ends::{end_task_if_done, fail_image, fail_pending, store_result, take_early_failures},
+    ends::{cancel, end_pending, end_task_if_done, fail_image, store_result, take_early_failures},
 };
 use super::{
     Statement, Transaction,
@@ -52,6 +52,12 @@ pub(super) async fn apply(
         } => apply_task_failed(transaction, task_id, &error, now)
             .await
             .map(Ok),
+        Effect::Cancelled { task_id, error } => {
+            match open_or_unknown(transaction, task_id, now).await? {
+                Some(task) => cancel(transaction, &task, &error, now).await.map(Ok),
+                None => Ok(Ok(Vec::new())),
+            }
+        }
     }
 }
 
@@ -134,7 +140,7 @@ async fn apply_completed(
             events.extend(complete(transaction, &task, image, result, now).await?);
         }
         TaskStatus::Failed => events.extend(repair(transaction, &task, image, result).await?),
-        // It has its result: the first end stands.
+        // It has its result, or nobody wants one any more: the first end stands.
         TaskStatus::Completed | TaskStatus::Processing | TaskStatus::Cancelled => {}
     }
     Ok(Ok(events))
@@ -217,25 +223,36 @@ async fn apply_task_failed(
     error: &ErrorBody,
     now: DateTime<Utc>,
 ) -> Result<Vec<Event>, RowError> {
-    let task = match task_row(transaction, task_id).await? {
-        Some(task) if task.status()?.is_terminal() => return Ok(Vec::new()),
-        Some(task) => task,
-        None => {
-            let nothing = Description {
-                task_id,
-                options: &TaskOptions::default(),
-                sources: &[],
-                submitted_at: now,
-            };
-            insert_task(transaction, &nothing, TaskStatus::Processing, None).await?
-        }
+    let Some(task) = open_or_unknown(transaction, task_id, now).await? else {
+        return Ok(Vec::new());
     };
     Statement::new("UPDATE tasks SET error = $2 WHERE sequence = $1")
         .bind(task.sequence)
         .bind(to_column(error)?)
         .execute(&mut *transaction)
         .await?;
-    let mut events = fail_pending(transaction, &task, error).await?;
+    let mut events = end_pending(transaction, &task, TaskStatus::Failed, error).await?;
     events.extend(end_task_if_done(transaction, &task, now).await?);
     Ok(events)
+}
+
+/// The row of a task that has not ended; without images where nothing is known of it. `None` where it has ended.
+async fn open_or_unknown(
+    transaction: &mut impl Transaction,
+    task_id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<Option<TaskRow>, RowError> {
+    if let Some(task) = task_row(transaction, task_id).await? {
+        let has_ended = task.status()?.is_terminal();
+        return Ok((!has_ended).then_some(task));
+    }
+    let nothing = Description {
+        task_id,
+        options: &TaskOptions::default(),
+        sources: &[],
+        submitted_at: now,
+    };
+    insert_task(transaction, &nothing, TaskStatus::Processing, None)
+        .await
+        .map(Some)
 }
