@@ -40,6 +40,8 @@ pub struct Installation {
     pub folder: TempDir,
     pub gateway_port: u16,
     pub broker_port: u16,
+    /// Variables of the processes' environment beside the usual ones.
+    pub environment: Vec<(&'static str, String)>,
     processes: Vec<(String, Child)>,
 }
 
@@ -56,6 +58,7 @@ impl Installation {
             folder,
             gateway_port,
             broker_port,
+            environment: Vec::new(),
             processes: Vec::new(),
         }
     }
@@ -69,7 +72,8 @@ impl Installation {
             .env(
                 "ATELIER_LOG",
                 std::env::var("ATELIER_LOG").unwrap_or_else(|_| "info".into()),
-            );
+            )
+            .envs(self.environment.iter().cloned());
         command
     }
 
