@@ -4,6 +4,7 @@
 mod support;
 
 use std::{
+    cell::Cell,
     fs,
     path::{Path, PathBuf},
     sync::{
@@ -288,9 +289,17 @@ async fn parts_of_a_write_that_fails_or_is_dropped_are_taken_back() {
 fn kill_writers(endpoint: &str, bucket: &Path, unfinished: impl Fn() -> usize) {
     for round in 1..4 {
         let (kept, begun) = (objects(&bucket.join("blobs")).len(), unfinished());
-        // The first may be the empty one of the start, the last not be acknowledged yet.
-        let is_time =
-            || objects(&bucket.join("blobs")).len() > kept + 1 + round && unfinished() > begun;
+        // Whether a write was seen to end, so that the next upload that is seen has just begun.
+        let is_between = Cell::new(false);
+        let is_time = || {
+            // The first may be the empty one of the start.
+            if objects(&bucket.join("blobs")).len() <= kept + round {
+                return false;
+            }
+            let is_begun = unfinished() > begun;
+            is_between.set(is_between.get() || !is_begun);
+            is_begun && is_between.get()
+        };
         let child = "child_that_stores_until_it_is_killed";
         let acknowledged = kill_when(child, endpoint.as_ref(), is_time);
         assert!(!acknowledged.is_empty());

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a message is one line, has the server's own words, and no credentials.
 
-use std::error::Error;
+use std::{error::Error, time::Duration};
 
 use aws_sdk_s3::{
     config::http::HttpResponse,
@@ -66,6 +66,15 @@ impl Refusal {
             status,
             code: code.map(str::to_owned),
             reason,
+        }
+    }
+
+    /// The server did not answer in time.
+    pub(super) fn no_answer_within(limit: Duration) -> Self {
+        Self {
+            status: None,
+            code: None,
+            reason: format!("no answer within {} ms", limit.as_millis()),
         }
     }
 

@@ -34,8 +34,9 @@ use self::{
 };
 use crate::{BlobError, Blobs, options::BlobsOptions};
 
-/// Longest wait of [`Blobs::check`]: below what `/health/ready` waits, so that it tells the reason.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest wait for each of the two answers of [`Blobs::check`]: together below the three seconds that `/health/ready`
+/// waits, so that it tells the reason.
+const CHECK_TIMEOUT: Duration = Duration::from_millis(1_400);
 /// Up to this place the servers count bytes.
 const MAX_PLACE: u64 = i64::MAX as u64;
 

@@ -31,6 +31,8 @@ const COLLISIONS: u32 = 6;
 const PARALLEL_PARTS: usize = 4;
 /// The most parts that S3 takes.
 const MAX_PARTS: u64 = 10_000;
+/// Longest time for taking parts back: the one who waits for the write has its error already.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Only if there is no such object yet.
 const ABSENT: &str = "*";
 
@@ -346,24 +348,25 @@ impl Drop for Upload {
 }
 
 async fn abort(client: &Client, bucket: &str, object: &str, id: &str) {
-    let aborted = client
+    let aborting = client
         .abort_multipart_upload()
         .bucket(bucket)
         .key(object)
         .upload_id(id)
-        .send()
-        .await;
-    if let Err(error) = aborted {
-        let refusal = Refusal::of(&error);
-        if !refusal.is_no_such_upload() {
-            // A later start removes it.
-            tracing::warn!(
-                bucket,
-                object,
-                reason = refusal.reason(),
-                "could not take back the parts of a write that failed"
-            );
-        }
+        .send();
+    let refusal = match tokio::time::timeout(ABORT_TIMEOUT, aborting).await {
+        Ok(Ok(_)) => return,
+        Ok(Err(error)) => Refusal::of(&error),
+        Err(_) => Refusal::no_answer_within(ABORT_TIMEOUT),
+    };
+    if !refusal.is_no_such_upload() {
+        // A later start removes it.
+        tracing::warn!(
+            bucket,
+            object,
+            reason = refusal.reason(),
+            "could not take back the parts of a write that failed"
+        );
     }
 }
 
