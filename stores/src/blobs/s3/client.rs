@@ -151,8 +151,10 @@ mod tests {
         assert!(wrong(|options| options.request_timeout_ms = 0).contains("request_timeout_ms"));
         assert!(wrong(|options| options.part_bytes = 1_000).contains("part_bytes"));
         for endpoint in ["localhost:9000", "ftp://host", "http://key:s3cret@host"] {
-            let mut options = S3Options::default();
-            options.endpoint = Some(endpoint.to_owned());
+            let options = S3Options {
+                endpoint: Some(endpoint.to_owned()),
+                ..S3Options::default()
+            };
             let refused = check(&options).unwrap_err();
             assert!(
                 refused.contains("stores.blobs.s3.endpoint") && !refused.contains("s3cret"),
