@@ -5,6 +5,9 @@
 
 #[path = "../tests/support/s3.rs"]
 mod s3;
+#[path = "../tests/support/versitygw.rs"]
+#[allow(dead_code)]
+mod versitygw;
 
 use std::time::Instant;
 
@@ -105,11 +108,10 @@ async fn bench_directory(durability: Durability) {
     bench_blobs(&format!("folder, {durability:?}"), &blobs).await;
 }
 
-async fn bench_s3() {
-    let server = s3::Server::start();
+async fn bench_s3(name: &str, endpoint: String) {
     let options = BlobsOptions {
         s3: S3Options {
-            endpoint: Some(server.endpoint()),
+            endpoint: Some(endpoint),
             ..S3Options::default()
         },
         ..BlobsOptions::default()
@@ -122,7 +124,7 @@ async fn bench_s3() {
     )
     .await
     .unwrap();
-    bench_blobs("S3 inside this process", &blobs).await;
+    bench_blobs(name, &blobs).await;
 }
 
 #[tokio::main]
@@ -133,5 +135,10 @@ async fn main() {
         }
         bench_directory(durability).await;
     }
-    bench_s3().await;
+    let server = s3::Server::start();
+    bench_s3("S3 inside this process", server.endpoint()).await;
+    if versitygw::is_there() {
+        let server = versitygw::Versitygw::start();
+        bench_s3("S3 by versitygw", server.endpoint()).await;
+    }
 }

@@ -169,6 +169,8 @@ async fn serve(
             accepted = listener.accept() => accepted.unwrap(),
             _ = &mut stopped => return,
         };
+        // A body goes out in small pieces, which would wait for each other's acknowledgement.
+        stream.set_nodelay(true).unwrap();
         let (service, faults) = (service.clone(), Arc::clone(&faults));
         let answer =
             service_fn(move |request| answer(request, service.clone(), Arc::clone(&faults)));
