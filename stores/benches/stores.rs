@@ -1,6 +1,13 @@
-//! How many events a second the ledger applies, by batch and durability, and how many blobs a second are kept.
+//! How many events a second the ledger applies, by batch and durability, and how many blobs a second are kept and
+//! read.
 //! Run with `cargo bench -p atelier-stores`; the disk decides most of it.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+#[path = "../tests/support/s3.rs"]
+mod s3;
+#[path = "../tests/support/versitygw.rs"]
+#[allow(dead_code)]
+mod versitygw;
 
 use std::time::Instant;
 
@@ -8,9 +15,10 @@ use atelier_schemas::{
     ErrorBody, ErrorCode, ImageSource, TaskOptions, envelope::image_id, events::TaskAccepted,
 };
 use atelier_stores::{
-    Blobs, BlobsOptions, DirectoryBlobs, Durability, Ledger, LedgerOptions, SqliteLedger,
-    ledger::Effect,
+    Blobs, BlobsOptions, DirectoryBlobs, Durability, Ledger, LedgerOptions, S3Blobs, S3Options,
+    SqliteLedger, ledger::Effect,
 };
+use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use bytes::Bytes;
 use chrono::Utc;
 use uuid::Uuid;
@@ -70,7 +78,26 @@ async fn bench_ledger(durability: Durability, batch: usize) {
     ledger.close().await;
 }
 
-async fn bench_blobs(durability: Durability) {
+async fn bench_blobs(name: &str, blobs: &dyn Blobs) {
+    let mut keys = Vec::new();
+    let begun_at = Instant::now();
+    for number in 0..BLOBS {
+        let mut bytes = vec![0; BLOB_BYTES];
+        bytes[..4].copy_from_slice(&number.to_le_bytes());
+        keys.push(blobs.put(Bytes::from(bytes)).await.unwrap());
+    }
+    let put = f64::from(BLOBS) / begun_at.elapsed().as_secs_f64();
+    let begun_at = Instant::now();
+    for key in &keys {
+        assert_eq!(blobs.get(key).await.unwrap().len(), BLOB_BYTES);
+    }
+    let got = f64::from(BLOBS) / begun_at.elapsed().as_secs_f64();
+    println!(
+        "blobs, {name}, {BLOB_BYTES} bytes each: {put:>8.0} put/s, {got:>8.0} got/s, one after the other"
+    );
+}
+
+async fn bench_directory(durability: Durability) {
     let folder = tempfile::tempdir().unwrap();
     let options = BlobsOptions {
         durability,
@@ -78,14 +105,26 @@ async fn bench_blobs(durability: Durability) {
         ..BlobsOptions::default()
     };
     let blobs = DirectoryBlobs::open(folder.path(), options).await.unwrap();
-    let begun_at = Instant::now();
-    for number in 0..BLOBS {
-        let mut bytes = vec![0; BLOB_BYTES];
-        bytes[..4].copy_from_slice(&number.to_le_bytes());
-        blobs.put(Bytes::from(bytes)).await.unwrap();
-    }
-    let rate = f64::from(BLOBS) / begun_at.elapsed().as_secs_f64();
-    println!("blobs, {durability:?}, {BLOB_BYTES} bytes each: {rate:>8.0} blobs/s");
+    bench_blobs(&format!("folder, {durability:?}"), &blobs).await;
+}
+
+async fn bench_s3(name: &str, endpoint: String) {
+    let options = BlobsOptions {
+        s3: S3Options {
+            endpoint: Some(endpoint),
+            ..S3Options::default()
+        },
+        ..BlobsOptions::default()
+    };
+    let credentials = Credentials::new(s3::ACCESS_KEY, s3::SECRET_KEY, None, None, "bench");
+    let blobs = S3Blobs::open(
+        &format!("s3://{}", s3::BUCKET),
+        options,
+        Some(SharedCredentialsProvider::new(credentials)),
+    )
+    .await
+    .unwrap();
+    bench_blobs(name, &blobs).await;
 }
 
 #[tokio::main]
@@ -94,6 +133,12 @@ async fn main() {
         for batch in [1, 16, 64] {
             bench_ledger(durability, batch).await;
         }
-        bench_blobs(durability).await;
+        bench_directory(durability).await;
+    }
+    let server = s3::Server::start();
+    bench_s3("S3 inside this process", server.endpoint()).await;
+    if versitygw::is_there() {
+        let server = versitygw::Versitygw::start();
+        bench_s3("S3 by versitygw", server.endpoint()).await;
     }
 }

@@ -12,8 +12,10 @@ pub mod open;
 pub mod options;
 pub mod raster;
 
-pub use blobs::{BlobError, Blobs, DirectoryBlobs};
+pub use blobs::{BlobError, Blobs, DirectoryBlobs, S3Blobs};
 pub use ledger::{Ledger, LedgerError, PostgresLedger, SqliteLedger};
 pub use open::{OpenError, open_blobs, open_ledger, without_password};
-pub use options::{BlobsOptions, Durability, LedgerOptions, PostgresOptions, StoresOptions};
+pub use options::{
+    BlobsOptions, Durability, LedgerOptions, PostgresOptions, S3Options, StoresOptions,
+};
 pub use raster::{Raster, RasterError, Rasters};

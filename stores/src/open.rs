@@ -7,8 +7,8 @@ use std::{path::PathBuf, sync::Arc};
 use url::Url;
 
 use crate::{
-    Blobs, Ledger, LedgerError,
-    blobs::DirectoryBlobs,
+    BlobError, Blobs, Ledger, LedgerError,
+    blobs::{DirectoryBlobs, S3Blobs, s3},
     ledger::{PostgresLedger, SqliteLedger, postgres},
     options::{BlobsOptions, LedgerOptions},
 };
@@ -17,6 +17,7 @@ use crate::{
 pub const BLOBS_SETTING: &str = "stores.blobs_url";
 /// The setting that says where the ledger is kept.
 pub const LEDGER_SETTING: &str = "stores.ledger_url";
+const BLOBS_URLS: &str = "`file:///absolute/folder` or `s3://bucket/prefix`";
 const LEDGER_URLS: &str =
     "`sqlite:///absolute/file.sqlite` or `postgres://user:password@host:5432/database`";
 
@@ -47,16 +48,27 @@ pub enum OpenError {
     },
 }
 
-/// Opens the blob store at `url`: `file:///absolute/folder`, which is made where it is missing.
+/// Opens the blob store at `url`: `file:///absolute/folder`, which is made where it is missing, or `s3://bucket/prefix`,
+/// whose bucket must be there.
 ///
 /// # Errors
 /// [`OpenError`] names the setting, its value and what to write instead.
 pub async fn open_blobs(url: &str, options: &BlobsOptions) -> Result<Arc<dyn Blobs>, OpenError> {
-    let folder = local_path(BLOBS_SETTING, url, "file", "`file:///absolute/folder`")?;
+    let failed = |error: BlobError| unreachable(BLOBS_SETTING, url, &error);
+    if s3::address::is_s3(url) {
+        // Tells a URL that must be written otherwise from a server that may be there later.
+        s3::address::parse(url).map_err(|reason| OpenError::Unusable {
+            setting: BLOBS_SETTING,
+            url: without_password(url),
+            reason,
+            possible: BLOBS_URLS,
+        })?;
+        let blobs = S3Blobs::open(url, options.clone(), None);
+        return Ok(Arc::new(Box::pin(blobs).await.map_err(failed)?));
+    }
+    let folder = local_path(BLOBS_SETTING, url, "file", BLOBS_URLS)?;
     let blobs = DirectoryBlobs::open(&folder, options.clone()).await;
-    blobs
-        .map(|blobs| Arc::new(blobs) as Arc<dyn Blobs>)
-        .map_err(|error| unreachable(BLOBS_SETTING, url, &error))
+    Ok(Arc::new(blobs.map_err(failed)?))
 }
 
 /// Opens the ledger at `url` and brings its tables up to date: `sqlite:///absolute/file`, which is made where it is

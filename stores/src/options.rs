@@ -23,7 +23,9 @@ pub enum Durability {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields, default)]
 pub struct StoresOptions {
-    /// Where blobs are kept: `file:///absolute/folder`. Absent: `blobs` in the data folder.
+    /// Where blobs are kept: `file:///absolute/folder`, or `s3://bucket/prefix` on any server that speaks S3, where the bucket
+    /// must be there. Credentials come by `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, a profile in `~/.aws`, or the
+    /// machine's role; never from this file. Absent: `blobs` in the data folder.
     pub blobs_url: Option<String>,
     /// Where the ledger is kept: `sqlite:///absolute/file`, or `postgres://user:password@host:5432/database`, a PostgreSQL
     /// database of its own (TLS by `?sslmode=verify-full`; the password may come by `PGPASSWORD` or `~/.pgpass` instead).
@@ -39,12 +41,14 @@ pub struct StoresOptions {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields, default)]
 pub struct BlobsOptions {
-    /// What a stored blob outlives: `fsync` a power cut, `os` a killed process.
+    /// What a stored blob outlives: `fsync` a power cut, `os` a killed process. Folders only: S3 promises what its server does.
     pub durability: Durability,
-    /// Space in bytes that stays free on the disk: below it, new blobs are refused as if the disk were full.
+    /// Space in bytes that stays free on the disk: below it, new blobs are refused as if the disk were full. Folders only.
     pub min_free_bytes: u64,
     /// Whether whole-blob reads compare the SHA-256 of what they read with the key (about 0.5 ms for each MiB).
     pub verify_on_read: bool,
+    /// How an S3 server is used, where `blobs_url` names a bucket.
+    pub s3: S3Options,
 }
 
 impl Default for BlobsOptions {
@@ -53,6 +57,50 @@ impl Default for BlobsOptions {
             durability: Durability::Fsync,
             min_free_bytes: DEFAULT_MIN_FREE_BYTES,
             verify_on_read: false,
+            s3: S3Options::default(),
+        }
+    }
+}
+
+/// How an S3 server is used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields, default)]
+pub struct S3Options {
+    /// Address of the server, such as `https://s3.example.org:9000`. Absent: `AWS_ENDPOINT_URL_S3`, a profile's, or Amazon's.
+    pub endpoint: Option<String>,
+    /// Region of the bucket. Absent: `AWS_REGION`, a profile's, or `us-east-1`, which servers other than Amazon's go by.
+    pub region: Option<String>,
+    /// Whether the bucket is the first part of the path, not of the host name. Absent: where `endpoint` is given.
+    pub path_style: Option<bool>,
+    /// Longest wait in milliseconds for a connection.
+    pub connect_timeout_ms: u64,
+    /// Longest wait in milliseconds for the answer to one request, its sending included, and longest silence in the
+    /// middle of a body.
+    pub request_timeout_ms: u64,
+    /// Longest time in milliseconds for one read or one part of a write, with all its requests.
+    pub operation_timeout_ms: u64,
+    /// How often a request is sent at most before the store counts as away: a server that cannot be reached, fails
+    /// (5xx) or asks to slow down is tried again after a pause that grows.
+    pub max_attempts: u32,
+    /// Blobs that are larger than this, in bytes, are sent in parts of this size; at least 5 MiB. Four parts of a blob
+    /// are in memory at a time.
+    pub part_bytes: u64,
+    /// Age in hours after which an upload in parts counts as abandoned: the next start removes it.
+    pub abandoned_upload_hours: u32,
+}
+
+impl Default for S3Options {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            region: None,
+            path_style: None,
+            connect_timeout_ms: 3_000,
+            request_timeout_ms: 30_000,
+            operation_timeout_ms: 120_000,
+            max_attempts: 4,
+            part_bytes: 16 * 1024 * 1024,
+            abandoned_upload_hours: 24,
         }
     }
 }

@@ -41,6 +41,8 @@ pub struct Installation {
     pub gateway_port: u16,
     pub broker_port: u16,
     bootstrap: String,
+    /// Variables of the processes' environment beside the usual ones.
+    pub environment: Vec<(&'static str, String)>,
     processes: Vec<(String, Child)>,
 }
 
@@ -58,6 +60,7 @@ impl Installation {
             gateway_port,
             broker_port,
             bootstrap: format!("127.0.0.1:{broker_port}"),
+            environment: Vec::new(),
             processes: Vec::new(),
         }
     }
@@ -82,7 +85,8 @@ impl Installation {
             .env(
                 "ATELIER_LOG",
                 std::env::var("ATELIER_LOG").unwrap_or_else(|_| "info".into()),
-            );
+            )
+            .envs(self.environment.iter().cloned());
         command
     }
 

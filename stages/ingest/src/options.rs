@@ -44,7 +44,7 @@ impl Default for IngestOptions {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields, default)]
 pub struct FetchOptions {
-    /// Longest time for one picture, redirects included, in milliseconds.
+    /// Longest time for a server to send one picture, redirects included, in milliseconds. Keeping it takes none of it.
     pub total_timeout_ms: u64,
     /// Longest time for one connection to be made, in milliseconds.
     pub connect_timeout_ms: u64,

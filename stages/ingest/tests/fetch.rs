@@ -7,6 +7,7 @@ use std::{
     collections::VecDeque,
     io,
     net::IpAddr,
+    ops::Range,
     path::Path,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -17,9 +18,11 @@ use atelier_ingest::{
     FetchError, FetchOptions, Fetcher, HeaderError, IngestError, Resolver, SystemResolver,
 };
 use atelier_runtime::{Failure, FailureClass};
-use atelier_schemas::ErrorCode;
-use atelier_stores::{Blobs, blobs::MemoryBlobs};
+use atelier_schemas::{BlobKey, ErrorCode};
+use atelier_stores::{BlobError, Blobs, blobs::MemoryBlobs};
+use bytes::Bytes;
 use server::{SECRET, Server, png};
+use tokio::io::AsyncRead;
 
 const MAX_BYTES: u64 = 200_000;
 
@@ -78,6 +81,53 @@ async fn a_picture_is_fetched_whatever_its_content_type_says() {
         );
         assert_eq!(fetched.bytes, png(40, 30).len() as u64);
     }
+}
+
+/// A store that needs longer for each blob than a source may take.
+struct Slow(MemoryBlobs);
+
+#[async_trait]
+impl Blobs for Slow {
+    async fn put(&self, bytes: Bytes) -> Result<BlobKey, BlobError> {
+        self.0.put(bytes).await
+    }
+
+    async fn put_reader(
+        &self,
+        reader: &mut (dyn AsyncRead + Send + Unpin),
+        limit_bytes: u64,
+    ) -> Result<(BlobKey, u64), BlobError> {
+        let stored = self.0.put_reader(reader, limit_bytes).await;
+        tokio::time::sleep(Duration::from_millis(2 * options().total_timeout_ms)).await;
+        stored
+    }
+
+    async fn get(&self, key: &BlobKey) -> Result<Bytes, BlobError> {
+        self.0.get(key).await
+    }
+
+    async fn get_range(&self, key: &BlobKey, range: Range<u64>) -> Result<Bytes, BlobError> {
+        self.0.get_range(key, range).await
+    }
+
+    async fn size(&self, key: &BlobKey) -> Result<Option<u64>, BlobError> {
+        self.0.size(key).await
+    }
+
+    async fn check(&self) -> Result<(), BlobError> {
+        self.0.check().await
+    }
+}
+
+#[tokio::test]
+async fn a_slow_store_is_not_the_source_s_fault() {
+    let server = Server::start().await;
+    let blobs = Slow(MemoryBlobs::new());
+    let fetched = fetcher(options())
+        .fetch(&server.url("/good.png"), &blobs)
+        .await
+        .unwrap();
+    assert_eq!(blobs.get(&fetched.key).await.unwrap(), png(40, 30));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod directory;
 mod memory;
+pub(crate) mod s3;
 mod temporary;
 
 use std::ops::Range;
@@ -13,6 +14,7 @@ use tokio::io::AsyncRead;
 
 pub use directory::DirectoryBlobs;
 pub use memory::MemoryBlobs;
+pub use s3::S3Blobs;
 
 /// A place that keeps blobs.
 #[async_trait]

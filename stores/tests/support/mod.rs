@@ -3,7 +3,10 @@
 
 pub mod postgres;
 pub mod postgres_ledger;
+pub mod s3;
+pub mod s3_blobs;
 pub mod tasks;
+pub mod versitygw;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -73,19 +76,7 @@ impl Drop for SmallDisk {
 /// Runs the ignored test `name` of this binary in a process of its own on `place`, kills it with SIGKILL once it has
 /// acknowledged `lines` pieces of work and a random while more, and answers with what it acknowledged.
 pub fn kill_after(name: &str, place: &OsStr, lines: usize, more: Duration) -> Vec<String> {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            name,
-            "--exact",
-            "--ignored",
-            "--nocapture",
-            "--test-threads=1",
-        ])
-        .env(CHILD_PLACE, place)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = spawn_child(name, place);
     let output = BufReader::new(child.stdout.take().unwrap());
     let mut acknowledged = Vec::new();
     let mut killer = Some((child, None::<Instant>));
@@ -108,6 +99,41 @@ pub fn kill_after(name: &str, place: &OsStr, lines: usize, more: Duration) -> Ve
         acknowledged.len()
     );
     acknowledged
+}
+
+/// The same, but kills it as soon as `is_time`.
+pub fn kill_when(name: &str, place: &OsStr, is_time: impl Fn() -> bool) -> Vec<String> {
+    let mut child = spawn_child(name, place);
+    let since = Instant::now();
+    while !is_time() {
+        assert!(
+            since.elapsed() < Duration::from_secs(120) && child.try_wait().unwrap().is_none(),
+            "the time to kill does not come"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    kill(&mut child);
+    // What it wrote is in the pipe.
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines
+        .filter_map(|line| Some(line.ok()?.split_once("done ")?.1.to_owned()))
+        .collect()
+}
+
+fn spawn_child(name: &str, place: &OsStr) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args([
+            name,
+            "--exact",
+            "--ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .env(CHILD_PLACE, place)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 fn kill(child: &mut Child) {

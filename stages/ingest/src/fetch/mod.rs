@@ -14,7 +14,10 @@ use atelier_stores::{BlobError, Blobs};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use reqwest::{Client, Response, StatusCode, header};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    time::Instant,
+};
 use tokio_util::io::StreamReader;
 use url::{Host, Url};
 
@@ -23,7 +26,7 @@ pub use resolve::{Resolver, SystemResolver};
 
 use self::{
     address::why_forbidden,
-    pace::{Paced, TooSlow},
+    pace::{OutOfTime, Paced, TooSlow},
     resolve::{CheckedResolver, ForbiddenAddress},
 };
 use crate::{FetchError, IngestError, header::Format, options::FetchOptions};
@@ -88,26 +91,30 @@ impl Fetcher {
     pub async fn fetch(&self, address: &str, blobs: &dyn Blobs) -> Result<Fetched, IngestError> {
         let url = self.parse(address)?;
         let host = host_of(&url);
-        let limit = Duration::from_millis(self.options.total_timeout_ms);
-        match tokio::time::timeout(limit, self.follow(url, blobs)).await {
-            Ok(fetched) => fetched,
-            Err(_) => Err(FetchError::TimedOut { host, limit }.into()),
-        }
+        let limit = self.limit();
+        let deadline = Instant::now() + limit;
+        let (url, response) = tokio::time::timeout_at(deadline, self.follow(url))
+            .await
+            .map_err(|_| FetchError::TimedOut { host, limit })??;
+        self.store(&url, response, deadline, blobs).await
     }
 
-    async fn follow(&self, mut url: Url, blobs: &dyn Blobs) -> Result<Fetched, IngestError> {
+    fn limit(&self) -> Duration {
+        Duration::from_millis(self.options.total_timeout_ms)
+    }
+
+    async fn follow(&self, mut url: Url) -> Result<(Url, Response), FetchError> {
         for _ in 0..=self.options.max_redirects {
             let response = self.request(&url).await?;
             if !response.status().is_redirection() {
-                return self.store(&url, response, blobs).await;
+                return Ok((url, response));
             }
             url = self.redirected(&url, &response)?;
         }
         Err(FetchError::TooManyRedirects {
             host: host_of(&url),
             limit: self.options.max_redirects,
-        }
-        .into())
+        })
     }
 
     async fn request(&self, url: &Url) -> Result<Response, FetchError> {
@@ -207,6 +214,7 @@ impl Fetcher {
         &self,
         url: &Url,
         response: Response,
+        deadline: Instant,
         blobs: &dyn Blobs,
     ) -> Result<Fetched, IngestError> {
         if response.status() != StatusCode::OK {
@@ -231,6 +239,7 @@ impl Fetcher {
         let grace = Duration::from_millis(self.options.min_rate_grace_ms);
         let mut body = Paced::new(
             StreamReader::new(body),
+            deadline,
             grace,
             self.options.min_rate_bytes_per_second,
         );
@@ -250,6 +259,10 @@ impl Fetcher {
 
     fn transfer_failed(&self, url: &Url, error: &io::Error) -> FetchError {
         let host = host_of(url);
+        if error.get_ref().is_some_and(|inner| inner.is::<OutOfTime>()) {
+            let limit = self.limit();
+            return FetchError::TimedOut { host, limit };
+        }
         if error.get_ref().is_some_and(|inner| inner.is::<TooSlow>()) {
             return FetchError::TooSlow {
                 host,
