@@ -174,20 +174,19 @@ fn request_of(record: &InRecord) -> Option<TaskCancelRequested> {
 async fn read_for_ever(known: Arc<Known>, kafka: KafkaOptions) {
     let mut said = String::new();
     loop {
-        let Err(error) = read(&known, &kafka).await else {
-            continue;
-        };
-        if matches!(error, LogAccessError::MissingTopic(_)) {
-            // Nobody can have cancelled anything.
-            known.is_complete.send_replace(true);
-        }
-        let reason = error.to_string();
-        if reason != said {
-            tracing::warn!(
-                reason,
-                "which tasks are cancelled cannot be read; this is tried again"
-            );
-            said = reason;
+        if let Err(error) = read(&known, &kafka).await {
+            if matches!(error, LogAccessError::MissingTopic(_)) {
+                // Nobody can have cancelled anything.
+                known.is_complete.send_replace(true);
+            }
+            let reason = error.to_string();
+            if reason != said {
+                tracing::warn!(
+                    reason,
+                    "which tasks are cancelled cannot be read; this is tried again"
+                );
+                said = reason;
+            }
         }
         tokio::time::sleep(RETRY).await;
     }
