@@ -206,7 +206,7 @@ fn a_cancel_overtakes_its_task(installation: &Installation) -> Uuid {
 
 fn cancels_race_with_the_end(installation: &Installation) {
     let mut outcomes = Vec::new();
-    for wait_ms in [0, 20, 40, 60, 80, 100, 120, 150] {
+    for wait_ms in [0, 50, 100, 150, 250, 400, 600] {
         let task = upload(installation, 1, "low");
         thread::sleep(Duration::from_millis(wait_ms));
         let answers = thread::scope(|scope| {
