@@ -91,6 +91,12 @@ fn a_task_is_stopped_before_anything_is_read(installation: &mut Installation) ->
         TaskStatus::Pending,
         "nobody has read it"
     );
+    installation.wait_for("the cancel on the log", || {
+        let of_task =
+            |record: &Record| record.header("ce_correlationid") == Some(&task.to_string());
+        let requests = installation.read_topic("task-control");
+        requests.iter().any(of_task).then_some(())
+    });
     assert!(installation.terminate("up"), "{}", installation.log("up"));
 
     installation.start_up();
@@ -206,7 +212,7 @@ fn a_cancel_overtakes_its_task(installation: &Installation) -> Uuid {
 
 fn cancels_race_with_the_end(installation: &Installation) {
     let mut outcomes = Vec::new();
-    for wait_ms in [0, 150, 300, 450, 600, 900] {
+    for wait_ms in [0, 50, 100, 150, 250, 400, 600] {
         let task = upload(installation, 1, "low");
         thread::sleep(Duration::from_millis(wait_ms));
         let answers = thread::scope(|scope| {

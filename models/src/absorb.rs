@@ -439,8 +439,7 @@ mod tests {
         let mut after = network();
         absorb(&mut after, &[absorption()]).unwrap();
         let (read, bias) = (values(&mut network(), "read"), -1361.25);
-        let expected =
-            bias + 226.0 * read[..9].iter().copied().map(f64::from).sum::<f64>();
+        let expected = bias + 226.0 * read[..9].iter().copied().map(f64::from).sum::<f64>();
         let carried = values(&mut after, "read")[9..]
             .iter()
             .copied()

@@ -408,7 +408,16 @@ pub fn read_topic(bootstrap: &str, topic: &str) -> Vec<Record> {
 
 /// Each of `tasks` has one end, each of its images one, no event id stands twice; what the ledger says agrees.
 pub fn assert_ended_once(installation: &Installation, tasks: &[Uuid], images_per_task: usize) {
-    let events = installation.read_topic("task-events");
+    let is_end = |event: &Record, task: &Uuid| {
+        event.event_type() == "atelier.task.ended.v1"
+            && event.json()["taskId"] == json!(task.to_string())
+    };
+    // The ledger knows an end a moment before the log does.
+    let events = installation.wait_for("the ends on the log", || {
+        let events = installation.read_topic("task-events");
+        let has_end = |task| events.iter().any(|event| is_end(event, task));
+        tasks.iter().all(has_end).then_some(events)
+    });
     let mut ids = std::collections::HashSet::new();
     for event in &events {
         if let Some(id) = event.header("ce_id") {

@@ -250,7 +250,7 @@ impl Executor {
         let mut settled = 0;
         let mut permit = Some(permit);
         let mut pending = batch;
-        loop {
+        while !pending.is_empty() {
             let held = match permit.take() {
                 Some(held) => held,
                 None => match Arc::clone(gate).acquire_owned().await {
@@ -264,8 +264,7 @@ impl Executor {
             settled += cancelled.len() + expired.len();
             cancelled.into_iter().chain(expired).for_each(settle);
             if live.is_empty() {
-                debug_assert_eq!(settled, admitted, "every admitted message is settled once");
-                return 0;
+                break;
             }
             let handled = self.handle_bisecting(live).await;
             let mut soon = Vec::new();
@@ -283,10 +282,12 @@ impl Executor {
             // What every message needs is away: the stage stands still. One message's own trouble holds up nobody else.
             permit = (!unavailable.is_empty()).then_some(held);
             pending = self.wait(soon, unavailable).await;
-            if gate.is_closed() && !pending.is_empty() {
+            if gate.is_closed() {
                 return pending.len();
             }
         }
+        debug_assert_eq!(settled, admitted, "every admitted message is settled once");
+        0
     }
 
     /// A message of a cancelled task costs no work.

@@ -12,11 +12,15 @@ use std::{
 };
 
 use atelier_runtime::{
-    Batching, Emission, FailureClass, LocalOptions, LocalPipeline, LocalRunner, OutRecord, Outcome,
-    RetryOptions, encode::error_header, local::root_envelope, record::Header,
+    Batching, Cancelled, Emission, FailureClass, InRecord, LocalOptions, LocalPipeline,
+    LocalRunner, OutRecord, Outcome, Readiness, RetryOptions, SystemClock,
+    encode::error_header,
+    execute::{Admitted, Executor},
+    local::root_envelope,
+    record::{Header, TopicPartition},
 };
 use atelier_schemas::{
-    Event, TaskRequest,
+    Event, TaskRequest, TopicTable,
     envelope::{event_id, header},
     events::ImageRequested,
     topics::TASK_EVENTS,
@@ -26,6 +30,7 @@ use chrono::{TimeDelta, Utc};
 use support::{
     batches, context, each, failure, ingest_one, ingested, name_of, no_op_pipeline, task,
 };
+use tokio::sync::Semaphore;
 
 fn stage_failures(runner: &LocalRunner) -> Vec<atelier_schemas::events::StageFailed> {
     let events = runner.events(TASK_EVENTS).unwrap();
@@ -386,6 +391,52 @@ async fn what_every_message_needs_is_waited_for_without_counting_attempts() {
     assert_eq!(calls.load(Ordering::SeqCst), 41);
     assert_eq!(runner.records("images-ingested").len(), 1);
     assert!(runner.records("ingest-retry").is_empty() && runner.dead_letters("ingest").is_empty());
+}
+
+#[tokio::test]
+async fn a_batch_that_is_settled_does_not_wait_for_another_turn() {
+    let executor = Executor::new(
+        each("ingest", ingest_one),
+        TopicTable::embedded(),
+        RetryOptions::default(),
+        Arc::new(SystemClock),
+        Readiness::new("ingest"),
+        &Cancelled::none(),
+    );
+    let event: Event = task(&["a"]).into();
+    let record =
+        atelier_runtime::local::root_record(&event, &root_envelope("/x", &event, Utc::now()))
+            .unwrap();
+    let read = InRecord {
+        source: TopicPartition {
+            topic: record.topic.into(),
+            partition: 0,
+        },
+        offset: 0,
+        key: record.key,
+        headers: record.headers,
+        value: record.value,
+        timestamp: Utc::now(),
+    };
+    let Admitted::Work(work) = executor.admit(read, 0) else {
+        panic!("to be handled")
+    };
+    let gate = Arc::new(Semaphore::new(1));
+    let permit = Arc::clone(&gate).acquire_owned().await.unwrap();
+    // Whoever is next gets the gate, and keeps it.
+    let next = async {
+        let _held = Arc::clone(&gate).acquire_owned().await.unwrap();
+        std::future::pending::<()>().await;
+    };
+    let both = async {
+        tokio::select! {
+            biased;
+            () = next => panic!("it keeps the gate"),
+            left = executor.execute(vec![work], permit, &gate, &|_| {}) => left,
+        }
+    };
+    let left = tokio::time::timeout(std::time::Duration::from_secs(20), both).await;
+    assert_eq!(left.expect("it is done"), 0);
 }
 
 #[tokio::test]
