@@ -66,7 +66,8 @@ impl Default for BlobsOptions {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields, default)]
 pub struct S3Options {
-    /// Address of the server, such as `https://s3.example.org:9000`. Absent: `AWS_ENDPOINT_URL_S3`, a profile's, or Amazon's.
+    /// Address of the server, such as `https://s3.example.org:9000`; an authority of one's own is in the file that
+    /// `SSL_CERT_FILE` names. Absent: `AWS_ENDPOINT_URL_S3`, a profile's, or Amazon's.
     pub endpoint: Option<String>,
     /// Region of the bucket. Absent: `AWS_REGION`, a profile's, or `us-east-1`, which servers other than Amazon's go by.
     pub region: Option<String>,

@@ -75,6 +75,14 @@ async fn a_server_that_is_not_there_is_unavailable() {
 }
 
 #[tokio::test]
+async fn a_server_without_tls_is_not_spoken_to_where_tls_is_asked_for() {
+    let server = Server::start();
+    let settings = impatient(&server.endpoint().replace("http:", "https:"));
+    let message = assert_unavailable(try_open(settings).await.map(drop));
+    assert!(message.contains("corrupt message"), "{message}");
+}
+
+#[tokio::test]
 async fn a_frozen_server_is_away_until_it_moves_again() {
     let server = Server::start();
     let blobs = open(impatient(&server.endpoint())).await;
@@ -403,6 +411,16 @@ fn credentials_come_from_the_environment_or_a_profile() {
         ("AWS_PROFILE", "atelier"),
     ];
     assert_eq!(open_in_a_child(&endpoint, &of_profile), "true");
+    // A server without TLS needs no certificates.
+    let no_certificates = [
+        ("SSL_CERT_FILE", "/nowhere"),
+        ("SSL_CERT_DIR", "/nowhere"),
+        key[0],
+        key[1],
+    ];
+    assert_eq!(open_in_a_child(&endpoint, &no_certificates), "true");
+    let said = open_in_a_child(&endpoint.replace("http:", "https:"), &no_certificates);
+    assert!(said.contains("ca-certificates"), "{said}");
     for (variables, expected) in [
         (vec![], "no credentials"),
         (

@@ -17,10 +17,10 @@ use aws_sdk_s3::{
         SharedCredentialsProvider,
     },
 };
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use url::Url;
 
-use super::failure::chain;
+use super::{failure::chain, spool::blocking};
 use crate::options::S3Options;
 
 /// The region that servers other than Amazon's go by.
@@ -43,6 +43,7 @@ pub(super) async fn connect(
     check(options)?;
     let http = aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .tls_context(trust(options).await?)
         .build_https();
     let region = match &options.region {
         Some(region) => RegionProviderChain::first_try(Region::new(region.clone())),
@@ -89,6 +90,24 @@ pub(super) async fn connect(
         .force_path_style(path_style)
         .build();
     Ok(Client::from_conf(config))
+}
+
+/// The machine's certificates. Only a server without TLS can do without any.
+async fn trust(options: &S3Options) -> Result<TlsContext, String> {
+    let has_any = blocking(|| Ok(!rustls_native_certs::load_native_certs().certs.is_empty()))
+        .await
+        .map_err(|error| error.to_string())?;
+    let is_plain = options
+        .endpoint
+        .as_ref()
+        .is_some_and(|endpoint| endpoint.starts_with("http://"));
+    if !has_any && !is_plain {
+        return Err("this machine has no certificates to know the server by: install `ca-certificates`, or set SSL_CERT_FILE".to_owned());
+    }
+    TlsContext::builder()
+        .with_trust_store(TrustStore::empty().with_native_roots(has_any))
+        .build()
+        .map_err(|error| chain(&error))
 }
 
 fn timeouts(options: &S3Options) -> TimeoutConfig {
