@@ -4,7 +4,9 @@ SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/atelier
-export CARGO_TARGET_DIR ?= $(CACHE)/target
+# A folder for each checkout: cargo goes by the age of a source, not by whose it is, so that two checkouts which shared one would
+# run each other's code.
+export CARGO_TARGET_DIR ?= $(CACHE)/target-$(shell printf %s '$(CURDIR)' | sha256sum | cut -c1-12)
 # A newer Node that scripts/setup.sh may have fetched comes first.
 export PATH := $(CACHE)/node/node_modules/node/bin:$(HOME)/.cargo/bin:$(PATH)
 PYTHON_VENV := $(CACHE)/test-python

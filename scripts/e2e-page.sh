@@ -3,8 +3,7 @@
 # `e2e-page.sh restart FOLDER` stops and starts that pipeline; the tests call it through ATELIER_RESTART_CMD.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-cache="${XDG_CACHE_HOME:-$HOME/.cache}/atelier"
-atelier="${CARGO_TARGET_DIR:-$cache/target}/debug/atelier"
+atelier="${CARGO_TARGET_DIR:?names where atelier was built; \`make test-e2e\` sets it}/debug/atelier"
 
 start() { # FOLDER
     ATELIER_CONFIG="$1/atelier.toml" ATELIER_DATA_DIR="$1/data" setsid "$atelier" up >>"$1/up.log" 2>&1 </dev/null &

@@ -62,18 +62,10 @@ fn a_full_disk_refuses_new_tasks_and_loses_none() {
         .collect();
 
     fill(&data.join("filler"));
-    let part = reqwest::blocking::multipart::Part::bytes(picture.clone()).file_name("dress.jpg");
-    let form = reqwest::blocking::multipart::Form::new().part("images", part);
-    let answer = installation
-        .client()
-        .post(installation.url("/api/v1/tasks"))
-        .multipart(form)
-        .send()
-        .unwrap();
-    let status = answer.status();
-    let body: Value = serde_json::from_str(&answer.text().unwrap()).unwrap();
+    let (status, body) = installation.try_upload(picture.clone());
+    let body: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(
-        (status.as_u16(), body["error"]["code"].as_str()),
+        (status, body["error"]["code"].as_str()),
         (507, Some("storageFull")),
         "{body}"
     );

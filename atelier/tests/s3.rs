@@ -29,19 +29,6 @@ fn dress() -> Vec<u8> {
     fs::read(samples().join("dress.jpg")).unwrap()
 }
 
-/// Status and body of an upload that may be refused.
-fn try_upload(installation: &Installation, picture: Vec<u8>) -> (u16, String) {
-    let part = reqwest::blocking::multipart::Part::bytes(picture).file_name("dress.jpg");
-    let form = reqwest::blocking::multipart::Form::new().part("images", part);
-    let answer = installation
-        .client()
-        .post(installation.url("/api/v1/tasks"))
-        .multipart(form)
-        .send()
-        .unwrap();
-    (answer.status().as_u16(), answer.text().unwrap())
-}
-
 #[test]
 fn a_photograph_goes_through_the_pipeline_by_way_of_s3() {
     let server = Server::start();
@@ -93,12 +80,12 @@ fn a_photograph_goes_through_the_pipeline_by_way_of_s3() {
     );
     let mut other = dress();
     other.push(0);
-    let (status, body) = try_upload(&installation, other.clone());
+    let (status, body) = installation.try_upload(other.clone());
     assert_eq!(status, 503, "{body}");
     server.faults(|asked| {
         (asked.method == "PUT").then_some(Fault::Refuse(507, "XMinioStorageFull", "no room"))
     });
-    let (status, body) = try_upload(&installation, other);
+    let (status, body) = installation.try_upload(other);
     assert_eq!(status, 507, "{body}");
     assert!(body.contains("no room"), "{body}");
 

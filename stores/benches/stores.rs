@@ -5,15 +5,13 @@
 
 #[path = "../tests/support/s3.rs"]
 mod s3;
-#[path = "../tests/support/versitygw.rs"]
-#[allow(dead_code)]
-mod versitygw;
 
 use std::time::Instant;
 
 use atelier_schemas::{
     ErrorBody, ErrorCode, ImageSource, TaskOptions, envelope::image_id, events::TaskAccepted,
 };
+use atelier_servers::S3;
 use atelier_stores::{
     Blobs, BlobsOptions, DirectoryBlobs, Durability, Ledger, LedgerOptions, S3Blobs, S3Options,
     SqliteLedger, ledger::Effect,
@@ -137,8 +135,8 @@ async fn main() {
     }
     let server = s3::Server::start();
     bench_s3("S3 inside this process", server.endpoint()).await;
-    if versitygw::is_there() {
-        let server = versitygw::Versitygw::start();
+    if S3::is_installed() {
+        let server = S3::start(s3::ACCESS_KEY, s3::SECRET_KEY, None);
         bench_s3("S3 by versitygw", server.endpoint()).await;
     }
 }

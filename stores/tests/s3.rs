@@ -15,14 +15,14 @@ use std::{
 };
 
 use atelier_schemas::BlobKey;
+use atelier_servers::S3;
 use atelier_stores::{BlobError, Blobs, BlobsOptions, S3Blobs};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use support::{
     child_place, kill_when,
-    s3::{Fault, Server, objects},
+    s3::{ACCESS_KEY, Fault, SECRET_KEY, Server, objects},
     s3_blobs::{LONG, assert_unavailable, bytes_of, impatient, open, options, try_open},
-    versitygw::{self, Versitygw},
 };
 
 const MIB: usize = 1024 * 1024;
@@ -193,8 +193,8 @@ async fn sixteen_racing_writers_of_one_blob_agree() {
     options.s3.operation_timeout_ms = 60_000;
     race(&server.bucket(), options.clone()).await;
     assert_eq!(server.unfinished_files(), 0);
-    if versitygw::is_there() {
-        let server = Versitygw::start();
+    if S3::is_installed() {
+        let server = S3::start(ACCESS_KEY, SECRET_KEY, None);
         options.s3.endpoint = Some(server.endpoint());
         race(&server.bucket(), options).await;
         assert_eq!(server.unfinished_uploads(), 0);
@@ -321,10 +321,10 @@ fn kill_9_in_the_middle_of_parts_loses_nothing_that_was_acknowledged() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_9_leaves_parts_only_until_a_later_start() {
-    if !versitygw::is_there() {
+    if !S3::is_installed() {
         return;
     }
-    let server = Versitygw::start();
+    let server = S3::start(ACCESS_KEY, SECRET_KEY, None);
     // At least one of them has a writer that was killed before it could complete it.
     while server.unfinished_uploads() == 0 {
         tokio::task::block_in_place(|| {

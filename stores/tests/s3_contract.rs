@@ -5,6 +5,7 @@ mod support;
 
 use std::sync::Arc;
 
+use atelier_servers::S3;
 use atelier_stores::{Blobs, contract::BlobsPlace};
 use support::s3_blobs::{open, options};
 
@@ -28,15 +29,15 @@ mod in_process {
 
 mod real {
     use super::{
-        Arc, Blobs, BlobsPlace, open, options,
-        support::versitygw::{self, Versitygw},
+        Arc, Blobs, BlobsPlace, S3, open, options,
+        support::s3::{ACCESS_KEY, SECRET_KEY},
     };
 
-    struct Real(Versitygw);
+    struct Real(S3);
 
     impl BlobsPlace for Real {
         async fn fresh() -> Self {
-            Self(Versitygw::start())
+            Self(S3::start(ACCESS_KEY, SECRET_KEY, None))
         }
 
         async fn open(&self) -> Arc<dyn Blobs> {
@@ -44,5 +45,5 @@ mod real {
         }
     }
 
-    atelier_stores::blobs_contract!(Real, if versitygw::is_there());
+    atelier_stores::blobs_contract!(Real, if S3::is_installed());
 }

@@ -14,6 +14,7 @@ use std::{
 };
 
 use atelier_schemas::BlobKey;
+use atelier_servers::S3;
 use atelier_stores::{BlobError, Blobs, BlobsOptions, S3Blobs, open_blobs};
 use bytes::Bytes;
 use support::{
@@ -22,7 +23,6 @@ use support::{
     s3_blobs::{
         LONG, assert_unavailable, bytes_of, credentials, impatient, open, options, try_open, url,
     },
-    versitygw::{self, Versitygw},
 };
 
 const PICTURE: Bytes = Bytes::from_static(b"picture");
@@ -100,15 +100,15 @@ async fn a_frozen_server_is_away_until_it_moves_again() {
 
 #[tokio::test]
 async fn a_real_server_that_freezes_is_away_until_it_moves_again() {
-    if !versitygw::is_there() {
+    if !S3::is_installed() {
         return;
     }
-    let server = Versitygw::start();
+    let server = S3::start(ACCESS_KEY, SECRET_KEY, None);
     let blobs = open(impatient(&server.endpoint())).await;
     let key = blobs.put(PICTURE).await.unwrap();
-    server.freeze();
+    let frozen = server.freeze();
     all_are_unavailable(&blobs, &key).await;
-    server.thaw();
+    drop(frozen);
     all_work(&blobs, &key).await;
 }
 
@@ -236,8 +236,8 @@ async fn wrong_credentials_and_buckets_are_told_at_the_start() {
     let server = Server::start();
     let endpoint = server.endpoint();
     check_wrong_starts(&endpoint).await;
-    if versitygw::is_there() {
-        let server = Versitygw::start();
+    if S3::is_installed() {
+        let server = S3::start(ACCESS_KEY, SECRET_KEY, None);
         check_wrong_starts(&server.endpoint()).await;
     }
 }
@@ -329,13 +329,13 @@ async fn a_server_without_room_is_full_and_recovers() {
 
 #[tokio::test]
 async fn a_full_disk_of_a_real_server_refuses_loses_nothing_and_recovers() {
-    if !versitygw::is_there() {
+    if !S3::is_installed() {
         return;
     }
     let Some(disk) = SmallDisk::mount(24 * 1_024) else {
         return;
     };
-    let server = Versitygw::start_on(Some(disk.path()));
+    let server = S3::start(ACCESS_KEY, SECRET_KEY, Some(disk.path()));
     let blobs = open(impatient(&server.endpoint())).await;
     let content = |number: u64| bytes_of(number, 1_000_000);
     let mut kept = Vec::new();
@@ -430,7 +430,7 @@ fn credentials_come_from_the_environment_or_a_profile() {
     ] {
         let said = open_in_a_child(&endpoint, &variables);
         assert!(
-            said.starts_with("`stores.blobs_url` is `s3://photographs/blobs`")
+            said.starts_with(&format!("`stores.blobs_url` is `{}`", url()))
                 && said.contains(expected)
                 && said.contains("AWS_SECRET_ACCESS_KEY"),
             "{said}"

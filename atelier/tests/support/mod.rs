@@ -209,6 +209,19 @@ impl Installation {
     }
 
     /// Uploads pictures as one task.
+    /// Status and body of an upload that may be refused.
+    pub fn try_upload(&self, picture: Vec<u8>) -> (u16, String) {
+        let part = reqwest::blocking::multipart::Part::bytes(picture).file_name("dress.jpg");
+        let form = reqwest::blocking::multipart::Form::new().part("images", part);
+        let answer = self
+            .client()
+            .post(self.url("/api/v1/tasks"))
+            .multipart(form)
+            .send()
+            .unwrap();
+        (answer.status().as_u16(), answer.text().unwrap())
+    }
+
     pub fn upload(&self, pictures: &[(&str, Vec<u8>)], options: &Value) -> TaskAnswer {
         let mut form =
             reqwest::blocking::multipart::Form::new().text("options", options.to_string());

@@ -1,6 +1,5 @@
 # One Kafka broker that is its own controller (KRaft), or one node of a cluster of them. Controllers listen one port above.
-# KAFKA_HEAP, KAFKA_JVM_OPTIONS; KAFKA_PROPERTIES, a file of further properties; KAFKA_USERS, `name:password` of those whom a
-# new folder knows for SCRAM.
+# KAFKA_HEAP, KAFKA_JVM_OPTIONS; KAFKA_PROPERTIES, a file of further properties.
 # shellcheck shell=bash disable=SC2154
 port=${KAFKA_PORT:-19092}
 
@@ -58,11 +57,9 @@ prepare() {
     java=$(java_of 17)
     write_configuration
     if [ ! -f "$dir/data/meta.properties" ]; then
-        local user users=()
-        for user in ${KAFKA_USERS:-}; do users+=(--add-scram "SCRAM-SHA-256=[name=${user%%:*},password=${user#*:}]"); done
         # One name for the nodes of a cluster: 16 bytes, base64.
         (run "$java" -XX:TieredStopAtLevel=1 kafka.tools.StorageTool format -t YXRlbGllci1zZXJ2ZXJzLQ \
-            -c "$dir/server.properties" "${users[@]}") >"$dir/format.log" 2>&1 || fail "$instance: its folder cannot be formatted: $(last_words "$dir/format.log")"
+            -c "$dir/server.properties") >"$dir/format.log" 2>&1 || fail "$instance: its folder cannot be formatted: $(last_words "$dir/format.log")"
     fi
 }
 

@@ -1,6 +1,7 @@
-# S3 by versitygw, on a folder, with a bucket `atelier`.
+# S3 by versitygw, on a folder (S3_DATA), with a bucket `atelier`.
 # shellcheck shell=bash disable=SC2154
 port=${S3_PORT:-17070}
+data=${S3_DATA:-$dir/data}
 
 program=$cache/versitygw-1.8.0
 
@@ -21,7 +22,7 @@ install() {
 }
 
 prepare() {
-    mkdir -p "$dir/data" "$dir/versions"
+    mkdir -p "$data" "$dir/versions"
     [ -f "$dir/keys" ] || (umask 077 && echo "atelier $(secret)" >"$dir/keys")
 }
 
@@ -29,13 +30,13 @@ serve() {
     local access secret
     read -r access secret <"$dir/keys"
     ROOT_ACCESS_KEY=$access ROOT_SECRET_KEY=$secret exec "$program" --port "127.0.0.1:$port" --health /health --quiet \
-        posix --versioning-dir "$dir/versions" "$dir/data"
+        posix --versioning-dir "$dir/versions" "$data"
 }
 
 ready() { http_ok "$(address)/health"; }
 
 after_start() {
-    [ ! -d "$dir/data/atelier" ] || return 0
+    [ ! -d "$data/atelier" ] || return 0
     # The key goes in by a file, not by the command line, which everybody may read.
     sed 's/\([^ ]*\) \(.*\)/user = "\1:\2"/' "$dir/keys" |
         curl --noproxy '*' -fs -m 10 -K - --aws-sigv4 aws:amz:us-east-1:s3 -X PUT "$(address)/atelier" \

@@ -1,8 +1,8 @@
 //! Apache Kafka.
 
-use std::{fs, process::Command, sync::OnceLock};
+use std::{fs, sync::OnceLock};
 
-use crate::{Folder, free_ports, is_installed};
+use crate::{Folder, Frozen, free_ports, is_installed};
 
 /// One broker, or a cluster of three. Dropping it ends it.
 #[derive(Debug)]
@@ -92,27 +92,7 @@ impl Kafka {
 
     /// Stops its processes where they stand, until [`Frozen`] is dropped.
     pub fn freeze(&self) -> Frozen {
-        let processes: Vec<String> = self
-            .instances
-            .iter()
-            .map(|instance| self.folder.process_id(instance).to_string())
-            .collect();
-        signal("-STOP", &processes);
-        Frozen(processes)
+        let instances: Vec<&str> = self.instances.iter().map(String::as_str).collect();
+        self.folder.freeze(&instances)
     }
-}
-
-/// A Kafka that stands still.
-#[derive(Debug)]
-pub struct Frozen(Vec<String>);
-
-impl Drop for Frozen {
-    fn drop(&mut self) {
-        signal("-CONT", &self.0);
-    }
-}
-
-fn signal(name: &str, processes: &[String]) {
-    let status = Command::new("kill").arg(name).args(processes).status();
-    assert!(status.unwrap().success(), "kill {name} {processes:?}");
 }

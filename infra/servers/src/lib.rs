@@ -7,16 +7,21 @@
 
 mod broker;
 mod kafka;
+mod s3;
 
 use std::{
+    collections::BTreeSet,
+    io::Write as _,
     net::TcpListener,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
+    sync::Mutex,
 };
 
 pub use broker::Broker;
-pub use kafka::{Frozen, Kafka};
+pub use kafka::Kafka;
+pub use s3::S3;
 
 /// Servers that share a folder, and what ends them.
 #[derive(Debug)]
@@ -74,9 +79,15 @@ impl Folder {
         said
     }
 
-    pub fn process_id(&self, instance: &str) -> u32 {
-        let text = std::fs::read_to_string(self.path.join(instance).join("pid")).unwrap();
-        text.split(' ').next().unwrap().parse().unwrap()
+    /// Stops the processes of these instances where they stand.
+    pub fn freeze(&self, instances: &[&str]) -> Frozen {
+        let process_id = |instance: &&str| {
+            let text = std::fs::read_to_string(self.path.join(instance).join("pid")).unwrap();
+            text.split(' ').next().unwrap().to_owned()
+        };
+        let processes = instances.iter().map(process_id).collect();
+        signal("-STOP", &processes);
+        Frozen(processes)
     }
 }
 
@@ -85,6 +96,21 @@ impl Drop for Folder {
         drop(self.pipe.take());
         self.guardian.wait().unwrap();
     }
+}
+
+/// Servers that stand still until this is dropped.
+#[derive(Debug)]
+pub struct Frozen(Vec<String>);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        signal("-CONT", &self.0);
+    }
+}
+
+fn signal(name: &str, processes: &Vec<String>) {
+    let status = Command::new("kill").arg(name).args(processes).status();
+    assert!(status.unwrap().success(), "kill {name} {processes:?}");
 }
 
 /// Whether a server can be started here. Where it cannot, a line says so, and the test fails if ATELIER_REQUIRE_SERVERS names it.
@@ -105,14 +131,25 @@ pub(crate) fn is_installed(name: &str) -> bool {
         !required.split_whitespace().any(|needed| needed == name),
         "{text}"
     );
-    eprintln!("{text}");
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    if SAID.lock().unwrap().insert(name.to_owned()) {
+        // Past the capture of the tests' output, so that it is seen.
+        std::io::stderr()
+            .write_all(format!("{text}\n").as_bytes())
+            .unwrap();
+    }
     false
 }
 
 fn script(arguments: &[&str]) -> Command {
     let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("servers.sh"));
     // What a person set for `make servers` is not meant for tests.
-    for name in ["ATELIER_SERVERS", "ATELIER_SERVERS_DIR", "KAFKA_BROKERS"] {
+    for name in [
+        "ATELIER_SERVERS",
+        "ATELIER_SERVERS_DIR",
+        "KAFKA_BROKERS",
+        "S3_DATA",
+    ] {
         command.env_remove(name);
     }
     command.args(arguments).stdin(Stdio::null());

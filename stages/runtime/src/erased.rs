@@ -3,7 +3,7 @@
 use std::{any::Any, sync::Arc};
 
 use async_trait::async_trait;
-use atelier_schemas::{DecodeError, Envelope};
+use atelier_schemas::{DecodeError, Envelope, ErrorCode};
 use uuid::Uuid;
 
 use crate::{Batching, Failure, Message, Outcome, Stage, StageInput};
@@ -99,10 +99,6 @@ impl<S: Stage> AnyStage for S {
 
 /// Only a runner that hands one stage's input to another could cause this.
 fn wrong_type(stage: &str) -> Failure {
-    use atelier_schemas::{ErrorBody, ErrorCode};
     let message = format!("stage `{stage}` was handed an input of another stage");
-    Failure {
-        class: crate::FailureClass::Permanent,
-        body: ErrorBody::new(ErrorCode::Internal, stage, "WrongInput", message),
-    }
+    Failure::permanent(ErrorCode::Internal, "WrongInput", message)
 }

@@ -1,6 +1,6 @@
 //! Errors that say by their type what is to be done about them.
 
-use atelier_schemas::{ErrorBody, ErrorCode};
+use atelier_schemas::{DecodeError, EnvelopeError, ErrorBody, ErrorCode};
 
 /// What an error means for the message at hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,56 @@ pub struct Failure {
     pub class: FailureClass,
     /// Code, message, reason and pointer; the stage's name is filled in by the runtime.
     pub body: ErrorBody,
+}
+
+impl Failure {
+    /// What the runtime itself finds wrong with a message, or with a stage, for good.
+    pub(crate) fn permanent(code: ErrorCode, reason: &'static str, message: String) -> Self {
+        Self {
+            class: FailureClass::Permanent,
+            body: ErrorBody::new(code, "", reason, message),
+        }
+    }
+}
+
+impl StageFailure for EnvelopeError {
+    fn class(&self) -> FailureClass {
+        FailureClass::Permanent
+    }
+
+    fn code(&self) -> ErrorCode {
+        ErrorCode::InvalidRequest
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Missing(_) => "EnvelopeError::Missing",
+            Self::Malformed { .. } => "EnvelopeError::Malformed",
+        }
+    }
+}
+
+impl StageFailure for DecodeError {
+    fn class(&self) -> FailureClass {
+        FailureClass::Permanent
+    }
+
+    fn code(&self) -> ErrorCode {
+        ErrorCode::InvalidRequest
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::NotJson { .. } => "DecodeError::NotJson",
+            Self::Mismatch { .. } => "DecodeError::Mismatch",
+            Self::UnknownType { .. } => "DecodeError::UnknownType",
+        }
+    }
+
+    fn pointer(&self) -> Option<String> {
+        // An inherent method of the same name.
+        Self::pointer(self).map(str::to_owned)
+    }
 }
 
 impl<E: StageFailure> From<E> for Failure {

@@ -6,7 +6,6 @@ pub mod postgres_ledger;
 pub mod s3;
 pub mod s3_blobs;
 pub mod tasks;
-pub mod versitygw;
 
 use std::{
     ffi::{OsStr, OsString},

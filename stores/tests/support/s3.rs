@@ -29,7 +29,7 @@ use s3s::{
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::oneshot};
 
-pub const BUCKET: &str = "photographs";
+pub const BUCKET: &str = atelier_servers::S3::BUCKET;
 pub const ACCESS_KEY: &str = "maker";
 pub const SECRET_KEY: &str = "s3cret-of-tests";
 

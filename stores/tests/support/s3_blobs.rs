@@ -55,7 +55,7 @@ pub fn assert_unavailable<T: std::fmt::Debug>(answer: Result<T, BlobError>) -> S
         Err(error @ BlobError::Unavailable { .. }) => {
             let message = error.to_string();
             assert!(
-                message.contains(BUCKET)
+                message.contains(&format!("{BUCKET}/blobs"))
                     && !message.contains("s3cret")
                     && !message.contains('\n')
                     && message.len() < 700,

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 
 use atelier_schemas::{Event, TaskStatus, events::TaskCancelRequested, topics::TASK_CONTROL};
 use chrono::{DateTime, Utc};
-use proptest::{
-    prelude::*,
-    test_runner::{Config, TestRunner},
-};
+use proptest::prelude::*;
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::samples::{Sample, error, names};
+use super::{
+    for_many,
+    samples::{Sample, error, names},
+};
 use crate::{
     Ledger,
     contract::LedgerPlace,
@@ -344,20 +345,10 @@ impl Model {
 /// Accepted, completed, failed, cancelled, repeated, in every order and in batches of every size: what is told and what is
 /// kept is what the model says, and each end is told once.
 pub async fn a_cancel_in_any_order_ends_everything_once<P: LedgerPlace>() {
-    let place = P::fresh().await;
-    let ledger = place.open().await;
-    let runtime = tokio::runtime::Handle::current();
-    let checked = tokio::task::spawn_blocking(move || {
-        let config = Config {
-            cases: 300,
-            failure_persistence: None,
-            ..Config::default()
-        };
-        TestRunner::new(config).run(&scenarios(), |scenario| {
-            runtime.block_on(check_scenario(&*ledger, &scenario))
-        })
-    });
-    checked.await.unwrap().unwrap();
+    for_many::<P, _>(scenarios(), |ledger, scenario| {
+        Handle::current().block_on(check_scenario(ledger, scenario))
+    })
+    .await;
 }
 
 async fn check_scenario(ledger: &dyn Ledger, scenario: &Scenario) -> Result<(), TestCaseError> {

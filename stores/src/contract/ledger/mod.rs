@@ -27,3 +27,31 @@ pub use tasks::{
     a_task_is_created_once, pages_are_stable_under_inserts, racing_creators_of_one_task_agree,
     the_largest_task_is_kept, the_outbox_keeps_its_order, unknown_keys_are_none,
 };
+
+use proptest::{
+    strategy::Strategy,
+    test_runner::{Config, TestCaseError, TestRunner},
+};
+
+use super::LedgerPlace;
+use crate::Ledger;
+
+/// Checks 300 values of `strategy` on one ledger, off the async threads.
+async fn for_many<P: LedgerPlace, S: Strategy + Send + 'static>(
+    strategy: S,
+    check: impl Fn(&dyn Ledger, &S::Value) -> Result<(), TestCaseError> + Send + 'static,
+) {
+    let place = P::fresh().await;
+    let ledger = place.open().await;
+    let checked = tokio::task::spawn_blocking(move || {
+        let config = Config {
+            cases: 300,
+            failure_persistence: None,
+            ..Config::default()
+        };
+        TestRunner::new(config)
+            .run(&strategy, |value| check(&*ledger, &value))
+            .map_err(|error| error.to_string())
+    });
+    checked.await.unwrap().unwrap();
+}

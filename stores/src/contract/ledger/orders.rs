@@ -3,13 +3,11 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use atelier_schemas::{Event, TaskAnswer, TaskStatus};
-use proptest::{
-    prelude::*,
-    test_runner::{Config, TestRunner},
-};
+use proptest::prelude::*;
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::samples::Sample;
+use super::{for_many, samples::Sample};
 use crate::{Ledger, contract::LedgerPlace, ledger::Effect};
 
 /// What becomes of one image.
@@ -85,20 +83,10 @@ fn scenarios() -> impl Strategy<Value = Scenario> {
 /// Accepted, completed, failed, in every order, with repeats, in batches of every size, for tasks that came by request and
 /// by topic: the ledger ends in the same state, and every end is told exactly once.
 pub async fn any_order_of_arrival_ends_in_the_same_state<P: LedgerPlace>() {
-    let place = P::fresh().await;
-    let ledger = place.open().await;
-    let runtime = tokio::runtime::Handle::current();
-    let checked = tokio::task::spawn_blocking(move || {
-        let config = Config {
-            cases: 300,
-            failure_persistence: None,
-            ..Config::default()
-        };
-        TestRunner::new(config).run(&scenarios(), |scenario| {
-            runtime.block_on(check_scenario(&*ledger, &scenario))
-        })
-    });
-    checked.await.unwrap().unwrap();
+    for_many::<P, _>(scenarios(), |ledger, scenario| {
+        Handle::current().block_on(check_scenario(ledger, scenario))
+    })
+    .await;
 }
 
 async fn check_scenario(ledger: &dyn Ledger, scenario: &Scenario) -> Result<(), TestCaseError> {

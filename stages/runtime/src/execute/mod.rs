@@ -4,21 +4,14 @@
 //! message of a batch fails alone; a panic of the stage never leaves this module; what belongs to a cancelled task leaves
 //! nothing behind. (A batch is given up in the middle only where all of it is cancelled.)
 
-use std::{
-    any::Any,
-    panic::AssertUnwindSafe,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+mod call;
+mod work;
 
-use atelier_schemas::{
-    DecodeError, Envelope, EnvelopeError, ErrorBody, ErrorCode, StageTiming, TopicTable,
-};
+use std::{sync::Arc, time::Duration};
+
+use atelier_schemas::{Envelope, ErrorCode, StageTiming, TopicTable};
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
-use futures::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::{
@@ -26,81 +19,19 @@ use crate::{
     accounting::{Accounting, Verdict},
     clock::Clock,
     encode::{Encoder, Parent},
-    erased::{AnyInput, AnyStage},
+    erased::AnyStage,
     options::RetryOptions,
     readiness::{Dependency, Readiness},
-    record::{InRecord, OutRecord, TopicPartition},
+    record::{InRecord, OutRecord},
     telemetry,
     trace_context::TraceContext,
 };
 
+use call::Handled;
+pub use work::{Admitted, Settled, Work};
+
 /// How long the first messages may wait for what is known of cancelled tasks.
 const LONGEST_WAIT_FOR_CANCELLED: Duration = Duration::from_secs(5);
-
-/// A record whose result is known.
-#[derive(Debug)]
-pub struct Settled {
-    /// Where the record came from.
-    pub source: TopicPartition,
-    /// Its offset.
-    pub offset: i64,
-    /// What the caller gave with the record.
-    pub ticket: u64,
-    /// What became of it.
-    pub verdict: Verdict,
-    /// What goes out with it, in order.
-    pub outputs: Vec<OutRecord>,
-}
-
-/// A decoded record that waits for its turn.
-#[derive(Debug)]
-pub struct Work {
-    record: InRecord,
-    envelope: Envelope,
-    input: AnyInput,
-    ticket: u64,
-    trace: TraceContext,
-    queue_ms: Option<f64>,
-    tries: u32,
-    looks: u32,
-}
-
-impl Work {
-    fn task(&self) -> Option<Uuid> {
-        self.input.task_id.or(self.envelope.correlation_id)
-    }
-
-    /// What it weighs.
-    pub fn pixels(&self) -> u64 {
-        self.input.pixels
-    }
-
-    /// Where it came from.
-    pub fn source(&self) -> &TopicPartition {
-        &self.record.source
-    }
-
-    /// Its place in the partition.
-    pub fn offset(&self) -> i64 {
-        self.record.offset
-    }
-
-    /// What the caller gave with the record.
-    pub fn ticket(&self) -> u64 {
-        self.ticket
-    }
-}
-
-/// A record after decoding.
-#[derive(Debug)]
-// Both live for a moment on the way into a queue.
-#[allow(clippy::large_enum_variant)]
-pub enum Admitted {
-    /// To be handled.
-    Work(Work),
-    /// Poison, or nothing for this stage: settled without its help.
-    Settled(Settled),
-}
 
 /// Runs one stage.
 pub struct Executor {
@@ -117,12 +48,6 @@ enum Next {
     Settled(Settled),
     AgainSoon(Work),
     WhenAvailable(Work, Failure),
-}
-
-struct Handled {
-    work: Work,
-    outcome: Outcome,
-    duration: Duration,
 }
 
 impl Executor {
@@ -198,7 +123,7 @@ impl Executor {
                     &record,
                     ticket,
                     None,
-                    envelope_failure(&error),
+                    Failure::from(error),
                 ));
             }
         };
@@ -223,7 +148,7 @@ impl Executor {
                 Admitted::Settled(self.settle(&record, ticket, Verdict::Skipped, Vec::new()))
             }
             Err(error) => {
-                let failure = decode_failure(&error);
+                let failure = Failure::from(error);
                 Admitted::Settled(self.give_on(&record, ticket, Some(&envelope), failure))
             }
         }
@@ -321,128 +246,11 @@ impl Executor {
                 "deadline {} passed before the work began",
                 work.envelope.deadline.unwrap_or(now).to_rfc3339()
             );
-            let failure = permanent(ErrorCode::DeadlineExceeded, "DeadlineExceeded", message);
+            let failure =
+                Failure::permanent(ErrorCode::DeadlineExceeded, "DeadlineExceeded", message);
             self.give_on(&work.record, work.ticket, Some(&work.envelope), failure)
         });
         (live, expired.collect())
-    }
-
-    /// Calls the stage; where a batch as a whole fails, with each half, until the message at fault stands alone.
-    async fn handle_bisecting(&self, batch: Vec<Work>) -> Vec<Handled> {
-        let mut done = Vec::with_capacity(batch.len());
-        let mut stack = vec![batch];
-        while let Some(mut batch) = stack.pop() {
-            let now = self.clock.now();
-            for work in &mut batch {
-                let queue_ms = work
-                    .queue_ms
-                    .get_or_insert_with(|| milliseconds_between(work.envelope.time, now));
-                if work.tries == 0 && work.looks == 0 {
-                    telemetry::queued(self.stage_name(), *queue_ms);
-                }
-            }
-            let started = Instant::now();
-            let tasks: Vec<Option<Uuid>> = batch.iter().map(Work::task).collect();
-            let answer = tokio::select! {
-                biased;
-                // Dropping the work is safe: blobs are named by their content and written whole.
-                () = self.cancelled.all_of(&tasks) => {
-                    let dropped = batch.into_iter().map(|work| Handled {
-                        work,
-                        outcome: Outcome::Skip("its task is cancelled"),
-                        duration: started.elapsed(),
-                    });
-                    done.extend(dropped);
-                    continue;
-                }
-                answer = self.call(&batch) => answer,
-            };
-            let took = started.elapsed();
-            telemetry::batch_handled(self.stage_name(), batch.len(), took);
-            let duration = took / u32::try_from(batch.len()).unwrap_or(u32::MAX).max(1);
-            match answer {
-                Ok(outcomes) => {
-                    done.extend(
-                        batch
-                            .into_iter()
-                            .zip(outcomes)
-                            .map(|(work, outcome)| Handled {
-                                work,
-                                outcome,
-                                duration,
-                            }),
-                    );
-                }
-                Err(failure) if batch.len() == 1 || failure.class == FailureClass::Unavailable => {
-                    done.extend(batch.into_iter().map(|work| {
-                        let outcome = Outcome::failed(failure.clone());
-                        Handled {
-                            work,
-                            outcome,
-                            duration,
-                        }
-                    }));
-                }
-                Err(failure) => {
-                    tracing::warn!(
-                        stage = self.stage_name(),
-                        messages = batch.len(),
-                        error = failure.body.message,
-                        "batch failed, halving it"
-                    );
-                    let second_half = batch.split_off(batch.len() / 2);
-                    stack.push(second_half);
-                    stack.push(batch);
-                }
-            }
-        }
-        done
-    }
-
-    async fn call(&self, batch: &[Work]) -> Result<Vec<Outcome>, Failure> {
-        let inputs = batch
-            .iter()
-            .map(|work| (work.envelope.clone(), work.input.clone()))
-            .collect();
-        let span = self.span(batch);
-        let answer = AssertUnwindSafe(self.stage.handle_any(inputs))
-            .catch_unwind()
-            .instrument(span)
-            .await;
-        let outcomes = answer.unwrap_or_else(|panic| {
-            let message = format!("the stage panicked: {}", panic_text(&*panic));
-            Err(permanent(ErrorCode::Internal, "Panic", message))
-        })?;
-        if outcomes.len() == batch.len() {
-            return Ok(outcomes);
-        }
-        let message = format!(
-            "the stage gave {} outcomes for {} messages",
-            outcomes.len(),
-            batch.len()
-        );
-        Err(permanent(ErrorCode::Internal, "WrongOutcomeCount", message))
-    }
-
-    fn span(&self, batch: &[Work]) -> tracing::Span {
-        let stage = self.stage_name();
-        match batch {
-            [work] => {
-                let task_id = work.envelope.correlation_id.map(tracing::field::display);
-                let image_id = work.envelope.subject.map(tracing::field::display);
-                let (trace_id, span_id) = (work.trace.trace_id(), work.trace.span_id());
-                tracing::info_span!(
-                    "handle",
-                    stage,
-                    messages = 1,
-                    trace_id,
-                    span_id,
-                    task_id,
-                    image_id
-                )
-            }
-            _ => tracing::info_span!("handle", stage, messages = batch.len()),
-        }
     }
 
     fn decide(&self, handled: Handled) -> Next {
@@ -622,47 +430,6 @@ fn unavailable(outcome: &Outcome) -> Option<Failure> {
     }
 }
 
-fn milliseconds_between(earlier: DateTime<Utc>, later: DateTime<Utc>) -> f64 {
-    #[allow(clippy::cast_precision_loss)]
-    let microseconds = (later - earlier).num_microseconds().unwrap_or(i64::MAX) as f64;
-    // Clocks of two machines differ; a queue cannot be shorter than nothing.
-    round_milliseconds((microseconds / 1_000.0).max(0.0))
-}
-
 fn round_milliseconds(milliseconds: f64) -> f64 {
     (milliseconds * 1_000.0).round() / 1_000.0
-}
-
-fn permanent(code: ErrorCode, reason: &'static str, message: String) -> Failure {
-    Failure {
-        class: FailureClass::Permanent,
-        body: ErrorBody::new(code, "", reason, message),
-    }
-}
-
-fn envelope_failure(error: &EnvelopeError) -> Failure {
-    let reason = match error {
-        EnvelopeError::Missing(_) => "EnvelopeError::Missing",
-        EnvelopeError::Malformed { .. } => "EnvelopeError::Malformed",
-    };
-    permanent(ErrorCode::InvalidRequest, reason, error.to_string())
-}
-
-fn decode_failure(error: &DecodeError) -> Failure {
-    let reason = match error {
-        DecodeError::NotJson { .. } => "DecodeError::NotJson",
-        DecodeError::Mismatch { .. } => "DecodeError::Mismatch",
-        DecodeError::UnknownType { .. } => "DecodeError::UnknownType",
-    };
-    let mut failure = permanent(ErrorCode::InvalidRequest, reason, error.to_string());
-    failure.body.details.pointer = error.pointer().map(str::to_owned);
-    failure
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
 }
