@@ -21,7 +21,7 @@ ON_SERVERS := eval "$$($(SERVERS_SH) env)"; export ATELIER_CONFIG=$${ATELIER_CON
 	ATELIER_DATA_DIR=$${ATELIER_DATA_DIR:-data/servers/atelier};
 endif
 
-.PHONY: help up servers servers-stop test-servers test bench fmt fmt-check lint docs generate setup setup-test web build models test-models test-python test-rust test-web test-e2e
+.PHONY: help up servers servers-stop test-servers test bench fmt fmt-check lint docs generate setup setup-test web build models test-build test-models test-python test-rust test-web test-e2e
 
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -59,9 +59,7 @@ docs: web
 	@RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 
 generate: web ## Write the generated documents anew (JSON Schema, AsyncAPI, OpenAPI, config reference)
-	@UPDATE_GENERATED=1 cargo test --quiet -p atelier-schemas --test generated
-	@UPDATE_GENERATED=1 cargo test --quiet -p atelier-gateway --test openapi
-	@UPDATE_GENERATED=1 cargo test --quiet -p atelier --test tidy
+	@UPDATE_GENERATED=1 cargo test --quiet --workspace --test generated --test openapi --test tidy
 
 setup:
 	@scripts/setup.sh
@@ -88,8 +86,12 @@ build: setup web
 models: build
 	@"$(ATELIER)" models pull
 
-test-models: setup-test web
-	@cargo build -p atelier -p atelier-broker
+# The whole workspace as the tests want it: some packages alone would have fewer features, and be built again for the tests.
+test-build: setup-test web
+	$(say) "building the tests and what they run"
+	@cargo test --workspace --no-run
+
+test-models: test-build
 	@"$(CARGO_TARGET_DIR)/debug/atelier" models pull
 
 test-python: $(PYTHON_VENV)/.stamp

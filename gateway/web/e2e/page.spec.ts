@@ -326,6 +326,29 @@ test("Escape closes a dialog that the focus has not reached yet", async ({ page 
   await expect(page.getByRole("dialog")).toBeHidden();
 });
 
+test("a dialog closed as soon as it is there gives the focus back", async ({ page }) => {
+  const [name] = names("closed-at-once") as [string];
+  await open(page);
+  await finished(page, [picture(name, 0)]);
+  await page.getByRole("link", { name: `Open ${name}` }).click();
+  const again = page.getByRole("button", { name: "Make again" });
+  await again.focus();
+  await page.evaluate(() => {
+    new MutationObserver((_, observer) => {
+      if (!document.querySelector('[role="dialog"]')) return;
+      observer.disconnect();
+      // What lies under a dialog is inert, so that the browser takes the focus off it before the dialog has it.
+      (document.activeElement as HTMLElement | null)?.blur();
+      document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true, cancelable: true }));
+    }).observe(document.body, { childList: true, subtree: true });
+  });
+  await page.keyboard.press("Enter");
+  await expect(page).toHaveURL(/\/pictures\//);
+  await expect(page).not.toHaveURL(/panel=/);
+  await expect(page.getByRole("dialog")).toBeHidden();
+  await expect(again).toBeFocused();
+});
+
 test("the line shows its stages, its dead letters, and what passes", async ({ page }) => {
   const [broken, whole] = names("dead", "alive") as [string, string];
   await open(page);

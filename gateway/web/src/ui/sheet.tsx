@@ -1,6 +1,6 @@
 // A dialog at the edge of the window: from the right where there is room, from below on a phone. React Aria keeps the
 // focus inside and gives it back.
-import { type ReactNode, useEffect } from "react";
+import { type ReactNode, useEffect, useLayoutEffect, useRef } from "react";
 import { Dialog, Heading, Modal, ModalOverlay } from "react-aria-components";
 import { useI18n } from "../i18n";
 import { IconButton } from "./button";
@@ -23,6 +23,20 @@ export function EdgeSheet({ title, isOpen, onClose, children }: Props) {
     window.addEventListener("keydown", onKeyDown);
     return () => window.removeEventListener("keydown", onKeyDown);
   }, [isOpen, onClose]);
+  // React Aria gives the focus back only if it had come in by then: a dialog closed at once would leave it on nothing.
+  const opener = useRef<Element | null>(null);
+  useLayoutEffect(() => {
+    if (isOpen) opener.current = document.activeElement;
+  }, [isOpen]);
+  useEffect(() => {
+    if (!isOpen) return;
+    return () => {
+      // A frame later the dialog is gone, and what lay under it can be focused again.
+      requestAnimationFrame(() => {
+        if (document.activeElement === document.body && opener.current instanceof HTMLElement) opener.current.focus();
+      });
+    };
+  }, [isOpen]);
   return (
     <ModalOverlay
       isOpen={isOpen}
