@@ -58,6 +58,12 @@ pub enum Command {
     },
     /// Show dead letters, or put them back in.
     Replay(ReplayArgs),
+    /// Erase blobs that are past their time (`stores.retention`), and those that no task refers to.
+    Sweep {
+        /// Only say what would be done.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Check configuration, folders, broker, topics, stores and models, and say what to do about each fault.
     Doctor,
     /// Print the configuration reference (Markdown), generated from the option types.

@@ -36,6 +36,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             | Command::ConfigReference
             | Command::Topics { .. }
             | Command::Replay(_)
+            | Command::Sweep { .. }
             | Command::Doctor
     );
     let format = if cli.log_json {
@@ -60,6 +61,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             command: BenchCommand::Models(arguments),
         } => commands::bench::models(&loaded, arguments).await,
         Command::Replay(arguments) => commands::replay::run(&loaded, arguments).await,
+        Command::Sweep { dry_run } => commands::sweep::run(&loaded, dry_run).await,
         Command::Doctor => commands::doctor::run(&loaded).await,
         Command::ConfigReference => {
             print(&reference::page()?)?;

@@ -11,11 +11,13 @@ pub mod ledger;
 pub mod open;
 pub mod options;
 pub mod raster;
+pub mod retention;
 
-pub use blobs::{BlobError, Blobs, DirectoryBlobs, S3Blobs};
+pub use blobs::{BlobError, Blobs, DirectoryBlobs, S3Blobs, SweepableBlobs};
 pub use ledger::{Ledger, LedgerError, PostgresLedger, SqliteLedger};
 pub use open::{OpenError, open_blobs, open_ledger, without_password};
 pub use options::{
-    BlobsOptions, Durability, LedgerOptions, PostgresOptions, S3Options, StoresOptions,
+    BlobsOptions, Durability, LedgerOptions, PostgresOptions, RetentionOptions, S3Options,
+    StoresOptions,
 };
 pub use raster::{Raster, RasterError, Rasters};

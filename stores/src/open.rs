@@ -7,8 +7,8 @@ use std::{path::PathBuf, sync::Arc};
 use url::Url;
 
 use crate::{
-    BlobError, Blobs, Ledger, LedgerError,
-    blobs::{DirectoryBlobs, S3Blobs, s3},
+    BlobError, Ledger, LedgerError,
+    blobs::{DirectoryBlobs, S3Blobs, SweepableBlobs, s3},
     ledger::{PostgresLedger, SqliteLedger, postgres},
     options::{BlobsOptions, LedgerOptions},
 };
@@ -53,7 +53,10 @@ pub enum OpenError {
 ///
 /// # Errors
 /// [`OpenError`] names the setting, its value and what to write instead.
-pub async fn open_blobs(url: &str, options: &BlobsOptions) -> Result<Arc<dyn Blobs>, OpenError> {
+pub async fn open_blobs(
+    url: &str,
+    options: &BlobsOptions,
+) -> Result<Arc<dyn SweepableBlobs>, OpenError> {
     let failed = |error: BlobError| unreachable(BLOBS_SETTING, url, &error);
     if s3::address::is_s3(url) {
         // Tells a URL that must be written otherwise from a server that may be there later.

@@ -35,6 +35,39 @@ pub struct StoresOptions {
     pub blobs: BlobsOptions,
     /// How the ledger is kept.
     pub ledger: LedgerOptions,
+    /// How long blobs are kept.
+    pub retention: RetentionOptions,
+}
+
+/// How long blobs are kept. A blob that the ledger refers to is kept as its class says, one that it does not refer to as an
+/// intermediate; where several refer to the same bytes, the longest time counts. Of a task that has not ended nothing goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields, default)]
+pub struct RetentionOptions {
+    /// How long in hours after its task's end an original (an upload, or what an address held) is kept. Absent: for ever.
+    pub originals_hours: Option<u32>,
+    /// How long in hours after its task's end a result is kept, with its thumbnail and its matte. Absent: for ever.
+    pub results_hours: Option<u32>,
+    /// How long in hours what stages hand to each other is kept after it was last written, at least 2. A dead letter can be
+    /// replayed for as long, and the pipeline may stand still for as long.
+    pub intermediates_hours: u32,
+    /// How long in hours what is to go is kept aside before it is erased, at least 1. Whoever asks for it meanwhile
+    /// brings it back.
+    pub aside_hours: u32,
+    /// How often in minutes a gateway looks for what is past its time. 0: never; `atelier sweep` does it once.
+    pub sweep_interval_minutes: u32,
+}
+
+impl Default for RetentionOptions {
+    fn default() -> Self {
+        Self {
+            originals_hours: None,
+            results_hours: None,
+            intermediates_hours: 168,
+            aside_hours: 24,
+            sweep_interval_minutes: 360,
+        }
+    }
 }
 
 /// How blobs are kept.

@@ -7,11 +7,11 @@ use std::{
     fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use atelier_schemas::BlobKey;
-use atelier_stores::{BlobError, Blobs, BlobsOptions, DirectoryBlobs, Durability};
+use atelier_stores::{BlobError, Blobs, BlobsOptions, DirectoryBlobs, Durability, SweepableBlobs};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use support::{SmallDisk, child_place, kill_after};
@@ -40,6 +40,25 @@ fn temporary_files(folder: &Path) -> usize {
         .count()
 }
 
+#[tokio::test]
+async fn what_is_put_again_counts_as_written_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = open(folder.path()).await;
+    let bytes = Bytes::from_static(b"wanted once more");
+    let key = blobs.put(bytes.clone()).await.unwrap();
+    let hours_ago = |hours| SystemTime::now() - Duration::from_hours(hours);
+    let file = fs::File::open(path_of(folder.path(), &key)).unwrap();
+    file.set_modified(hours_ago(3)).unwrap();
+    let shard = u8::from_str_radix(&key.as_str()[..2], 16).unwrap();
+    let old = async || blobs.written_before(shard, hours_ago(2)).await.unwrap();
+    assert_eq!(old().await, [key.clone()]);
+    blobs.put(bytes.clone()).await.unwrap();
+    assert_eq!(old().await, []);
+    file.set_modified(hours_ago(3)).unwrap();
+    blobs.put_reader(&mut bytes.as_ref(), 1_000).await.unwrap();
+    assert_eq!(old().await, []);
+}
+
 /// Checks that every file under a blob's name is that blob; answers how many there are.
 fn check_every_blob(folder: &Path) -> usize {
     let mut count = 0;
@@ -47,7 +66,10 @@ fn check_every_blob(folder: &Path) -> usize {
         .unwrap()
         .map(|shard| shard.unwrap())
     {
-        if shard.file_name() == "temporary" {
+        if ["temporary", "aside"]
+            .map(Into::into)
+            .contains(&shard.file_name())
+        {
             continue;
         }
         for blob in fs::read_dir(shard.path())

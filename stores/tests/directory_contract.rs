@@ -3,7 +3,11 @@
 
 use std::sync::Arc;
 
-use atelier_stores::{Blobs, BlobsOptions, contract::BlobsPlace, open_blobs};
+use atelier_stores::{
+    Blobs, BlobsOptions, SweepableBlobs,
+    contract::{BlobsPlace, SweepablePlace},
+    open_blobs,
+};
 use tempfile::TempDir;
 
 struct Folder(TempDir);
@@ -14,6 +18,12 @@ impl BlobsPlace for Folder {
     }
 
     async fn open(&self) -> Arc<dyn Blobs> {
+        self.open_to_sweep().await
+    }
+}
+
+impl SweepablePlace for Folder {
+    async fn open_to_sweep(&self) -> Arc<dyn SweepableBlobs> {
         let options = BlobsOptions {
             min_free_bytes: 0,
             verify_on_read: true,
@@ -26,3 +36,4 @@ impl BlobsPlace for Folder {
 }
 
 atelier_stores::blobs_contract!(Folder);
+atelier_stores::sweep_contract!(Folder);

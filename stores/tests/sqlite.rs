@@ -11,8 +11,8 @@ use sqlx::{Connection as _, SqliteConnection};
 use support::{
     SmallDisk, child_place, kill_after,
     tasks::{
-        OLD_TASK, accepted, check_old_task_can_be_cancelled, failed, life_of, new_task, task_ends,
-        written_before_cancelling,
+        OLD_TASK, accepted, check_old_task_can_be_cancelled, completed, failed, life_of, new_task,
+        task_ends, written_before_cancelling,
     },
 };
 use tempfile::TempDir;
@@ -319,6 +319,48 @@ async fn what_is_past_its_retention_is_forgotten_and_still_changes_nothing() {
         assert_eq!(ledger.apply(event_id, effect).await.unwrap(), []);
     }
     assert_eq!(ledger.task(task_id).await.unwrap(), state);
+}
+
+#[tokio::test]
+async fn uses_of_blobs_from_before_they_were_kept_are_known() {
+    let folder = TempDir::new().unwrap();
+    let ledger = open(folder.path()).await;
+    let task_id = Uuid::new_v4();
+    ledger
+        .apply(Uuid::new_v4(), completed(task_id))
+        .await
+        .unwrap();
+    ledger.close().await;
+    let mut connection = raw(folder.path()).await;
+    let uses = "SELECT blob_key, class FROM blob_uses ORDER BY 1, 2";
+    let before: Vec<(String, String)> = sqlx::query_as(uses)
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    let known = [
+        ('8', "original"),
+        ('a', "original"),
+        ('d', "result"),
+        ('e', "result"),
+        ('f', "result"),
+    ]
+    .map(|(digit, class)| (digit.to_string().repeat(64), class.to_owned()));
+    assert_eq!(before, known);
+    for undo in [
+        "DROP TABLE blob_uses",
+        "DROP TABLE duties",
+        "DROP INDEX tasks_open",
+        "DELETE FROM _sqlx_migrations WHERE version = 3",
+    ] {
+        sqlx::query(undo).execute(&mut connection).await.unwrap();
+    }
+    let ledger = open(folder.path()).await;
+    let after: Vec<(String, String)> = sqlx::query_as(uses)
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(after, before);
+    assert!(ledger.task(task_id).await.unwrap().is_some());
 }
 
 #[tokio::test]

@@ -8,7 +8,10 @@ use atelier_runtime::{KafkaOptions, telemetry::Exposition};
 use atelier_schemas::Quality;
 use atelier_stores::{Blobs, Ledger, open_blobs, open_ledger};
 
-use crate::{commands::shutdown_signal, config::Loaded};
+use crate::{
+    commands::{shutdown_signal, sweep},
+    config::Loaded,
+};
 
 /// Runs the gateway until SIGTERM or Ctrl-C.
 ///
@@ -18,9 +21,16 @@ pub async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
     let shutdown = shutdown_signal()?;
     let blobs = open_blobs(&loaded.blobs_url(), &loaded.config.stores.blobs).await?;
     let ledger = open_ledger(&loaded.ledger_url(), &loaded.config.stores.ledger).await?;
+    let sweeping = tokio::spawn(sweep::regularly(
+        Arc::clone(&blobs),
+        Arc::clone(&ledger),
+        loaded.config.stores.retention.clone(),
+        shutdown.clone(),
+    ));
     let gateway = bind(loaded, &loaded.kafka(), blobs, ledger, Vec::new()).await?;
     eprintln!("the gateway listens on http://{}", gateway.address());
     gateway.run(shutdown).await?;
+    sweeping.await?;
     Ok(ExitCode::SUCCESS)
 }
 

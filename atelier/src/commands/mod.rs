@@ -11,6 +11,7 @@ pub mod gateway;
 pub mod models;
 pub mod replay;
 pub mod stage;
+pub mod sweep;
 pub mod topics;
 pub mod up;
 

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     broker::EmbeddedBroker,
     cli::UpArgs,
-    commands::{gateway, models, shutdown_signal, topics},
+    commands::{gateway, models, shutdown_signal, sweep, topics},
     config::Loaded,
     pipeline::Assembly,
 };
@@ -89,11 +89,19 @@ async fn work(
         without_password(&loaded.ledger_url())
     ));
 
+    // It is broken off with the rest; what it did stays done.
+    tokio::spawn(sweep::regularly(
+        Arc::clone(&blobs),
+        Arc::clone(&ledger),
+        loaded.config.stores.retention.clone(),
+        shutdown.clone(),
+    ));
+
     let stages_stop = CancellationToken::new();
     let mut stages = Vec::new();
     if !arguments.without_stages {
         let cancelled = Cancelled::follow(kafka, TopicTable::embedded());
-        for stage in Assembly::new(loaded, Arc::clone(&blobs), Some(Arc::clone(&ledger)))?
+        for stage in Assembly::new(loaded, Arc::clone(&blobs) as _, Some(Arc::clone(&ledger)))?
             .all()
             .await?
         {

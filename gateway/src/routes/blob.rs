@@ -14,8 +14,6 @@ use axum::{
 use bytes::Bytes;
 use futures::Stream;
 
-use crate::error::ApiError;
-
 /// How much is read from the store at once.
 pub const PIECE_BYTES: u64 = 256 * 1024;
 
@@ -40,14 +38,14 @@ enum Asked {
 /// Answers with the blob, or the part of it that `request` asks for.
 ///
 /// # Errors
-/// 404 where the blob is gone, 503.
+/// [`BlobError`] where the blob is gone, or cannot be read.
 pub async fn serve(
     blobs: &Arc<dyn Blobs>,
     served: Served,
     request: &HeaderMap,
-) -> Result<Response, ApiError> {
+) -> Result<Response, BlobError> {
     let Some(size) = blobs.size(&served.key).await? else {
-        return Err(BlobError::NotFound(served.key).into());
+        return Err(BlobError::NotFound(served.key));
     };
     let etag = format!("\"{}\"", served.key);
     if request

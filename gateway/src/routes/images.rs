@@ -1,10 +1,10 @@
 //! The pictures of a task: original, result, thumbnail, alpha.
 
 use atelier_schemas::BlobRef;
-use atelier_stores::ledger::ImageRecord;
+use atelier_stores::{BlobError, ledger::ImageRecord};
 use axum::{
     extract::{Path, Query, State as Shares, rejection::QueryRejection},
-    http::HeaderMap,
+    http::{HeaderMap, StatusCode},
     response::Response,
     routing::get,
 };
@@ -38,7 +38,7 @@ pub const SHOW: Endpoint = Endpoint {
             .raw_answer(206, "The part that was asked for.", "image/*", serde_json::json!({ "type": "string", "format": "binary" }))
             .plain_answer(304, "It is known already.")
             .plain_answer(416, "The range lies outside; `Content-Range` says how long it is.")
-            .errors(&[404, 422, 503])
+            .errors(&[404, 410, 422, 503])
     },
 };
 
@@ -114,9 +114,8 @@ async fn show(
         let head = state
             .deps
             .blobs
-            .get_range(&blob.key, 0..media::SNIFF_BYTES as u64)
-            .await?;
-        media::sniff(&head)
+            .get_range(&blob.key, 0..media::SNIFF_BYTES as u64);
+        media::sniff(&head.await.map_err(|error| gone(error, &variant))?)
     } else {
         media::harmless(&blob.media_type)
     };
@@ -134,4 +133,16 @@ async fn show(
         &headers,
     )
     .await
+    .map_err(|error| gone(error, &variant))
+}
+
+/// What the ledger knows of was there once.
+fn gone(error: BlobError, variant: &str) -> ApiError {
+    match error {
+        BlobError::NotFound(_) => ApiError::not_found(format!(
+            "this {variant} is no longer kept (`stores.retention` says how long); submit the picture again"
+        ))
+        .with_status(StatusCode::GONE),
+        error => error.into(),
+    }
 }

@@ -135,6 +135,31 @@ async fn a_result_has_an_etag_ranges_and_a_name() {
 }
 
 #[tokio::test]
+async fn what_is_no_longer_kept_is_gone() {
+    let place = Place::new().await;
+    let server = place.start().await;
+    let picture = png(50, 40, [10, 20, 30, 255]);
+    let id = upload(&server, &[("shirt.png", &picture)]).await;
+    place
+        .finish(id, &[place.result(&picture, "image/png", (50, 40)).await])
+        .await;
+    std::fs::remove_dir_all(place.folder.path().join("blobs")).unwrap();
+    for variant in ["original", "result", "thumbnail", "alpha"] {
+        let path = format!("/api/v1/tasks/{id}/images/0/{variant}");
+        let response = server.get(&path).await;
+        assert_eq!(response.status(), 410, "{variant}");
+        let answer: Value = response.json().await.unwrap();
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert!(
+            message.contains(&format!("this {variant} is no longer kept"))
+                && message.contains("submit the picture again"),
+            "{answer}"
+        );
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn what_could_run_is_never_served_as_what_it_is() {
     let place = Place::new().await;
     let server = place.start().await;

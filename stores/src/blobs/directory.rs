@@ -2,7 +2,8 @@
 //!
 //! Invariants: a file under a blob's name is whole and, with [`Durability::Fsync`], on the disk before its name is
 //! known; nothing is written in place; a writer that dies leaves only an unlocked temporary file, which the next start
-//! removes. Any number of processes may share the folder.
+//! removes. A file's modification time is when the blob was last put, and of one in `blobs/aside` when it was set aside.
+//! Any number of processes may share the folder.
 
 use std::{
     fs::{self, File},
@@ -10,6 +11,7 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 use async_trait::async_trait;
@@ -18,7 +20,10 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::temporary::{self, TemporaryFile};
+use super::{
+    REFRESH_AFTER, SweepableBlobs,
+    temporary::{self, TemporaryFile},
+};
 use crate::{
     BlobError, Blobs, disk,
     options::{BlobsOptions, Durability},
@@ -38,6 +43,7 @@ pub struct DirectoryBlobs {
 struct Place {
     blobs: PathBuf,
     temporary: PathBuf,
+    aside: PathBuf,
     options: BlobsOptions,
 }
 
@@ -50,6 +56,7 @@ impl DirectoryBlobs {
         let blobs = folder.join("blobs");
         let place = Arc::new(Place {
             temporary: blobs.join("temporary"),
+            aside: blobs.join("aside"),
             blobs,
             options,
         });
@@ -152,10 +159,15 @@ impl Blobs for DirectoryBlobs {
 
     async fn size(&self, key: &BlobKey) -> Result<Option<u64>, BlobError> {
         let key = key.clone();
-        self.blocking(move |place| match fs::metadata(place.path_of(&key)) {
-            Ok(metadata) => Ok(Some(metadata.len())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(place.unavailable(&error)),
+        self.blocking(move |place| {
+            let length_of =
+                || found(fs::metadata(place.path_of(&key))).map(|it| it.map(|it| it.len()));
+            match length_of().map_err(|error| place.unavailable(&error))? {
+                None if place.bring_back(&key)? => {
+                    length_of().map_err(|error| place.unavailable(&error))
+                }
+                length_bytes => Ok(length_bytes),
+            }
         })
         .await
     }
@@ -168,6 +180,52 @@ impl Blobs for DirectoryBlobs {
                 .as_file_mut()
                 .write_all(b"probe")
                 .map_err(|error| place.failed(&error))
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl SweepableBlobs for DirectoryBlobs {
+    async fn written_before(
+        &self,
+        shard: u8,
+        before: SystemTime,
+    ) -> Result<Vec<BlobKey>, BlobError> {
+        self.blocking(move |place| {
+            let shard = format!("{shard:02x}");
+            place.files_before(&place.blobs.join(&shard), &shard, before)
+        })
+        .await
+    }
+
+    async fn set_aside(&self, key: &BlobKey) -> Result<(), BlobError> {
+        let key = key.clone();
+        self.blocking(move |place| {
+            // The time first: a file that comes there with an old one could be erased at once.
+            place
+                .move_as_new(&place.path_of(&key), &place.aside_of(&key))
+                .map(drop)
+        })
+        .await
+    }
+
+    async fn aside_since_before(&self, before: SystemTime) -> Result<Vec<BlobKey>, BlobError> {
+        self.blocking(move |place| place.files_before(&place.aside, "", before))
+            .await
+    }
+
+    async fn bring_back(&self, key: &BlobKey) -> Result<bool, BlobError> {
+        let key = key.clone();
+        self.blocking(move |place| place.bring_back(&key)).await
+    }
+
+    async fn erase_aside(&self, key: &BlobKey) -> Result<(), BlobError> {
+        let key = key.clone();
+        self.blocking(move |place| {
+            found(fs::remove_file(place.aside_of(&key)))
+                .map(drop)
+                .map_err(|error| place.unavailable(&error))
         })
         .await
     }
@@ -219,6 +277,7 @@ impl Place {
     fn prepare(&self) -> Result<(), BlobError> {
         let failed = |error: io::Error| self.failed(&error);
         fs::create_dir_all(&self.temporary).map_err(failed)?;
+        fs::create_dir_all(&self.aside).map_err(failed)?;
         // All 256 at once: afterwards no put has to make, and sync, a folder.
         for shard in 0..=u8::MAX {
             match fs::create_dir(self.blobs.join(format!("{shard:02x}"))) {
@@ -253,6 +312,12 @@ impl Place {
         let path = self.path_of(key);
         match fs::metadata(&path) {
             Ok(metadata) if metadata.len() == length_bytes => {
+                let is_old = metadata
+                    .modified()
+                    .is_ok_and(|written| written.elapsed().is_ok_and(|age| age > REFRESH_AFTER));
+                if is_old && !self.mark_as_new(&path)? {
+                    return Ok(false);
+                }
                 // Another writer may have renamed it a moment ago and not have synced the folder yet.
                 self.sync_parent(&path)?;
                 Ok(true)
@@ -290,11 +355,72 @@ impl Place {
         TemporaryFile::create(&self.temporary).map_err(|error| self.failed(&error))
     }
 
+    fn aside_of(&self, key: &BlobKey) -> PathBuf {
+        self.aside.join(key.as_str())
+    }
+
+    /// Gives a file the present time; answers whether it is there.
+    fn mark_as_new(&self, path: &Path) -> Result<bool, BlobError> {
+        let marked = File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
+        found(marked)
+            .map(|there| there.is_some())
+            .map_err(|error| self.failed(&error))
+    }
+
+    /// Gives a file the present time and another name; answers whether it was there.
+    fn move_as_new(&self, from: &Path, to: &Path) -> Result<bool, BlobError> {
+        if !self.mark_as_new(from)? {
+            return Ok(false);
+        }
+        let moved = found(fs::rename(from, to)).map_err(|error| self.failed(&error))?;
+        Ok(moved.is_some())
+    }
+
+    fn bring_back(&self, key: &BlobKey) -> Result<bool, BlobError> {
+        let path = self.path_of(key);
+        if self.move_as_new(&self.aside_of(key), &path)? {
+            self.sync_parent(&path)?;
+            return Ok(true);
+        }
+        // Another reader may have brought it back a moment ago.
+        path.try_exists().map_err(|error| self.unavailable(&error))
+    }
+
+    /// The keys of the files in `folder`, whose names follow `prefix` in the key, that were last written before `before`.
+    fn files_before(
+        &self,
+        folder: &Path,
+        prefix: &str,
+        before: SystemTime,
+    ) -> Result<Vec<BlobKey>, BlobError> {
+        let listed = || -> io::Result<Vec<BlobKey>> {
+            let mut keys = Vec::new();
+            for entry in fs::read_dir(folder)? {
+                let entry = entry?;
+                let name = entry.file_name();
+                let Ok(key) = format!("{prefix}{}", name.to_string_lossy()).parse() else {
+                    continue;
+                };
+                // One that has gone since it was listed is no concern of ours.
+                if let Some(metadata) = found(entry.metadata())?
+                    && metadata.modified()? < before
+                {
+                    keys.push(key);
+                }
+            }
+            Ok(keys)
+        };
+        listed().map_err(|error| self.unavailable(&error))
+    }
+
     fn open_blob(&self, key: &BlobKey) -> Result<(File, u64), BlobError> {
-        let file = File::open(self.path_of(key)).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => BlobError::NotFound(key.clone()),
-            _ => self.unavailable(&error),
-        })?;
+        let open =
+            || found(File::open(self.path_of(key))).map_err(|error| self.unavailable(&error));
+        let file = match open()? {
+            None if self.bring_back(key)? => open()?,
+            opened => opened,
+        };
+        let file = file.ok_or_else(|| BlobError::NotFound(key.clone()))?;
         let length_bytes = file
             .metadata()
             .map_err(|error| self.unavailable(&error))?
@@ -352,6 +478,15 @@ impl Place {
 
     fn name(&self) -> String {
         self.blobs.display().to_string()
+    }
+}
+
+/// `None` where there is no such file.
+fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

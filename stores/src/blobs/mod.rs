@@ -5,7 +5,10 @@ mod memory;
 pub(crate) mod s3;
 mod temporary;
 
-use std::ops::Range;
+use std::{
+    ops::Range,
+    time::{Duration, SystemTime},
+};
 
 use async_trait::async_trait;
 use atelier_schemas::BlobKey;
@@ -41,6 +44,36 @@ pub trait Blobs: Send + Sync {
 
     /// Whether blobs can be read and written now. Checked by `/health/ready`.
     async fn check(&self) -> Result<(), BlobError>;
+}
+
+/// A blob that is put again counts as written now, where that was longer ago than this. Less than the least retention.
+const REFRESH_AFTER: Duration = Duration::from_hours(1);
+
+/// Blobs that outlive their use, so that those which nobody needs any more have to be found and erased.
+///
+/// Nothing is erased at once: what seems to be of no use is set aside first, where whoever asks for it (by any method of
+/// [`Blobs`]) brings it back. So a sweep may race those who put and get: that nobody needs a blob was true a moment ago
+/// only, but what nobody asked for in all the time that it stood aside is not in use.
+#[async_trait]
+pub trait SweepableBlobs: Blobs {
+    /// The blobs of a shard (the first byte of the key) that were last written before `before`.
+    async fn written_before(
+        &self,
+        shard: u8,
+        before: SystemTime,
+    ) -> Result<Vec<BlobKey>, BlobError>;
+
+    /// Sets a blob aside. One that is not there is left alone.
+    async fn set_aside(&self, key: &BlobKey) -> Result<(), BlobError>;
+
+    /// The blobs that were set aside before `before`.
+    async fn aside_since_before(&self, before: SystemTime) -> Result<Vec<BlobKey>, BlobError>;
+
+    /// Brings a blob back that was set aside, as if it were written now; answers whether it is there afterwards.
+    async fn bring_back(&self, key: &BlobKey) -> Result<bool, BlobError>;
+
+    /// Erases a blob that was set aside.
+    async fn erase_aside(&self, key: &BlobKey) -> Result<(), BlobError>;
 }
 
 /// Why a blob could not be kept or found.

@@ -1,5 +1,5 @@
 //! What every adapter of a port must do, as tests. An adapter's own tests name a place where it can be opened, and expand
-//! [`blobs_contract`](crate::blobs_contract) or [`ledger_contract`](crate::ledger_contract); each clause becomes a test.
+//! [`blobs_contract`](crate::blobs_contract), [`sweep_contract`](crate::sweep_contract) or [`ledger_contract`](crate::ledger_contract); each clause becomes a test.
 //!
 //! Invariant: the clauses use nothing but the port, so that a new adapter is held to the same promises.
 
@@ -8,10 +8,11 @@
 
 pub mod blobs;
 pub mod ledger;
+pub mod sweep;
 
 use std::{future::Future, sync::Arc};
 
-use crate::{Blobs, Ledger};
+use crate::{Blobs, Ledger, SweepableBlobs};
 
 /// A place of its own, empty at first, where blobs can be opened again and again. Dropping it leaves nothing behind.
 pub trait BlobsPlace: Send + Sync + 'static {
@@ -19,6 +20,12 @@ pub trait BlobsPlace: Send + Sync + 'static {
     fn fresh() -> impl Future<Output = Self> + Send;
     /// Opens what is there.
     fn open(&self) -> impl Future<Output = Arc<dyn Blobs>> + Send;
+}
+
+/// A place whose blobs can be swept.
+pub trait SweepablePlace: BlobsPlace {
+    /// Opens what is there.
+    fn open_to_sweep(&self) -> impl Future<Output = Arc<dyn SweepableBlobs>> + Send;
 }
 
 /// A place of its own, empty at first, where a ledger can be opened again and again. Dropping it leaves nothing behind.
@@ -70,6 +77,28 @@ macro_rules! blobs_contract {
     };
 }
 
+/// Holds the blobs of a [`SweepablePlace`] to the contract of those that can be swept; with `if`, only where their server
+/// is there.
+#[macro_export]
+macro_rules! sweep_contract {
+    ($place:ty) => {
+        $crate::sweep_contract!($place, if true);
+    };
+    ($place:ty, if $is_there:expr) => {
+        $crate::contract_tests!(
+            $place,
+            $is_there,
+            sweep,
+            what_is_old_is_found_and_nothing_else,
+            what_is_set_aside_comes_back_when_asked_for,
+            what_is_erased_is_gone_and_can_be_put_again,
+            a_sweep_goes_by_the_ledger,
+            a_sweep_in_rehearsal_does_nothing,
+            a_sweep_races_those_who_put_and_get,
+        );
+    };
+}
+
 /// Holds the ledger of a [`LedgerPlace`] to the contract.
 #[macro_export]
 macro_rules! ledger_contract {
@@ -104,6 +133,8 @@ macro_rules! ledger_contract {
             racing_appliers_of_the_same_events_agree,
             an_abandoned_batch_is_applied_wholly_or_not_at_all,
             the_largest_task_is_kept,
+            blobs_are_in_use_as_long_as_their_class_says,
+            a_duty_is_taken_once,
             a_ledger_in_order_says_so,
         );
     };

@@ -8,9 +8,11 @@ pub(crate) mod postgres;
 mod sql;
 mod sqlite;
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use atelier_schemas::{
-    ErrorBody, Event, TaskAnswer, TaskRequest, TaskStatus,
+    BlobKey, ErrorBody, Event, TaskAnswer, TaskRequest, TaskStatus,
     events::{ImageContext, ImageResult, TaskAccepted},
 };
 use chrono::{DateTime, Utc};
@@ -69,8 +71,34 @@ pub trait Ledger: Send + Sync {
             .map_err(LedgerError::from)
     }
 
+    /// Those of `keys` that tasks refer to which have not ended, or not longer ago than `kept` says.
+    async fn blobs_in_use(
+        &self,
+        keys: &[BlobKey],
+        kept: KeptSince,
+    ) -> Result<HashSet<BlobKey>, LedgerError>;
+
+    /// When the oldest task that has not ended was submitted.
+    async fn oldest_open_task(&self) -> Result<Option<DateTime<Utc>>, LedgerError>;
+
+    /// Takes a duty that one process does for all; answers whether nobody had taken it since `unless_since`.
+    async fn take_duty(
+        &self,
+        name: &'static str,
+        unless_since: DateTime<Utc>,
+    ) -> Result<bool, LedgerError>;
+
     /// Whether the ledger can be read and written now. Checked by `/health/ready`.
     async fn check(&self) -> Result<(), LedgerError>;
+}
+
+/// What ended since then is kept; `None`: whenever it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptSince {
+    /// Originals.
+    pub originals: Option<DateTime<Utc>>,
+    /// Results, with their thumbnails and mattes.
+    pub results: Option<DateTime<Utc>>,
 }
 
 /// A task that the gateway accepted.

@@ -1,8 +1,9 @@
 //! The life of a small task, for what the adapters of the ledger promise by themselves.
 
 use atelier_schemas::{
-    ErrorBody, ErrorCode, Event, ImageSource, TaskOptions, TaskRequest, TaskStatus,
-    events::TaskAccepted,
+    BlobRef, ErrorBody, ErrorCode, Event, ImageSource, TaskOptions, TaskRequest, TaskStatus,
+    envelope::image_id,
+    events::{ImagePersisted, TaskAccepted},
 };
 use atelier_stores::{
     Ledger,
@@ -59,6 +60,23 @@ pub fn failed(task_id: Uuid) -> Effect {
         image_id: None,
         error,
     }
+}
+
+/// The end of an upload whose name looks like a blob's.
+pub fn completed(task_id: Uuid) -> Effect {
+    let fixture = include_str!("../../../schemas/fixtures/atelier.image.persisted.v1.json");
+    let ImagePersisted { mut image, result } = serde_json::from_str(fixture).unwrap();
+    image.task_id = task_id;
+    image.image_id = image_id(task_id, image.index);
+    image.source = ImageSource {
+        name: Some(format!(r#""blob":{{"key":"{}"}}"#, "9".repeat(64))),
+        blob: Some(BlobRef {
+            key: "8".repeat(64).parse().unwrap(),
+            ..result.original.clone()
+        }),
+        ..ImageSource::default()
+    };
+    Effect::ImageCompleted { image, result }
 }
 
 /// The events that a task's life is made of, with ids that repeat.

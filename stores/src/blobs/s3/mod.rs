@@ -9,9 +9,15 @@ pub(crate) mod address;
 mod client;
 mod failure;
 mod spool;
+mod sweep;
 mod upload;
 
-use std::{future::Future, ops::Range, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    ops::Range,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use async_trait::async_trait;
 use atelier_schemas::BlobKey;
@@ -52,6 +58,13 @@ struct Place {
     /// The address and the server, as messages name it.
     name: String,
     options: BlobsOptions,
+}
+
+/// What the server tells of a blob without its bytes.
+struct Stored {
+    length_bytes: u64,
+    /// By the server's clock.
+    written: Option<SystemTime>,
 }
 
 /// An answer with bytes.
@@ -129,7 +142,7 @@ impl Blobs for S3Blobs {
     }
 
     async fn get(&self, key: &BlobKey) -> Result<Bytes, BlobError> {
-        match self.place.fetch(key, None).await? {
+        match self.place.fetch_wherever(key, None).await? {
             Some(fetched) => self.place.verified(key, fetched.bytes).await,
             None => Err(self.place.unavailable(
                 "it answered 416 to a request without a range; is it a server of S3?".to_owned(),
@@ -148,7 +161,7 @@ impl Blobs for S3Blobs {
             last if last < MAX_PLACE => format!("bytes={}-{last}", range.start),
             _ => format!("bytes={}-", range.start),
         };
-        match self.place.fetch(key, Some(asked)).await? {
+        match self.place.fetch_wherever(key, Some(asked)).await? {
             Some(fetched) => self.place.cut(key, range, fetched).await,
             // It begins at the end or behind it.
             None if range.start > 0 => Ok(Bytes::new()),
@@ -157,12 +170,16 @@ impl Blobs for S3Blobs {
     }
 
     async fn size(&self, key: &BlobKey) -> Result<Option<u64>, BlobError> {
-        let length = self.place.length_of(key).await?;
-        if length.is_none() {
-            // A bucket that is gone must not look like a blob that is.
-            self.place.find_bucket(Settings::default()).await?;
+        if let Some(stored) = self.place.stored(key).await? {
+            return Ok(Some(stored.length_bytes));
         }
-        Ok(length)
+        // A bucket that is gone must not look like a blob that is.
+        self.place.find_bucket(Settings::default()).await?;
+        if !self.place.bring_back(key).await? {
+            return Ok(None);
+        }
+        let stored = self.place.stored(key).await?;
+        Ok(stored.map(|stored| stored.length_bytes))
     }
 
     async fn check(&self) -> Result<(), BlobError> {
@@ -242,8 +259,8 @@ impl Place {
         }
     }
 
-    /// Length in bytes; `None` where the server says 404.
-    async fn length_of(&self, key: &BlobKey) -> Result<Option<u64>, BlobError> {
+    /// What is there; `None` where the server says 404.
+    async fn stored(&self, key: &BlobKey) -> Result<Option<Stored>, BlobError> {
         let found = self
             .client
             .head_object()
@@ -253,13 +270,32 @@ impl Place {
             .await;
         match found {
             Ok(found) => match found.content_length.map(u64::try_from) {
-                Some(Ok(length_bytes)) => Ok(Some(length_bytes)),
+                Some(Ok(length_bytes)) => Ok(Some(Stored {
+                    length_bytes,
+                    written: found
+                        .last_modified
+                        .and_then(|time| SystemTime::try_from(time).ok()),
+                })),
                 _ => Err(self.unavailable(format!("it tells no length of the blob {key}"))),
             },
             Err(error) => match Refusal::of(&error) {
                 refusal if refusal.status == Some(404) => Ok(None),
                 refusal => Err(self.failure(&refusal)),
             },
+        }
+    }
+
+    /// As [`Place::fetch`] does; a blob that was set aside is brought back.
+    async fn fetch_wherever(
+        &self,
+        key: &BlobKey,
+        range: Option<String>,
+    ) -> Result<Option<Fetched>, BlobError> {
+        match self.fetch(key, range.clone()).await {
+            Err(BlobError::NotFound(_)) if self.bring_back(key).await? => {
+                self.fetch(key, range).await
+            }
+            fetched => fetched,
         }
     }
 
@@ -383,13 +419,13 @@ impl Place {
         format!("{}{shard}/{name}", self.address.prefix)
     }
 
-    /// Whether it is the name of a blob here; there may be others' objects in the bucket.
-    fn is_of_blob(&self, object: &str) -> bool {
-        let name = object.strip_prefix(&self.address.prefix);
-        name.and_then(|name| name.split_once('/'))
-            .is_some_and(|(shard, name)| {
-                shard.len() == 2 && format!("{shard}{name}").parse::<BlobKey>().is_ok()
-            })
+    /// The blob whose name this is; there may be others' objects in the bucket.
+    fn blob_of(&self, object: &str) -> Option<BlobKey> {
+        let name = object.strip_prefix(&self.address.prefix)?;
+        let (shard, name) = name.split_once('/')?;
+        (shard.len() == 2)
+            .then(|| format!("{shard}{name}").parse().ok())
+            .flatten()
     }
 
     fn failure(&self, refusal: &Refusal) -> BlobError {

@@ -15,12 +15,12 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tokio::task::JoinSet;
 
 use super::{
-    Place,
+    Place, Stored,
     client::FIRST_PAUSE,
     failure::Refusal,
     spool::{Digest, Outgoing},
 };
-use crate::BlobError;
+use crate::{BlobError, blobs::REFRESH_AFTER};
 
 /// Above this length the server is asked whether it has the blob before it is sent. Asking costs one round trip, as does
 /// a body of this length on a fast line, and most blobs are new.
@@ -41,8 +41,8 @@ const ABSENT: &str = "*";
 enum Found {
     Nothing,
     Blob,
-    /// Something of another length.
-    Damage,
+    /// Something of another length, or the blob, written so long ago that it could be swept away: to be written anew.
+    ToReplace,
 }
 
 /// How a write ended that did not fail.
@@ -62,7 +62,7 @@ impl Place {
         if blob.length_bytes > ASK_FIRST_BYTES {
             match self.look(blob).await? {
                 Found::Blob => return Ok(()),
-                Found::Damage => condition = None,
+                Found::ToReplace => condition = None,
                 Found::Nothing => {}
             }
         }
@@ -72,7 +72,7 @@ impl Place {
                 // The same bytes, by the key: ours from an attempt whose answer was lost, or another writer's.
                 Sent::Present => match self.look(blob).await? {
                     Found::Blob => return Ok(()),
-                    Found::Damage => condition = None,
+                    Found::ToReplace => condition = None,
                     Found::Nothing => {}
                 },
                 Sent::Collided => tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(collision)).await,
@@ -85,12 +85,26 @@ impl Place {
     }
 
     async fn look(&self, blob: &Outgoing) -> Result<Found, BlobError> {
-        match self.length_of(&blob.key).await? {
+        match self.stored(&blob.key).await? {
             None => Ok(Found::Nothing),
-            Some(found_bytes) if found_bytes == blob.length_bytes => Ok(Found::Blob),
-            Some(found_bytes) => {
+            Some(Stored {
+                length_bytes,
+                written,
+            }) if length_bytes == blob.length_bytes => {
+                let is_old = written
+                    .is_some_and(|written| written.elapsed().is_ok_and(|age| age > REFRESH_AFTER));
+                Ok(if is_old {
+                    Found::ToReplace
+                } else {
+                    Found::Blob
+                })
+            }
+            Some(Stored {
+                length_bytes: found_bytes,
+                ..
+            }) => {
                 tracing::warn!(key = %blob.key, length_bytes = blob.length_bytes, found_bytes, "a stored blob was damaged; writing it again");
-                Ok(Found::Damage)
+                Ok(Found::ToReplace)
             }
         }
     }
@@ -176,7 +190,7 @@ impl Place {
             let is_abandoned =
                 began.is_some_and(|began| began.elapsed().is_ok_and(|since| since >= age));
             if let (true, Some(object), Some(id)) = (is_abandoned, listed.key(), listed.upload_id())
-                && self.is_of_blob(object)
+                && self.blob_of(object).is_some()
             {
                 abort(&self.client, &self.address.bucket, object, id).await;
                 removed += 1;

@@ -3,8 +3,9 @@
 mod cancelling;
 mod events;
 mod orders;
-mod samples;
+pub(in crate::contract) mod samples;
 mod tasks;
+mod uses;
 
 pub use cancelling::{
     a_cancel_in_any_order_ends_everything_once, a_cancel_is_asked_for_once,
@@ -27,6 +28,8 @@ pub use tasks::{
     a_task_is_created_once, pages_are_stable_under_inserts, racing_creators_of_one_task_agree,
     the_largest_task_is_kept, the_outbox_keeps_its_order, unknown_keys_are_none,
 };
+
+pub use uses::{a_duty_is_taken_once, blobs_are_in_use_as_long_as_their_class_says};
 
 use proptest::{
     strategy::Strategy,

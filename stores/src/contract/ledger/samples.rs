@@ -16,24 +16,24 @@ use crate::ledger::{Effect, NewTask};
 
 /// A task of `image_count` images; the odd ones were uploaded.
 #[derive(Clone, Debug)]
-pub(super) struct Sample {
+pub(in crate::contract) struct Sample {
     pub task_id: Uuid,
     pub image_count: u32,
 }
 
 impl Sample {
-    pub(super) fn new(image_count: u32) -> Self {
+    pub(in crate::contract) fn new(image_count: u32) -> Self {
         Self {
             task_id: Uuid::new_v4(),
             image_count,
         }
     }
 
-    pub(super) fn submitted_at(&self) -> DateTime<Utc> {
+    pub(in crate::contract) fn submitted_at(&self) -> DateTime<Utc> {
         DateTime::from_timestamp_micros(1_790_000_000_123_456).unwrap()
     }
 
-    pub(super) fn sources(&self) -> Vec<ImageSource> {
+    pub(in crate::contract) fn sources(&self) -> Vec<ImageSource> {
         (0..self.image_count)
             .map(|index| ImageSource {
                 url: (index % 2 == 0).then(|| format!("https://shop.example/{index}.jpg")),
@@ -44,14 +44,14 @@ impl Sample {
             .collect()
     }
 
-    pub(super) fn options(&self) -> TaskOptions {
+    pub(in crate::contract) fn options(&self) -> TaskOptions {
         TaskOptions {
             model: Some("u2netp".to_owned()),
             ..TaskOptions::default()
         }
     }
 
-    pub(super) fn new_task(&self, fingerprint: &str) -> NewTask {
+    pub(in crate::contract) fn new_task(&self, fingerprint: &str) -> NewTask {
         NewTask {
             task_id: self.task_id,
             request: TaskRequest {
@@ -69,7 +69,7 @@ impl Sample {
         }
     }
 
-    pub(super) fn accepted(&self) -> Effect {
+    pub(in crate::contract) fn accepted(&self) -> Effect {
         Effect::Accepted(TaskAccepted {
             task_id: self.task_id,
             options: self.options(),
@@ -78,11 +78,11 @@ impl Sample {
         })
     }
 
-    pub(super) fn image(&self, index: u32) -> Uuid {
+    pub(in crate::contract) fn image(&self, index: u32) -> Uuid {
         image_id(self.task_id, index)
     }
 
-    pub(super) fn context(&self, index: u32) -> ImageContext {
+    pub(in crate::contract) fn context(&self, index: u32) -> ImageContext {
         ImageContext {
             task_id: self.task_id,
             image_id: self.image(index),
@@ -94,14 +94,14 @@ impl Sample {
         }
     }
 
-    pub(super) fn completed(&self, index: u32) -> Effect {
+    pub(in crate::contract) fn completed(&self, index: u32) -> Effect {
         Effect::ImageCompleted {
             image: self.context(index),
             result: result(index),
         }
     }
 
-    pub(super) fn image_failed(&self, index: u32) -> Effect {
+    pub(in crate::contract) fn image_failed(&self, index: u32) -> Effect {
         Effect::Failed {
             task_id: self.task_id,
             image_id: Some(self.image(index)),
@@ -109,14 +109,14 @@ impl Sample {
         }
     }
 
-    pub(super) fn cancelled(&self) -> Effect {
+    pub(in crate::contract) fn cancelled(&self) -> Effect {
         Effect::Cancelled {
             task_id: self.task_id,
             error: error("nobody wants it any more"),
         }
     }
 
-    pub(super) fn task_failed(&self) -> Effect {
+    pub(in crate::contract) fn task_failed(&self) -> Effect {
         Effect::Failed {
             task_id: self.task_id,
             image_id: None,
@@ -125,11 +125,11 @@ impl Sample {
     }
 }
 
-pub(super) fn error(message: &str) -> ErrorBody {
+pub(in crate::contract) fn error(message: &str) -> ErrorBody {
     ErrorBody::new(ErrorCode::UndecodableImage, "preprocess", "Sample", message)
 }
 
-pub(super) fn blob(what: &str, index: u32) -> BlobRef {
+pub(in crate::contract) fn blob(what: &str, index: u32) -> BlobRef {
     use sha2::{Digest as _, Sha256};
     BlobRef {
         key: BlobKey::from_digest(Sha256::digest(format!("{what} {index}")).into()),
@@ -140,7 +140,7 @@ pub(super) fn blob(what: &str, index: u32) -> BlobRef {
     }
 }
 
-pub(super) fn result(index: u32) -> ImageResult {
+pub(in crate::contract) fn result(index: u32) -> ImageResult {
     // Sums of thirds depend on their order, and not every decimal reads back: both must not show.
     let third = f64::from(index + 1) / 3.0;
     ImageResult {
@@ -182,7 +182,7 @@ pub(super) fn result(index: u32) -> ImageResult {
 }
 
 /// What was told: for each event its kind, with the image's index where there is one.
-pub(super) fn names(events: &[Event]) -> Vec<String> {
+pub(in crate::contract) fn names(events: &[Event]) -> Vec<String> {
     events
         .iter()
         .map(|event| match event {

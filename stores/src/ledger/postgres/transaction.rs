@@ -129,6 +129,13 @@ impl Transaction for PostgresTransaction {
         take_early_failures: "DELETE FROM early_failures WHERE task_id = $1 RETURNING sequence, image_id, error",
         mark_sent: "UPDATE outbox SET sent_at_us = $2
              WHERE event_id IN (SELECT json_array_elements_text($1::json)) AND sent_at_us IS NULL",
+        add_uses: "INSERT INTO blob_uses (blob_key, task, class)
+             SELECT value, $1, $3 FROM json_array_elements_text($2::json) AS known (value)
+             ON CONFLICT DO NOTHING",
+        keys_in_use: "SELECT DISTINCT value FROM json_array_elements_text($1::json) AS known (value)
+             JOIN blob_uses ON blob_key = value JOIN tasks ON sequence = task
+             WHERE ended_at_us IS NULL
+                OR ended_at_us >= CASE class WHEN 'original' THEN $2 ELSE $3 END",
         // Two processes that prune at once share the rows instead of waiting for each other.
         prune: [
             "DELETE FROM inbox WHERE ctid = ANY (ARRAY (

@@ -13,11 +13,12 @@ mod prune;
 mod read;
 mod rows;
 mod statement;
+mod uses;
 
-use std::{future::Future, time::Duration};
+use std::{collections::HashSet, future::Future, time::Duration};
 
 use async_trait::async_trait;
-use atelier_schemas::{Event, TaskAnswer};
+use atelier_schemas::{BlobKey, Event, TaskAnswer};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -28,7 +29,8 @@ pub(super) use self::{
     statement::{Record, Statement},
 };
 use super::{
-    Applied, CancelRequested, Created, Effect, ImageRecord, Ledger, LedgerError, NewTask, OutboxRow,
+    Applied, CancelRequested, Created, Effect, ImageRecord, KeptSince, Ledger, LedgerError,
+    NewTask, OutboxRow,
 };
 
 /// The statements that the adapters word differently.
@@ -41,6 +43,11 @@ pub(super) struct Dialect {
     pub take_early_failures: &'static str,
     /// `$1` a JSON array of event ids, `$2` the time.
     pub mark_sent: &'static str,
+    /// `$1` the task's sequence, `$2` a JSON array of blob keys, `$3` their class.
+    pub add_uses: &'static str,
+    /// `$1` a JSON array of blob keys, `$2` since when a task must have ended for its originals to be kept, `$3` for its
+    /// results; answers the keys that are in use.
+    pub keys_in_use: &'static str,
     /// Each removes at most `$2` rows that are older than `$1`.
     pub prune: [&'static str; 3],
 }
@@ -178,6 +185,36 @@ impl<B: Backend> Ledger for B {
         }
     }
 
+    async fn blobs_in_use(
+        &self,
+        keys: &[BlobKey],
+        kept: KeptSince,
+    ) -> Result<HashSet<BlobKey>, LedgerError> {
+        blobs_in_use(self, keys, kept)
+            .await
+            .map_err(|error| self.failed(error))
+    }
+
+    async fn oldest_open_task(&self) -> Result<Option<DateTime<Utc>>, LedgerError> {
+        oldest_open_task(self)
+            .await
+            .map_err(|error| self.failed(error))
+    }
+
+    async fn take_duty(
+        &self,
+        name: &'static str,
+        unless_since: DateTime<Utc>,
+    ) -> Result<bool, LedgerError> {
+        let mut failures = 0;
+        loop {
+            match take_duty(self, name, unless_since).await {
+                Ok(taken) => return Ok(taken),
+                Err(error) => wait_or_fail(self, error, &mut failures).await?,
+            }
+        }
+    }
+
     async fn check(&self) -> Result<(), LedgerError> {
         self.check_room()?;
         self.check_writable()
@@ -245,6 +282,35 @@ async fn image(
     let record = read::image(&mut snapshot, task_id, index).await?;
     snapshot.commit().await?;
     Ok(record)
+}
+
+async fn blobs_in_use(
+    backend: &impl Backend,
+    keys: &[BlobKey],
+    kept: KeptSince,
+) -> Result<HashSet<BlobKey>, RowError> {
+    let mut snapshot = backend.begin_to_read().await?;
+    let in_use = uses::in_use(&mut snapshot, keys, kept).await?;
+    snapshot.commit().await?;
+    Ok(in_use)
+}
+
+async fn oldest_open_task(backend: &impl Backend) -> Result<Option<DateTime<Utc>>, RowError> {
+    let mut snapshot = backend.begin_to_read().await?;
+    let submitted = uses::oldest_open_task(&mut snapshot).await?;
+    snapshot.commit().await?;
+    Ok(submitted)
+}
+
+async fn take_duty(
+    backend: &impl Backend,
+    name: &str,
+    unless_since: DateTime<Utc>,
+) -> Result<bool, RowError> {
+    let mut transaction = backend.begin_to_write(&[]).await?;
+    let taken = uses::take_duty(&mut transaction, name, unless_since, Utc::now()).await?;
+    transaction.commit().await?;
+    Ok(taken)
 }
 
 async fn outbox_pending(backend: &impl Backend, limit: u32) -> Result<Vec<OutboxRow>, RowError> {

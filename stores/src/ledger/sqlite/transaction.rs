@@ -46,6 +46,12 @@ impl Transaction for SqliteTransaction {
         take_early_failures: "DELETE FROM early_failures WHERE task_id = $1 RETURNING rowid, image_id, error",
         mark_sent: "UPDATE outbox SET sent_at_us = $2
              WHERE event_id IN (SELECT value FROM json_each($1)) AND sent_at_us IS NULL",
+        add_uses: "INSERT INTO blob_uses (blob_key, task, class)
+             SELECT value, $1, $3 FROM json_each($2) WHERE true ON CONFLICT DO NOTHING",
+        keys_in_use: "SELECT DISTINCT value FROM json_each($1)
+             JOIN blob_uses ON blob_key = value JOIN tasks ON sequence = task
+             WHERE ended_at_us IS NULL
+                OR ended_at_us >= CASE class WHEN 'original' THEN $2 ELSE $3 END",
         prune: [
             "DELETE FROM inbox
              WHERE rowid IN (SELECT rowid FROM inbox WHERE applied_at_us < $1 LIMIT $2)",

@@ -9,6 +9,7 @@ use crate::ledger::sql::{
     Statement, Transaction,
     read::task_row,
     rows::{RowError, TaskRow, from_column, to_column},
+    uses,
 };
 
 /// What is known of a task when its row is made.
@@ -103,9 +104,9 @@ async fn insert_images<T: Transaction>(
     Statement::new(T::DIALECT.insert_images)
         .bind(task_sequence)
         .bind(to_column(&sources)?)
-        .execute(transaction)
+        .execute(&mut *transaction)
         .await?;
-    Ok(())
+    uses::add_sources(transaction, task_sequence, sources).await
 }
 
 pub(super) async fn fill_sources<T: Transaction>(
@@ -116,9 +117,9 @@ pub(super) async fn fill_sources<T: Transaction>(
     Statement::new(T::DIALECT.fill_sources)
         .bind(task_sequence)
         .bind(to_column(&sources)?)
-        .execute(transaction)
+        .execute(&mut *transaction)
         .await?;
-    Ok(())
+    uses::add_sources(transaction, task_sequence, sources).await
 }
 
 pub(super) async fn mark_processing(

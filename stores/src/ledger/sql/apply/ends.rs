@@ -12,6 +12,7 @@ use crate::ledger::sql::{
     Statement, Transaction,
     read::summary,
     rows::{RowError, TaskRow, corrupt, from_column, status_of, to_column},
+    uses,
 };
 
 pub(super) async fn store_result(
@@ -28,9 +29,9 @@ pub(super) async fn store_result(
     .bind(index)
     .bind(to_column(result)?)
     .bind(result.metadata.processing_time)
-    .execute(transaction)
+    .execute(&mut *transaction)
     .await?;
-    Ok(())
+    uses::add_result(transaction, task_sequence, result).await
 }
 
 /// Ends the images whose failures came before their task.
