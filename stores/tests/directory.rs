@@ -51,7 +51,7 @@ async fn what_is_put_again_counts_as_written_now() {
     file.set_modified(hours_ago(3)).unwrap();
     let shard = u8::from_str_radix(&key.as_str()[..2], 16).unwrap();
     let old = async || blobs.written_before(shard, hours_ago(2)).await.unwrap();
-    assert_eq!(old().await, [key.clone()]);
+    assert_eq!(old().await, [key]);
     blobs.put(bytes.clone()).await.unwrap();
     assert_eq!(old().await, []);
     file.set_modified(hours_ago(3)).unwrap();
