@@ -1,7 +1,7 @@
 //! The life of a small task, for what the adapters of the ledger promise by themselves.
 
 use atelier_schemas::{
-    ErrorBody, ErrorCode, Event, ImageSource, TaskOptions, TaskRequest, TaskStatus,
+    ErrorBody, ErrorCode, Event, ImageSource, Priority, TaskOptions, TaskRequest, TaskStatus,
     events::TaskAccepted,
 };
 use atelier_stores::{
@@ -27,6 +27,8 @@ pub fn new_task(task_id: Uuid) -> NewTask {
         watermark: None,
         options: Some(TaskOptions::default()),
         callback: None,
+        deadline: None,
+        priority: Priority::default(),
     };
     NewTask {
         task_id,
