@@ -21,7 +21,8 @@ use atelier::{config::Loaded, pipeline};
 use atelier_models::Provider;
 use atelier_runtime::{AnyStage, Emission, Outcome};
 use atelier_schemas::{
-    BlobKey, BlobRef, Envelope, Event, ImageSource, Quality, TaskOptions, TaskRequest, TaskStatus,
+    BlobKey, BlobRef, Envelope, Event, ImageSource, Priority, Quality, TaskOptions, TaskRequest,
+    TaskStatus,
 };
 use atelier_stores::{Blobs, blobs::MemoryBlobs};
 use serde_json::json;
@@ -258,6 +259,8 @@ impl PlainLoop {
             watermark: None,
             options: Some(self.options.clone()),
             callback: None,
+            deadline: None,
+            priority: Priority::default(),
         });
         for stage in &self.stages {
             let envelope =

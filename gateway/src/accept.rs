@@ -8,8 +8,8 @@ use atelier_schemas::{
     envelope::task_id_of_idempotency_key, request::ValidRequest, topics::IMAGE_TASKS,
 };
 use atelier_stores::ledger::{Created, NewTask};
-use axum::http::HeaderMap;
-use chrono::Utc;
+use axum::http::{HeaderMap, StatusCode};
+use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -76,8 +76,10 @@ pub async fn accept(
         )
         .at("/taskId"));
     }
-    check_blobs(state, &valid).await?;
     let task_id = fixed_id.or(valid.task_id).unwrap_or_else(Uuid::new_v4);
+    let now = Utc::now();
+    check_deadline(state, &valid, task_id, now).await?;
+    check_blobs(state, &valid).await?;
     valid.task_id = None;
     let fingerprint = fingerprint(&valid)?;
     valid.task_id = Some(task_id);
@@ -87,7 +89,7 @@ pub async fn accept(
     let task = NewTask {
         task_id,
         request,
-        submitted_at: Utc::now(),
+        submitted_at: now,
         traceparent: Some(trace.to_string()),
         fingerprint,
     };
@@ -124,6 +126,22 @@ pub async fn accept(
         )
     })?;
     Ok(Accepted { answer, repeated })
+}
+
+/// A repeat of a task that is there is answered with it, however long ago its deadline was.
+async fn check_deadline(
+    state: &State,
+    valid: &ValidRequest,
+    task_id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<(), ApiError> {
+    let Err(late) = valid.check_deadline(now, GATEWAY) else {
+        return Ok(());
+    };
+    if state.deps.ledger.task(task_id).await?.is_some() {
+        return Ok(());
+    }
+    Err(ApiError::from(late).with_status(StatusCode::UNPROCESSABLE_ENTITY))
 }
 
 /// SHA-256 of what was asked for, the task's id left out. Uploads stand in it by their own hash, so that a repeated

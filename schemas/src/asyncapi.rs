@@ -115,6 +115,7 @@ fn cloud_event_trait() -> Value {
                 (header::ATTEMPT): { "type": "string", "pattern": "^[0-9]+$" },
                 (header::NOT_BEFORE): time,
                 (header::DEADLINE): time,
+                (header::PRIORITY): { "type": "string", "enum": ["interactive", "bulk"] },
                 (header::REPLAY): { "type": "string", "pattern": "^[0-9]+$" },
                 (header::TRACEPARENT): { "type": "string" },
             },

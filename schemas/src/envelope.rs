@@ -6,6 +6,8 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::Priority;
+
 /// Names of the headers, as they stand on the wire.
 pub mod header {
     /// Media type of the value; always `application/json`.
@@ -34,6 +36,8 @@ pub mod header {
     pub const NOT_BEFORE: &str = "ce_notbefore";
     /// Not worth doing after this time, RFC 3339; carried from event to event.
     pub const DEADLINE: &str = "ce_deadline";
+    /// `bulk` where nobody waits for it; carried from event to event.
+    pub const PRIORITY: &str = "ce_priority";
     /// Set to the number of the replay on events that `atelier replay` put back.
     pub const REPLAY: &str = "ce_replay";
     /// W3C trace context.
@@ -79,6 +83,8 @@ pub struct Envelope {
     pub not_before: Option<DateTime<Utc>>,
     /// Not worth doing after this time.
     pub deadline: Option<DateTime<Utc>>,
+    /// Whether somebody waits for it.
+    pub priority: Priority,
     /// The number of the replay that put it back, 0 for none.
     pub replay: u32,
 }
@@ -117,6 +123,7 @@ impl Envelope {
             attempt: 1,
             not_before: None,
             deadline: None,
+            priority: Priority::Interactive,
             replay: 0,
         }
     }
@@ -154,6 +161,10 @@ impl Envelope {
             (header::NOT_BEFORE, self.not_before.as_ref().map(time)),
             (header::DEADLINE, self.deadline.as_ref().map(time)),
             (
+                header::PRIORITY,
+                (self.priority != Priority::Interactive).then(|| self.priority.as_str().to_owned()),
+            ),
+            (
                 header::REPLAY,
                 (self.replay > 0).then(|| self.replay.to_string()),
             ),
@@ -190,7 +201,7 @@ struct Found<'a> {
     values: Vec<(&'static str, &'a [u8])>,
 }
 
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 15] = [
     header::SPEC_VERSION,
     header::ID,
     header::SOURCE,
@@ -203,6 +214,7 @@ const KNOWN: [&str; 14] = [
     header::ATTEMPT,
     header::NOT_BEFORE,
     header::DEADLINE,
+    header::PRIORITY,
     header::REPLAY,
     header::TRACEPARENT,
 ];
@@ -287,6 +299,13 @@ impl<'a> Found<'a> {
             attempt: count(header::ATTEMPT)?.unwrap_or(1).max(1),
             not_before: self.time(header::NOT_BEFORE)?,
             deadline: self.time(header::DEADLINE)?,
+            priority: self
+                .parsed(
+                    header::PRIORITY,
+                    "`interactive` or `bulk`",
+                    Priority::from_text,
+                )?
+                .unwrap_or_default(),
             replay: count(header::REPLAY)?.unwrap_or(0),
         })
     }
@@ -349,6 +368,7 @@ mod tests {
         envelope.attempt = 3;
         envelope.not_before = Some(envelope.time);
         envelope.deadline = Some(envelope.time);
+        envelope.priority = Priority::Bulk;
         envelope.replay = 1;
         let headers = envelope.to_headers();
         assert_eq!(

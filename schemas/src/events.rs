@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    BlobRef, DecodeError, Envelope, ErrorBody, ImageSource, Kind, TaskOptions, TaskRequest,
-    TaskStatus,
+    BlobRef, DecodeError, Envelope, ErrorBody, ImageSource, Kind, Priority, TaskOptions,
+    TaskRequest, TaskStatus,
     answer::{Dimensions, ImageMetadata, TaskSummary},
     from_json,
+    topics::IMAGE_TASKS_BULK,
 };
 
 /// Which image of which task an event speaks of, and what was asked for.
@@ -535,6 +536,22 @@ impl Event {
             Self::ImageEnded(payload) => Some(payload.image_id),
             Self::ImageRepaired(payload) => Some(payload.image_id),
             _ => self.image().map(|image| image.image_id),
+        }
+    }
+
+    /// What it says of its own priority.
+    pub fn priority(&self) -> Priority {
+        match self {
+            Self::TaskSubmitted(request) => request.priority,
+            _ => Priority::Interactive,
+        }
+    }
+
+    /// The topic that it is published on, where `priority` says whether somebody waits for it.
+    pub fn topic_for(&self, priority: Priority) -> &'static str {
+        match (self, priority) {
+            (Self::TaskSubmitted(_) | Self::ImageRequested(_), Priority::Bulk) => IMAGE_TASKS_BULK,
+            _ => self.topic(),
         }
     }
 

@@ -14,6 +14,7 @@ pub mod error;
 pub mod events;
 pub mod request;
 pub mod topics;
+pub mod urgency;
 
 pub use answer::{TaskAnswer, TaskStatus};
 pub use blob::{BlobKey, BlobRef};
@@ -26,3 +27,4 @@ pub use request::{
     TaskRequest,
 };
 pub use topics::{Topic, TopicTable};
+pub use urgency::Priority;

@@ -2,11 +2,15 @@
 //! the short one, `{"images":["https://…"],"type":"auto","quality":"high"}`, and the long one with `taskId` and `options`.
 //! Unknown fields are refused: a misspelt option that is silently ignored would be worse than an error.
 
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use uuid::Uuid;
 
-use crate::{BlobRef, ErrorBody, ErrorCode};
+use crate::{
+    BlobRef, ErrorBody, ErrorCode,
+    urgency::{self, Priority},
+};
 
 /// Most images one task may carry.
 pub const MAX_IMAGES_PER_TASK: usize = 1_000;
@@ -35,6 +39,17 @@ pub struct TaskRequest {
     /// Where to send the answer when the task ends. Not built yet: refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callback: Option<String>,
+    /// Until when the pictures are worth making. What no stage has begun by then ends as failed (`deadlineExceeded`); what
+    /// is done stays.
+    #[serde(
+        default,
+        deserialize_with = "urgency::deadline",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub deadline: Option<DateTime<Utc>>,
+    /// Whether somebody waits for it.
+    #[serde(default, skip_serializing_if = "Priority::is_interactive")]
+    pub priority: Priority,
 }
 
 /// One picture: an address, or a blob that was already uploaded.
@@ -488,6 +503,8 @@ impl TaskRequest {
             task_id: self.task_id,
             images: self.images,
             options,
+            deadline: self.deadline,
+            priority: self.priority,
         })
     }
 }
@@ -526,6 +543,10 @@ pub struct ValidRequest {
     pub images: Vec<ImageSource>,
     /// The options.
     pub options: TaskOptions,
+    /// Until when the pictures are worth making.
+    pub deadline: Option<DateTime<Utc>>,
+    /// Whether somebody waits for it.
+    pub priority: Priority,
 }
 
 impl From<ValidRequest> for TaskRequest {
@@ -538,6 +559,8 @@ impl From<ValidRequest> for TaskRequest {
             watermark: None,
             options: Some(valid.options),
             callback: None,
+            deadline: valid.deadline,
+            priority: valid.priority,
         }
     }
 }

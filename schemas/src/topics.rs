@@ -12,6 +12,8 @@ pub const TASK_EVENTS: &str = "task-events";
 pub const TASK_CONTROL: &str = "task-control";
 /// The way in.
 pub const IMAGE_TASKS: &str = "image-tasks";
+/// The way in for what nobody waits for.
+pub const IMAGE_TASKS_BULK: &str = "image-tasks-bulk";
 
 /// Every topic there is, with the runtime's own.
 #[derive(Clone, Debug)]
@@ -33,6 +35,8 @@ pub struct Topic {
     pub to: Vec<String>,
     /// Who reads all of it in every process, without a group.
     pub followed_by: Vec<String>,
+    /// Whether it is read only while the queues behind its reader are short: what stands on it is bulk.
+    pub held_back: bool,
     /// The event types on it.
     pub events: Vec<String>,
     /// What it is for.
@@ -84,6 +88,8 @@ struct Row {
     to: Vec<String>,
     #[serde(default)]
     followed_by: Vec<String>,
+    #[serde(default)]
+    held_back: bool,
     events: Vec<String>,
     description: String,
     partitions: Option<i32>,
@@ -134,6 +140,7 @@ impl TopicTable {
                 from: row.from,
                 to: row.to,
                 followed_by: row.followed_by,
+                held_back: row.held_back,
                 events: row.events,
                 description: row.description,
                 partitions: row.partitions.unwrap_or(defaults.partitions),
@@ -156,6 +163,7 @@ impl TopicTable {
                     from: vec![stage.clone()],
                     to: to.iter().map(|reader| (*reader).to_owned()).collect(),
                     followed_by: Vec::new(),
+                    held_back: false,
                     events: runtime_events(stage, &inputs),
                     description: description.to_owned(),
                     partitions: defaults.partitions,
@@ -215,6 +223,27 @@ impl TopicTable {
             .filter(|topic| topic.to.iter().any(|reader| reader == stage) && topic.name != retry)
             .collect()
     }
+
+    /// The queues that what `stage` lets through will wait in, one after the other: each a topic and the stage that reads it.
+    /// Loops (retries, reports, what a stage leaves for itself) are none.
+    pub fn queues_behind(&self, stage: &str) -> Vec<(&Topic, &str)> {
+        let mut behind: Vec<(&Topic, &str)> = Vec::new();
+        let mut writers = vec![stage];
+        while let Some(writer) = writers.pop() {
+            for topic in self.outputs_of(writer) {
+                let readers = self.stages.iter().map(String::as_str).filter(|reader| {
+                    topic.key == "image" && topic.to.iter().any(|name| name == reader)
+                });
+                for reader in readers {
+                    if reader != stage && !behind.contains(&(topic, reader)) {
+                        behind.push((topic, reader));
+                        writers.push(reader);
+                    }
+                }
+            }
+        }
+        behind
+    }
 }
 
 fn inputs_of(topics: &[Topic], stage: &str) -> Vec<Topic> {
@@ -231,9 +260,11 @@ fn runtime_events(stage: &str, inputs: &[Topic]) -> Vec<String> {
         .iter()
         .flat_map(|topic| topic.events.clone())
         .collect();
-    if stage == "ingest" {
-        events.push("atelier.image.requested.v1".to_owned());
+    let requested = "atelier.image.requested.v1";
+    if stage == "ingest" && !events.iter().any(|event| event == requested) {
+        events.push(requested.to_owned());
     }
+    events.dedup();
     events
 }
 
@@ -280,6 +311,43 @@ mod tests {
         }
         let requests = table.get("image-tasks").unwrap();
         assert_eq!(control.retention_hours, requests.retention_hours);
+    }
+
+    #[test]
+    fn behind_ingest_are_the_queues_of_every_other_stage_and_behind_persist_none() {
+        let table = TopicTable::embedded();
+        let names = |stage| -> Vec<(&str, &str)> {
+            let queues = table.queues_behind(stage);
+            let named = queues
+                .into_iter()
+                .map(|(topic, reader)| (&*topic.name, reader));
+            named.collect()
+        };
+        assert_eq!(
+            names("ingest"),
+            [
+                ("images-ingested", "preprocess"),
+                ("images-preprocessed", "classify"),
+                ("images-classified", "matte"),
+                ("images-matted", "compose"),
+                ("images-composed", "persist"),
+            ]
+        );
+        assert!(names("persist").is_empty());
+    }
+
+    #[test]
+    fn what_is_held_back_has_one_reader_and_queues_behind_it_to_go_by() {
+        let table = TopicTable::embedded();
+        let held_back: Vec<&Topic> = table
+            .topics()
+            .iter()
+            .filter(|topic| topic.held_back)
+            .collect();
+        assert_eq!(held_back.len(), 1);
+        assert_eq!(held_back[0].name, IMAGE_TASKS_BULK);
+        assert_eq!(held_back[0].to.len(), 1);
+        assert!(!table.queues_behind(&held_back[0].to[0]).is_empty());
     }
 
     #[test]

@@ -15,7 +15,8 @@ use std::{
 use anyhow::{Context as _, bail};
 use atelier_runtime::{LocalOptions, LocalPipeline, OutRecord, SystemClock, local::read_event};
 use atelier_schemas::{
-    Background, BlobKey, BlobRef, Event, ImageSource, OutputOptions, TaskOptions, TaskRequest,
+    Background, BlobKey, BlobRef, Event, ImageSource, OutputOptions, Priority, TaskOptions,
+    TaskRequest,
     envelope::image_id,
     request::{Channels, Crop},
 };
@@ -260,6 +261,8 @@ impl Session {
             watermark: None,
             options: Some(self.options.clone()),
             callback: None,
+            deadline: None,
+            priority: Priority::default(),
         };
         self.pipeline.submit(request).await?;
         Ok((task, key))

@@ -1,8 +1,8 @@
 //! Submitting tasks, looking at them and stopping them.
 
 use atelier_schemas::{
-    ErrorBody, ErrorCode, ImageSource, TaskAnswer, TaskOptions, TaskRequest, TaskStatus,
-    answer::TaskPage, from_json, request::MAX_IMAGES_PER_TASK,
+    ErrorBody, ErrorCode, ImageSource, Priority, TaskAnswer, TaskOptions, TaskRequest, TaskStatus,
+    answer::TaskPage, from_json, request::MAX_IMAGES_PER_TASK, urgency::deadline_from_text,
 };
 use atelier_stores::ledger::CancelRequested;
 use axum::{
@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{delete, get, post},
 };
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -36,9 +36,10 @@ pub const CREATE: Endpoint = Endpoint {
             .named("createTask", "tasks", "Submit a task")
             .describe(
                 "Takes JSON in the short or the long form, or `multipart/form-data` with files in parts named `images`, an \
-                 optional part `options` (JSON, as `options` of the long form) and an optional part `urls` (one address a \
-                 line). An accepted task is in the ledger and goes to the topic `image-tasks`, whatever dies in between. \
-                 With `Idempotency-Key` a repeat is the same task.",
+                 optional part `options` (JSON, as `options` of the long form), an optional part `urls` (one address a line), \
+                 and optional parts `deadline` and `priority`. An accepted task is in the ledger and goes to the topic \
+                 `image-tasks`, or with the priority `bulk` to `image-tasks-bulk`, whatever dies in between. With \
+                 `Idempotency-Key` a repeat is the same task. What no stage has begun by the `deadline` ends as failed.",
             )
             .header("Idempotency-Key", "1 to 255 visible ASCII characters; makes the task's id.")
             .header("traceparent", "W3C trace context; the task's events carry the trace on.")
@@ -108,6 +109,8 @@ fn upload_schema() -> serde_json::Value {
             "images": { "type": "array", "items": { "type": "string", "format": "binary" } },
             "options": { "$ref": "#/components/schemas/TaskOptions" },
             "urls": { "type": "string", "description": "One address a line." },
+            "deadline": { "type": "string", "format": "date-time", "description": "As `deadline` of the JSON form." },
+            "priority": { "$ref": "#/components/schemas/Priority" },
         },
         "additionalProperties": false,
     })
@@ -182,63 +185,101 @@ async fn from_form(
     }
 }
 
+/// What the parts of a form bring.
+#[derive(Default)]
+struct Brought {
+    images: Vec<ImageSource>,
+    options: Option<TaskOptions>,
+    deadline: Option<DateTime<Utc>>,
+    priority: Option<Priority>,
+}
+
+impl Brought {
+    /// Takes the text of the part `options`, `deadline` or `priority`.
+    fn take_text(&mut self, name: &str, text: &str) -> Result<(), ApiError> {
+        let refused =
+            |message: String| ApiError::invalid("InvalidRequest", message).at(format!("/{name}"));
+        let is_first = match name {
+            "options" => self.options.replace(options_of(text)?).is_none(),
+            "deadline" => {
+                let deadline = deadline_from_text(text.trim()).map_err(refused)?;
+                self.deadline.replace(deadline).is_none()
+            }
+            _ => {
+                let shown: String = text.trim().chars().take(80).collect();
+                let priority = Priority::from_text(&shown).ok_or_else(|| {
+                    refused(format!(
+                        "`{shown}` is no priority: write `interactive` or `bulk`"
+                    ))
+                })?;
+                self.priority.replace(priority).is_none()
+            }
+        };
+        if is_first {
+            return Ok(());
+        }
+        let message = format!("the part `{name}` is there twice");
+        Err(ApiError::invalid("PartRepeated", message).at(format!("/{name}")))
+    }
+}
+
+fn options_of(text: &str) -> Result<TaskOptions, ApiError> {
+    from_json(text.as_bytes()).map_err(|error| {
+        let pointer = format!("/options{}", error.pointer().unwrap_or_default());
+        ApiError::from(error)
+            .with_status(StatusCode::UNPROCESSABLE_ENTITY)
+            .at(pointer)
+    })
+}
+
 async fn read_form(state: &State, form: &mut Form) -> Result<TaskRequest, ApiError> {
-    let mut images: Vec<ImageSource> = Vec::new();
-    let mut options: Option<TaskOptions> = None;
+    let mut brought = Brought::default();
     while let Some(part) = form.next().await? {
-        match part.name() {
-            Some("images") => {
-                let pointer = format!("/images/{}", images.len());
-                room_for_one_more(&images)?;
+        let name = multipart::name_of(&part);
+        match name.as_str() {
+            "images" => {
+                let pointer = format!("/images/{}", brought.images.len());
+                room_for_one_more(&brought.images)?;
                 let upload = multipart::store(state, part, &pointer).await?;
-                images.push(ImageSource {
+                brought.images.push(ImageSource {
                     url: None,
                     name: upload.name,
                     size: Some(upload.blob.bytes),
                     blob: Some(upload.blob),
                 });
             }
-            Some("urls") => {
+            "urls" => {
                 let text = multipart::text(part, multipart::TEXT_LIMIT_BYTES).await?;
                 for url in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-                    room_for_one_more(&images)?;
-                    images.push(ImageSource {
+                    room_for_one_more(&brought.images)?;
+                    brought.images.push(ImageSource {
                         url: Some(url.to_owned()),
                         ..ImageSource::default()
                     });
                 }
             }
-            Some("options") if options.is_none() => {
+            "options" | "deadline" | "priority" => {
                 let text = multipart::text(part, multipart::TEXT_LIMIT_BYTES).await?;
-                options = Some(from_json(text.as_bytes()).map_err(|error| {
-                    let pointer = format!("/options{}", error.pointer().unwrap_or_default());
-                    ApiError::from(error)
-                        .with_status(StatusCode::UNPROCESSABLE_ENTITY)
-                        .at(pointer)
-                })?);
-            }
-            Some("options") => {
-                return Err(
-                    ApiError::invalid("PartRepeated", "the part `options` is there twice")
-                        .at("/options"),
-                );
+                brought.take_text(&name, &text)?;
             }
             _ => {
-                let name = multipart::name_of(&part);
-                let message =
-                    format!("the part `{name}` is not known: send `images`, `urls` and `options`");
+                let message = format!(
+                    "the part `{name}` is not known: send `images`, `urls`, `options`, `deadline` and `priority`"
+                );
                 return Err(ApiError::invalid("UnknownPart", message));
             }
         }
     }
     Ok(TaskRequest {
         task_id: None,
-        images,
+        images: brought.images,
         kind: None,
         quality: None,
         watermark: None,
-        options,
+        options: brought.options,
         callback: None,
+        deadline: brought.deadline,
+        priority: brought.priority.unwrap_or_default(),
     })
 }
 

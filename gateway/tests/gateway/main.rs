@@ -9,3 +9,4 @@ mod kafka;
 mod operations;
 mod removebg;
 mod tasks;
+mod urgency;

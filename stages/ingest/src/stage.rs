@@ -10,13 +10,14 @@ use atelier_runtime::{
     Batch, Emission, Failure, FailureClass, Message, Outcome, Stage, StageFailure as _, StageInput,
 };
 use atelier_schemas::{
-    Background, BlobRef, DecodeError, Envelope, ImageSource, TaskRequest,
+    Background, BlobRef, DecodeError, Envelope, ImageSource, Priority, TaskRequest,
     envelope::image_id,
     events::{ImageContext, ImageIngested, ImageRequested, Payload as _, TaskAccepted},
     from_json,
     request::ValidRequest,
 };
 use atelier_stores::Blobs;
+use chrono::{DateTime, Utc};
 use futures::{StreamExt as _, stream};
 use moka::sync::Cache;
 use tokio::sync::Semaphore;
@@ -59,6 +60,21 @@ impl StageInput for IngestInput {
         match self {
             Self::Task(request) => request.task_id,
             Self::Image(requested) => Some(requested.image.task_id),
+        }
+    }
+
+    fn deadline(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Task(request) => request.deadline,
+            // Its envelope has the task's.
+            Self::Image(_) => None,
+        }
+    }
+
+    fn priority(&self) -> Priority {
+        match self {
+            Self::Task(request) => request.priority,
+            Self::Image(_) => Priority::Interactive,
         }
     }
 }
@@ -111,6 +127,7 @@ impl Ingest {
             task_id,
             images,
             options,
+            ..
         } = match request.validate(self.name()) {
             Ok(valid) => valid,
             Err(body) => {
@@ -152,7 +169,7 @@ impl Ingest {
         };
         let ends_at = begun_at + Duration::from_millis(self.options.task_budget_ms);
         let mut parts = stream::iter(contexts)
-            .map(|image| self.image_in_time(image, background.clone(), ends_at))
+            .map(|image| self.image_in_time(image, background.clone(), ends_at, envelope.priority))
             .buffered(self.options.max_concurrent_per_task.max(1));
         while let Some(part) = parts.next().await {
             match part {
@@ -164,7 +181,8 @@ impl Ingest {
         Outcome::Emit(emissions)
     }
 
-    /// One picture of a task. Past `ends_at` it is left for later, by itself.
+    /// One picture of a task. Past `ends_at`, and where the task is bulk, it is left for later, by itself: each bulk picture is
+    /// let in by itself, however many a task has.
     ///
     /// # Errors
     /// Only what every picture needs.
@@ -173,9 +191,11 @@ impl Ingest {
         image: ImageContext,
         background: Option<BlobRef>,
         ends_at: Instant,
+        priority: Priority,
     ) -> Result<Emission, Failure> {
+        let is_late = image.source.url.is_some() && Instant::now() >= ends_at;
         // The first picture goes on whatever the budget, so that a task makes progress.
-        if image.index > 0 && image.source.url.is_some() && Instant::now() >= ends_at {
+        if image.index > 0 && (is_late || priority == Priority::Bulk) {
             return Ok(Emission::Event(ImageRequested { image }.into()));
         }
         match self.image(&image.source).await {

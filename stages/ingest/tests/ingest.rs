@@ -10,9 +10,10 @@ use atelier_runtime::{
     Emission, FailureClass, LocalRunner, Message, Outcome, Stage as _, StageInput as _,
 };
 use atelier_schemas::{
-    BlobKey, BlobRef, Envelope, ErrorCode, Event, ImageSource, TaskRequest,
+    BlobKey, BlobRef, Envelope, ErrorCode, Event, ImageSource, Priority, TaskRequest,
     envelope::image_id,
     events::{ImageIngested, Payload as _, StageFailed, TaskAccepted},
+    topics::IMAGE_TASKS_BULK,
 };
 use atelier_stores::{Blobs, BlobsOptions, DirectoryBlobs, blobs::MemoryBlobs};
 use serde_json::json;
@@ -301,6 +302,54 @@ async fn a_task_over_its_budget_sends_the_rest_on_one_by_one() {
         7,
         "the background is fetched once all the same"
     );
+}
+
+#[tokio::test]
+async fn the_pictures_of_a_bulk_task_wait_for_their_turn_one_by_one() {
+    let server = Server::start().await;
+    let mut bench = Bench::new(options());
+    let deadline = "2126-01-31T18:00:00Z";
+    let urls: Vec<String> = (0..3).map(|_| server.url("/good.png")).collect();
+    bench
+        .run(json!({ "images": urls, "priority": "bulk", "deadline": deadline }))
+        .await;
+    let waiting = bench.runner.events(IMAGE_TASKS_BULK).unwrap();
+    let types: Vec<&str> = waiting
+        .iter()
+        .map(|(envelope, _)| envelope.event_type.as_str())
+        .collect();
+    let [task, image] = ["atelier.task.submitted.v1", "atelier.image.requested.v1"];
+    assert_eq!(
+        types,
+        [task, image, image],
+        "the first goes on with its task"
+    );
+    assert!(bench.runner.records("ingest-retry").is_empty());
+    let indices: Vec<u32> = bench
+        .ingested()
+        .iter()
+        .map(|image| image.image.index)
+        .collect();
+    assert_eq!(indices, [0, 1, 2]);
+    for (envelope, _) in bench.runner.events("images-ingested").unwrap() {
+        assert_eq!(envelope.priority, Priority::Bulk);
+        assert_eq!(envelope.deadline, Some(deadline.parse().unwrap()));
+    }
+}
+
+#[tokio::test]
+async fn a_request_past_its_deadline_fetches_nothing_and_fails_as_a_whole() {
+    let server = Server::start().await;
+    let mut bench = Bench::new(options());
+    bench
+        .run(json!({ "images": [server.url("/good.png")], "deadline": "2026-01-31T18:00:00Z" }))
+        .await;
+    assert!(bench.accepted().is_empty() && bench.ingested().is_empty());
+    let failed = bench.failed();
+    assert_eq!(failed.len(), 1);
+    assert_eq!(failed[0].image_id, None);
+    assert_eq!(failed[0].error.code, ErrorCode::DeadlineExceeded);
+    assert_eq!(bench.runner.dead_letters("ingest").len(), 1);
 }
 
 #[tokio::test]

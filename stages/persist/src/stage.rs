@@ -86,8 +86,8 @@ impl Stage for Persist {
         }
     }
 
-    fn heeds_cancelling(&self) -> bool {
-        // It is the one who ends cancelled tasks.
+    fn drops_unwanted(&self) -> bool {
+        // It is the one who ends cancelled tasks, and what is done at last is kept however late it is.
         false
     }
 

@@ -201,6 +201,7 @@ async fn read(known: &Arc<Known>, kafka: &KafkaOptions) -> Result<(), LogAccessE
         let ends = reader.ends(TASK_CONTROL)?;
         reader.scan(TASK_CONTROL, &beginnings, &ends, |record| {
             visited.read(&record);
+            true
         })?;
         Ok(ends)
     })

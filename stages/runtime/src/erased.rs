@@ -3,7 +3,8 @@
 use std::{any::Any, sync::Arc};
 
 use async_trait::async_trait;
-use atelier_schemas::{DecodeError, Envelope, ErrorCode};
+use atelier_schemas::{DecodeError, Envelope, ErrorCode, Priority};
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::{Batching, Failure, Message, Outcome, Stage, StageInput};
@@ -16,6 +17,10 @@ pub struct AnyInput {
     pub pixels: u64,
     /// [`StageInput::task_id`].
     pub task_id: Option<Uuid>,
+    /// [`StageInput::deadline`].
+    pub deadline: Option<DateTime<Utc>>,
+    /// [`StageInput::priority`].
+    pub priority: Priority,
 }
 
 impl std::fmt::Debug for AnyInput {
@@ -37,8 +42,8 @@ pub trait AnyStage: Send + Sync + 'static {
     /// [`Stage::batching`].
     fn stage_batching(&self) -> Batching;
 
-    /// [`Stage::heeds_cancelling`].
-    fn stage_heeds_cancelling(&self) -> bool;
+    /// [`Stage::drops_unwanted`].
+    fn stage_drops_unwanted(&self) -> bool;
 
     /// Reads the value; `None` is an event that the stage has no use for.
     ///
@@ -63,19 +68,20 @@ impl<S: Stage> AnyStage for S {
         self.batching()
     }
 
-    fn stage_heeds_cancelling(&self) -> bool {
-        self.heeds_cancelling()
+    fn stage_drops_unwanted(&self) -> bool {
+        self.drops_unwanted()
     }
 
     fn decode(&self, envelope: &Envelope, value: &[u8]) -> Result<Option<AnyInput>, DecodeError> {
         let Some(input) = S::Input::decode(envelope, value)? else {
             return Ok(None);
         };
-        let (pixels, task_id) = (self.pixels(&input), input.task_id());
         Ok(Some(AnyInput {
+            pixels: self.pixels(&input),
+            task_id: input.task_id(),
+            deadline: input.deadline(),
+            priority: input.priority(),
             data: Arc::new(input),
-            pixels,
-            task_id,
         }))
     }
 

@@ -84,9 +84,22 @@ pub(crate) struct LogReader {
 impl LogReader {
     /// A reader under the name of `group`, which it never joins.
     pub fn connect(kafka: &KafkaOptions, group: &str) -> Result<Self, LogAccessError> {
+        Self::connect_with(kafka, group, "read_committed")
+    }
+
+    /// The same, for offsets as they are at the moment, with what open transactions have written.
+    pub fn connect_uncommitted(kafka: &KafkaOptions, group: &str) -> Result<Self, LogAccessError> {
+        Self::connect_with(kafka, group, "read_uncommitted")
+    }
+
+    fn connect_with(
+        kafka: &KafkaOptions,
+        group: &str,
+        isolation: &str,
+    ) -> Result<Self, LogAccessError> {
         let consumer = base_config(kafka, "atelier-reader")
             .set("group.id", group)
-            .set("isolation.level", "read_committed")
+            .set("isolation.level", isolation)
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("enable.partition.eof", "true")
@@ -132,7 +145,7 @@ impl LogReader {
         }
     }
 
-    /// By partition, the offset behind the last committed record.
+    /// By partition, the offset behind the last record.
     pub fn ends(&self, topic: &str) -> Result<Offsets, LogAccessError> {
         self.offsets_at(topic, Offset::End)
     }
@@ -161,6 +174,31 @@ impl LogReader {
         }
     }
 
+    /// By partition, the next offset that the group of this reader's name will read: the first one where it has read none.
+    pub fn committed(&self, topic: &str) -> Result<Offsets, LogAccessError> {
+        let refused = |error| self.failed("asking for a group's offsets", error);
+        let beginnings = self.beginnings(topic)?;
+        let mut question = TopicPartitionList::new();
+        for partition in beginnings.keys() {
+            question.add_partition(topic, *partition);
+        }
+        let answer = self
+            .consumer
+            .committed_offsets(question, ANSWER_TIMEOUT)
+            .map_err(refused)?;
+        let mut committed = beginnings;
+        for element in answer.elements() {
+            element.error().map_err(refused)?;
+            if let (Offset::Offset(offset), Some(next)) =
+                (element.offset(), committed.get_mut(&element.partition()))
+            {
+                // What is not kept any more will not be read either.
+                *next = offset.max(*next);
+            }
+        }
+        Ok(committed)
+    }
+
     fn ask_for_offsets(&self, question: &TopicPartitionList) -> Result<Offsets, KafkaError> {
         let answer = self
             .consumer
@@ -173,13 +211,14 @@ impl LogReader {
         Ok(offsets)
     }
 
-    /// Visits every committed record of `topic` from `from` up to, and not including, `to`, on the partitions that both name.
+    /// Visits every committed record of `topic` from `from` up to, and not including, `to`, on the partitions that both name,
+    /// while `visit` says so.
     pub fn scan(
         &self,
         topic: &str,
         from: &Offsets,
         to: &Offsets,
-        mut visit: impl FnMut(InRecord),
+        mut visit: impl FnMut(InRecord) -> bool,
     ) -> Result<(), LogAccessError> {
         let mut open: BTreeMap<i32, i64> = BTreeMap::new();
         let mut assignment = TopicPartitionList::new();
@@ -209,7 +248,7 @@ impl LogReader {
         &self,
         topic: &str,
         open: &mut BTreeMap<i32, i64>,
-        visit: &mut impl FnMut(InRecord),
+        visit: &mut impl FnMut(InRecord) -> bool,
     ) -> Result<(), LogAccessError> {
         let name: Arc<str> = topic.into();
         let deadline = Instant::now() + SCAN_TIMEOUT;
@@ -228,8 +267,8 @@ impl LogReader {
                         continue;
                     };
                     let offset = record.offset;
-                    if offset < end {
-                        visit(record);
+                    if offset < end && !visit(record) {
+                        return Ok(());
                     }
                     if offset + 1 >= end {
                         open.remove(&partition);

@@ -69,9 +69,12 @@ pub struct StageRuntimeOptions {
     pub static_membership: bool,
     /// Most messages that are taken but not committed yet; then partitions are paused. Default 1000.
     pub queue_capacity: usize,
-    /// Most calls of the stage's `handle` that run at once. More than 1 suits cheap or waiting work; results are still
-    /// committed in offset order. Default 1.
+    /// Most calls of the stage's `handle` that run at once, and as many again for bulk messages where they have a topic of
+    /// their own. More than 1 suits cheap or waiting work; results are still committed in offset order. Default 1.
     pub max_in_flight: usize,
+    /// Bulk messages (`image-tasks-bulk`) are let in while fewer than so many images, whoever's they are, wait or are worked in
+    /// the stages behind: the most bulk images that one somebody waits for finds before it. At least 1. Default 16.
+    pub bulk_under_way: usize,
     /// How long a shutdown or a rebalance waits for work in flight, in milliseconds; what is not done is abandoned and done
     /// again elsewhere. Default 20000.
     pub drain_timeout_ms: u64,
@@ -88,6 +91,7 @@ impl Default for StageRuntimeOptions {
             static_membership: false,
             queue_capacity: 1000,
             max_in_flight: 1,
+            bulk_under_way: 16,
             drain_timeout_ms: 20_000,
             retry: RetryOptions::default(),
             transaction: TransactionOptions::default(),

@@ -1,8 +1,8 @@
 //! What a stage is: a function from a batch of messages to one outcome per message.
 
 use async_trait::async_trait;
-use atelier_schemas::{DecodeError, Envelope, Event, events::Payload, from_json};
-
+use atelier_schemas::{DecodeError, Envelope, Event, Priority, events::Payload, from_json};
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::Failure;
@@ -26,9 +26,9 @@ pub trait Stage: Send + Sync + 'static {
         0
     }
 
-    /// Whether messages of cancelled tasks are dropped before and during the work. Their outcome would interest nobody; only
-    /// who keeps the tasks' books still wants them.
-    fn heeds_cancelling(&self) -> bool {
+    /// Whether messages that nobody wants any more (their task is cancelled, their deadline has passed) are dropped before they
+    /// cost work. Only who keeps the tasks' books still wants them: what ended first is decided there.
+    fn drops_unwanted(&self) -> bool {
         true
     }
 
@@ -51,6 +51,16 @@ pub trait StageInput: Clone + Send + Sync + 'static {
     /// The task that the payload itself names, where it does: it counts more than the envelope's `ce_correlationid`.
     fn task_id(&self) -> Option<Uuid> {
         None
+    }
+
+    /// The deadline that the payload itself names, where it does: the earlier one of this and the envelope's counts.
+    fn deadline(&self) -> Option<DateTime<Utc>> {
+        None
+    }
+
+    /// What the payload itself says of its priority: it is bulk where this, the envelope or the topic says so.
+    fn priority(&self) -> Priority {
+        Priority::Interactive
     }
 }
 

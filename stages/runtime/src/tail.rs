@@ -72,7 +72,10 @@ pub async fn read(
                 .and_modify(|beginning| *beginning = (*beginning).max(start));
         }
         let mut records = Vec::new();
-        reader.scan(&topic, &starts, &to, |record| records.push(record))?;
+        reader.scan(&topic, &starts, &to, |record| {
+            records.push(record);
+            true
+        })?;
         Ok(records)
     })
     .await

@@ -245,7 +245,7 @@ impl Stage for Bookkeeper {
         "ingest"
     }
 
-    fn heeds_cancelling(&self) -> bool {
+    fn drops_unwanted(&self) -> bool {
         false
     }
 

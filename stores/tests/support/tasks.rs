@@ -1,7 +1,8 @@
 //! The life of a small task, for what the adapters of the ledger promise by themselves.
 
 use atelier_schemas::{
-    BlobRef, ErrorBody, ErrorCode, Event, ImageSource, TaskOptions, TaskRequest, TaskStatus,
+    BlobRef, ErrorBody, ErrorCode, Event, ImageSource, Priority, TaskOptions, TaskRequest,
+    TaskStatus,
     envelope::image_id,
     events::{ImagePersisted, TaskAccepted},
 };
@@ -28,6 +29,8 @@ pub fn new_task(task_id: Uuid) -> NewTask {
         watermark: None,
         options: Some(TaskOptions::default()),
         callback: None,
+        deadline: None,
+        priority: Priority::default(),
     };
     NewTask {
         task_id,

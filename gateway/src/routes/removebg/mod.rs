@@ -11,7 +11,7 @@ mod parameters;
 use std::{sync::Arc, time::Duration};
 
 use atelier_schemas::{
-    BlobRef, ErrorBody, ErrorCode, ImageSource, TaskAnswer, TaskRequest, from_json,
+    BlobRef, ErrorBody, ErrorCode, ImageSource, Priority, TaskAnswer, TaskRequest, from_json,
 };
 use axum::{
     Extension, body::Body, extract::State as Shares, http::HeaderMap, response::Response,
@@ -122,6 +122,8 @@ async fn remove(
         watermark: None,
         options: Some(wanted.options.clone()),
         callback: None,
+        deadline: None,
+        priority: Priority::default(),
     };
     // Subscribed before the task exists, so that its end cannot be missed.
     let subscription = state

@@ -2,14 +2,17 @@
 //!
 //! Invariants: every record that is admitted is settled exactly once or handed back by the caller's cancelling; one bad
 //! message of a batch fails alone; a panic of the stage never leaves this module; what belongs to a cancelled task leaves
-//! nothing behind. (A batch is given up in the middle only where all of it is cancelled.)
+//! nothing behind, and what is past its deadline is not begun. (A batch is given up in the middle only where all of it is
+//! cancelled.)
 
 mod call;
+mod unwanted;
+mod urgency;
 mod work;
 
 use std::{sync::Arc, time::Duration};
 
-use atelier_schemas::{Envelope, ErrorCode, StageTiming, TopicTable};
+use atelier_schemas::{Envelope, StageTiming, TopicTable};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
@@ -41,6 +44,9 @@ pub struct Executor {
     clock: Arc<dyn Clock>,
     readiness: Readiness,
     cancelled: Cancelled,
+    drops_unwanted: bool,
+    /// The one of its topics that is held back.
+    bulk_topic: Option<String>,
     accounting: Arc<Accounting>,
 }
 
@@ -51,7 +57,7 @@ enum Next {
 }
 
 impl Executor {
-    /// Runs `stage`, whose topics stand in `table`; drops messages of `cancelled` tasks where the stage heeds that.
+    /// Runs `stage`, whose topics stand in `table`; drops messages of `cancelled` tasks where the stage drops what is unwanted.
     pub fn new(
         stage: Arc<dyn AnyStage>,
         table: &TopicTable,
@@ -61,11 +67,17 @@ impl Executor {
         cancelled: &Cancelled,
     ) -> Self {
         let encoder = Encoder::new(stage.stage_name(), table, retry.clone());
-        let cancelled = if stage.stage_heeds_cancelling() {
+        let drops_unwanted = stage.stage_drops_unwanted();
+        let cancelled = if drops_unwanted {
             cancelled.clone()
         } else {
             Cancelled::none()
         };
+        let bulk_topic = table
+            .inputs_of(stage.stage_name())
+            .into_iter()
+            .find(|topic| topic.held_back)
+            .map(|topic| topic.name.clone());
         Self {
             stage,
             encoder,
@@ -73,6 +85,8 @@ impl Executor {
             clock,
             readiness,
             cancelled,
+            drops_unwanted,
+            bulk_topic,
             accounting: Arc::default(),
         }
     }
@@ -132,6 +146,10 @@ impl Executor {
             .decode(&envelope, record.value.as_deref().unwrap_or_default())
         {
             Ok(Some(input)) => {
+                let envelope = self.with_urgency(envelope, &input, &record.source.topic);
+                if let Some(held_back) = self.hold_back(&record, ticket, &envelope) {
+                    return Admitted::Settled(held_back);
+                }
                 let trace = TraceContext::child_of(envelope.traceparent.as_deref());
                 Admitted::Work(Work {
                     record,
@@ -184,14 +202,13 @@ impl Executor {
                 },
             };
             // As late as possible: the wait for the gate may have been long.
-            let (live, cancelled) = self.split_cancelled(pending);
-            let (live, expired) = self.split_expired(live);
-            settled += cancelled.len() + expired.len();
-            cancelled.into_iter().chain(expired).for_each(settle);
-            if live.is_empty() {
+            let (wanted, ends) = self.split_unwanted(pending);
+            settled += ends.len();
+            ends.into_iter().for_each(settle);
+            if wanted.is_empty() {
                 break;
             }
-            let handled = self.handle_bisecting(live).await;
+            let handled = self.handle_bisecting(wanted).await;
             let mut soon = Vec::new();
             let mut unavailable = Vec::new();
             for one in handled {
@@ -213,44 +230,6 @@ impl Executor {
         }
         debug_assert_eq!(settled, admitted, "every admitted message is settled once");
         0
-    }
-
-    /// A message of a cancelled task costs no work.
-    fn split_cancelled(&self, batch: Vec<Work>) -> (Vec<Work>, Vec<Settled>) {
-        let (cancelled, live): (Vec<Work>, Vec<Work>) =
-            batch.into_iter().partition(|work| self.is_cancelled(work));
-        let cancelled = cancelled.iter().map(|work| self.drop_cancelled(work));
-        (live, cancelled.collect())
-    }
-
-    fn is_cancelled(&self, work: &Work) -> bool {
-        work.task()
-            .is_some_and(|task| self.cancelled.contains(task))
-    }
-
-    fn drop_cancelled(&self, work: &Work) -> Settled {
-        tracing::debug!(stage = self.stage_name(), id = %work.envelope.id, "its task is cancelled");
-        self.settle(&work.record, work.ticket, Verdict::Cancelled, Vec::new())
-    }
-
-    /// A message past its deadline costs no work.
-    fn split_expired(&self, batch: Vec<Work>) -> (Vec<Work>, Vec<Settled>) {
-        let now = self.clock.now();
-        let (expired, live): (Vec<Work>, Vec<Work>) = batch.into_iter().partition(|work| {
-            work.envelope
-                .deadline
-                .is_some_and(|deadline| deadline < now)
-        });
-        let expired = expired.into_iter().map(|work| {
-            let message = format!(
-                "deadline {} passed before the work began",
-                work.envelope.deadline.unwrap_or(now).to_rfc3339()
-            );
-            let failure =
-                Failure::permanent(ErrorCode::DeadlineExceeded, "DeadlineExceeded", message);
-            self.give_on(&work.record, work.ticket, Some(&work.envelope), failure)
-        });
-        (live, expired.collect())
     }
 
     fn decide(&self, handled: Handled) -> Next {

@@ -1,6 +1,6 @@
 //! A record on its way through a stage.
 
-use atelier_schemas::Envelope;
+use atelier_schemas::{Envelope, Priority};
 use uuid::Uuid;
 
 use crate::{
@@ -45,6 +45,11 @@ impl Work {
     /// The task that it belongs to, where that can be known.
     pub(super) fn task(&self) -> Option<Uuid> {
         self.input.task_id.or(self.envelope.correlation_id)
+    }
+
+    /// Whether somebody waits for it.
+    pub fn priority(&self) -> Priority {
+        self.envelope.priority
     }
 
     /// What it weighs.

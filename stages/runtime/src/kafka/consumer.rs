@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    admission::Admission,
     client::{is_outage, list_of},
     producer::SharedConsumer,
     shared::Shared,
@@ -50,6 +51,8 @@ pub(crate) struct Consuming {
     pub written: Vec<String>,
     pub bootstrap_servers: String,
     pub retry_topic: String,
+    /// Lets bulk messages in, where they have a topic of their own.
+    pub admission: Option<Arc<Admission>>,
     pub retry: RetryOptions,
     pub queue_capacity: usize,
     pub drain_timeout: Duration,
@@ -70,10 +73,25 @@ pub(crate) struct Draining {
 struct Flow {
     // Every partition is paused because the queue is full.
     is_full: bool,
-    // Retry partitions whose next record is not due yet.
-    parked: HashMap<TopicPartition, (DateTime<Utc>, InRecord)>,
+    // Paused partitions whose next record waits.
+    parked: HashMap<TopicPartition, Parked>,
     seen_assignment: u64,
     topic_names: Vec<Arc<str>>,
+}
+
+/// A record that waits, with the assignment that it was read in.
+struct Parked {
+    until: Until,
+    record: InRecord,
+    epoch: u64,
+}
+
+/// What a parked record waits for.
+#[derive(Clone, Copy)]
+enum Until {
+    Due(DateTime<Utc>),
+    /// Short queues behind the stage.
+    Admitted,
 }
 
 impl Consuming {
@@ -113,21 +131,37 @@ impl Consuming {
             None => {}
         }
         self.keep_up_with_assignment(flow);
-        self.release_due(flow);
+        self.release_parked(flow);
         self.press_back(flow);
     }
 
-    /// A record of the retry topic that is not due pauses its partition; nothing else waits for it.
+    /// A record that has to wait pauses its partition; nothing else waits for it.
     fn take_or_park(&self, flow: &mut Flow, record: InRecord) {
-        if *record.source.topic == *self.retry_topic
-            && let Some(due) = due_at(&record, &self.retry).filter(|due| *due > Utc::now())
-        {
-            let source = record.source.clone();
-            self.pause([&source]);
-            flow.parked.insert(source, (due, record));
+        let Some(epoch) = self.shared.look(|tracker| tracker.epoch(&record.source)) else {
             return;
+        };
+        let Some(until) = self.waits_until(&record) else {
+            self.take(record);
+            return;
+        };
+        let source = record.source.clone();
+        self.pause([&source]);
+        let parked = Parked {
+            until,
+            record,
+            epoch,
+        };
+        flow.parked.insert(source, parked);
+    }
+
+    fn waits_until(&self, record: &InRecord) -> Option<Until> {
+        if *record.source.topic == *self.retry_topic {
+            let due = due_at(record, &self.retry).filter(|due| *due > Utc::now());
+            return due.map(Until::Due);
         }
-        self.take(record);
+        let admission = self.admission.as_ref()?;
+        let is_refused = *record.source.topic == *admission.topic() && !admission.take();
+        is_refused.then_some(Until::Admitted)
     }
 
     fn take(&self, record: InRecord) {
@@ -140,17 +174,28 @@ impl Consuming {
         }
     }
 
-    fn release_due(&self, flow: &mut Flow) {
+    fn release_parked(&self, flow: &mut Flow) {
         let now = Utc::now();
-        let due: Vec<TopicPartition> = flow
+        let mut ready: Vec<(DateTime<Utc>, TopicPartition)> = flow
             .parked
             .iter()
-            .filter(|(_, (at, _))| *at <= now)
-            .map(|(source, _)| source.clone())
+            .filter(|(_, parked)| match parked.until {
+                Until::Due(at) => at <= now,
+                Until::Admitted => !flow.is_full,
+            })
+            .map(|(source, parked)| (parked.record.timestamp, source.clone()))
             .collect();
-        for source in due {
-            if let Some((_, record)) = flow.parked.remove(&source) {
-                self.take(record);
+        // The oldest first, so that no partition keeps another from being let in.
+        ready.sort();
+        for (_, source) in ready {
+            let is_refused = |admission: &Arc<Admission>| {
+                *source.topic == *admission.topic() && !admission.take()
+            };
+            if self.admission.as_ref().is_some_and(is_refused) {
+                continue;
+            }
+            if let Some(parked) = flow.parked.remove(&source) {
+                self.take(parked.record);
                 if !flow.is_full {
                     self.resume([&source]);
                 }
@@ -166,13 +211,16 @@ impl Consuming {
             self.pause(&self.shared.look(Tracker::assigned));
         } else if flow.is_full && in_flight <= self.queue_capacity / 2 {
             flow.is_full = false;
-            let assigned = self.shared.look(Tracker::assigned);
-            self.resume(
-                assigned
-                    .iter()
-                    .filter(|source| !flow.parked.contains_key(source)),
-            );
+            self.resume_all_but_parked(flow);
         }
+    }
+
+    fn resume_all_but_parked(&self, flow: &Flow) {
+        let assigned = self.shared.look(Tracker::assigned);
+        let free = assigned
+            .iter()
+            .filter(|source| !flow.parked.contains_key(source));
+        self.resume(free);
     }
 
     fn keep_up_with_assignment(&self, flow: &mut Flow) {
@@ -181,10 +229,16 @@ impl Consuming {
             return;
         }
         flow.seen_assignment = version;
-        let assigned = self.shared.look(Tracker::assigned);
-        flow.parked.retain(|source, _| assigned.contains(source));
+        // What was read in an earlier assignment is read again.
+        self.shared.look(|tracker| {
+            flow.parked
+                .retain(|source, parked| tracker.epoch(source) == Some(parked.epoch));
+        });
         if flow.is_full {
-            self.pause(&assigned);
+            self.pause(&self.shared.look(Tracker::assigned));
+        } else {
+            // librdkafka remembers that a partition was paused when it comes back.
+            self.resume_all_but_parked(flow);
         }
     }
 

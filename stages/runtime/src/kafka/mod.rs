@@ -1,8 +1,9 @@
 //! A stage on Kafka: consumer thread → worker (batches, handles) → committer thread, with the books between them.
 //!
-//! Bounds: at most `queue_capacity` messages are taken and not committed; then the partitions are paused. Outputs and input
-//! offsets are one transaction.
+//! Bounds: at most `queue_capacity` messages are taken and not committed; then the partitions are paused; of a topic that is
+//! held back, only what the queues behind the stage have room for. Outputs and input offsets are one transaction.
 
+mod admission;
 pub(crate) mod client;
 mod committer;
 pub(crate) mod consumer;
@@ -26,6 +27,7 @@ use crate::{
     execute::Executor,
     options::{KafkaOptions, StageRuntimeOptions},
 };
+use admission::{Admission, Lookout, QueuesBehind};
 use client::{ConsumerEvents, consumer_config, producer_config, subscriptions};
 use committer::Committer;
 use consumer::Consuming;
@@ -140,6 +142,7 @@ impl RunningStage {
                 .collect(),
             bootstrap_servers: kafka.bootstrap_servers.clone(),
             retry_topic: retry_topic(name),
+            admission: look_out(kafka, table, options, &shared, &shutdown),
             retry: options.retry.clone(),
             queue_capacity: options.queue_capacity.max(1),
             drain_timeout: options.drain_timeout(),
@@ -226,4 +229,28 @@ impl RunningStage {
         drop(stop_when_dropped);
         outcome
     }
+}
+
+/// Looks out for the queues behind the stage, where one of its topics is held back.
+fn look_out(
+    kafka: &KafkaOptions,
+    table: &TopicTable,
+    options: &StageRuntimeOptions,
+    shared: &Arc<Shared>,
+    shutdown: &CancellationToken,
+) -> Option<Arc<Admission>> {
+    let stage = shared.readiness.stage();
+    let inputs = table.inputs_of(stage);
+    let held_back = inputs.iter().find(|topic| topic.held_back)?;
+    let admission = Arc::new(Admission::new(held_back.name.clone()));
+    let lookout = Lookout {
+        admission: Arc::clone(&admission),
+        shared: Arc::clone(shared),
+        queues: QueuesBehind::new(kafka, table, stage),
+        partitions: usize::try_from(held_back.partitions).unwrap_or(1),
+        limit: options.bulk_under_way.max(1),
+    };
+    let shutdown = shutdown.clone();
+    tokio::spawn(async move { shutdown.run_until_cancelled(lookout.keep()).await });
+    Some(admission)
 }

@@ -212,6 +212,20 @@ impl Tracker {
         self.in_flight
     }
 
+    /// Messages of one topic that are taken and not committed yet.
+    pub fn in_flight_of(&self, topic: &str) -> usize {
+        let of_topic = self
+            .partitions
+            .iter()
+            .filter(|(source, _)| *source.topic == *topic);
+        of_topic.map(|(_, partition)| partition.slots.len()).sum()
+    }
+
+    /// The number of the assignment by which a partition is ours.
+    pub fn epoch(&self, source: &TopicPartition) -> Option<u64> {
+        self.partitions.get(source).map(|partition| partition.epoch)
+    }
+
     /// Every partition that is ours.
     pub fn assigned(&self) -> Vec<TopicPartition> {
         self.partitions.keys().cloned().collect()

@@ -37,6 +37,8 @@ pub struct LocalOptions {
     pub queue_capacity: usize,
     /// Most calls of a stage's `handle` at once in a [`LocalPipeline`], by stage; 1 for those not named.
     pub max_in_flight: BTreeMap<&'static str, usize>,
+    /// Bulk messages are let in while fewer than so many messages are under way.
+    pub bulk_under_way: usize,
     /// Tasks whose messages are dropped; none unless somebody adds one.
     pub cancelled: Cancelled,
 }
@@ -49,6 +51,7 @@ impl Default for LocalOptions {
             clock: Arc::new(VirtualClock::new()),
             queue_capacity: 16,
             max_in_flight: BTreeMap::new(),
+            bulk_under_way: 16,
             cancelled: Cancelled::none(),
         }
     }
@@ -100,6 +103,7 @@ pub fn root_envelope(source: &str, event: &Event, now: DateTime<Utc>) -> Envelop
     Envelope {
         time: now,
         subject: event.image_id(),
+        priority: event.priority(),
         ..Envelope::root(
             source,
             event.event_type(),

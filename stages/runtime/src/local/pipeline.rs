@@ -1,8 +1,8 @@
 //! All stages at once: the next picture is decoded while the model runs on the last.
 //!
 //! Bounds: at most `queue_capacity` messages wait before a stage, and at most `max_in_flight + 1` batches of it are being
-//! worked or handed on. The queues of task-events and of retry topics are not bounded: they are loops, and a bounded loop
-//! could wait for itself.
+//! worked or handed on. The queues of task-events, of retry topics and of what is held back are not bounded: they are loops,
+//! and a bounded loop could wait for itself. What is held back enters while fewer than `bulk_under_way` messages are under way.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -44,7 +44,11 @@ struct Queued {
 struct Entrance {
     sender: mpsc::UnboundedSender<Queued>,
     places: Option<Arc<Semaphore>>,
+    held_back: bool,
 }
+
+/// A message that waits until little is under way, and where it then goes.
+type HeldBack = (mpsc::UnboundedSender<Queued>, Queued);
 
 struct Router {
     entrances: HashMap<String, Vec<Entrance>>,
@@ -54,6 +58,10 @@ struct Router {
     retry: RetryOptions,
     pending: AtomicUsize,
     quiet: Notify,
+    held_back: mpsc::UnboundedSender<HeldBack>,
+    /// Messages in a queue or in work.
+    under_way: AtomicUsize,
+    has_left: Notify,
     stopped: CancellationToken,
 }
 
@@ -80,13 +88,15 @@ impl LocalPipeline {
             let (sender, receiver) = mpsc::unbounded_channel();
             let places = Arc::new(Semaphore::new(options.queue_capacity.max(1)));
             for topic in options.table.inputs_of(name) {
-                let places = (topic.name != TASK_EVENTS).then(|| Arc::clone(&places));
+                let is_bounded = topic.name != TASK_EVENTS && !topic.held_back;
+                let places = is_bounded.then(|| Arc::clone(&places));
                 entrances
                     .entry(topic.name.clone())
                     .or_default()
                     .push(Entrance {
                         sender: sender.clone(),
                         places,
+                        held_back: topic.held_back,
                     });
             }
             entrances
@@ -95,6 +105,7 @@ impl LocalPipeline {
                 .push(Entrance {
                     sender,
                     places: None,
+                    held_back: false,
                 });
             let executor = Executor::new(
                 stage,
@@ -106,6 +117,7 @@ impl LocalPipeline {
             );
             starts.push((Arc::new(executor), receiver));
         }
+        let (held_back, to_be_admitted) = mpsc::unbounded_channel();
         let router = Arc::new(Router {
             entrances,
             offsets: Mutex::default(),
@@ -114,9 +126,17 @@ impl LocalPipeline {
             retry: options.retry.clone(),
             pending: AtomicUsize::new(0),
             quiet: Notify::new(),
+            held_back,
+            under_way: AtomicUsize::new(0),
+            has_left: Notify::new(),
             stopped: CancellationToken::new(),
         });
         let mut tasks = JoinSet::new();
+        tasks.spawn(admit_bulk(
+            to_be_admitted,
+            Arc::clone(&router),
+            options.bulk_under_way.max(1),
+        ));
         let mut executors = Vec::new();
         for (executor, receiver) in starts {
             executors.push(Arc::clone(&executor));
@@ -200,6 +220,10 @@ impl Router {
                 place,
             };
             match due_at(&record, &self.retry).filter(|due| *due > self.clock.now()) {
+                None if entrance.held_back => {
+                    // The other end lives as long as the pipeline.
+                    let _ = self.held_back.send((entrance.sender.clone(), queued));
+                }
                 Some(due) => {
                     let (router, sender) = (Arc::clone(self), entrance.sender.clone());
                     tokio::spawn(async move {
@@ -217,6 +241,7 @@ impl Router {
     }
 
     fn enter(&self, sender: &mpsc::UnboundedSender<Queued>, queued: Queued) {
+        self.under_way.fetch_add(1, Ordering::SeqCst);
         if sender.send(queued).is_err() {
             self.leave();
         }
@@ -224,6 +249,8 @@ impl Router {
 
     /// A message and all that came of it has been handed on.
     fn leave(&self) {
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
+        self.has_left.notify_one();
         if self.pending.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.quiet.notify_waiters();
         }
@@ -245,6 +272,20 @@ impl Router {
             value: record.value,
             timestamp: self.clock.now(),
         }
+    }
+}
+
+/// Lets what is held back in, one by one; ends only by being aborted.
+async fn admit_bulk(
+    mut held_back: mpsc::UnboundedReceiver<HeldBack>,
+    router: Arc<Router>,
+    most_under_way: usize,
+) {
+    while let Some((sender, queued)) = held_back.recv().await {
+        while router.under_way.load(Ordering::SeqCst) >= most_under_way {
+            router.has_left.notified().await;
+        }
+        router.enter(&sender, queued);
     }
 }
 

@@ -25,6 +25,8 @@ use crate::{
 struct Reader {
     executor: Executor,
     topics: Vec<String>,
+    /// The one that is read only while nothing else is to do.
+    bulk_topic: Option<String>,
     positions: HashMap<String, usize>,
     // Records of the retry topic that are not due yet, with their due times.
     parked: Vec<(DateTime<Utc>, InRecord)>,
@@ -49,13 +51,15 @@ impl LocalRunner {
             .into_iter()
             .map(|stage| {
                 let name = stage.stage_name();
-                let mut topics: Vec<String> = options
+                let (held_back, inputs): (Vec<_>, Vec<_>) = options
                     .table
                     .inputs_of(name)
-                    .iter()
-                    .map(|topic| topic.name.clone())
-                    .collect();
+                    .into_iter()
+                    .partition(|topic| topic.held_back);
+                let mut topics: Vec<String> =
+                    inputs.iter().map(|topic| topic.name.clone()).collect();
                 topics.push(retry_topic(name));
+                let bulk_topic = held_back.first().map(|topic| topic.name.clone());
                 let executor = Executor::new(
                     stage,
                     &options.table,
@@ -67,6 +71,7 @@ impl LocalRunner {
                 Reader {
                     executor,
                     topics,
+                    bulk_topic,
                     positions: HashMap::new(),
                     parked: Vec::new(),
                 }
@@ -114,7 +119,15 @@ impl LocalRunner {
         loop {
             let mut moved = false;
             for index in 0..self.readers.len() {
-                moved |= self.step(index).await;
+                let due = self.take_due(index);
+                moved |= self.step(index, due).await;
+            }
+            // Only then are the queues behind every stage short.
+            for index in 0..self.readers.len() {
+                if !moved {
+                    let bulk = self.take_bulk(index);
+                    moved = self.step(index, bulk).await;
+                }
             }
             if moved {
                 continue;
@@ -171,11 +184,10 @@ impl LocalRunner {
         Some(reader.executor.accounting().counts())
     }
 
-    /// One stage reads what there is; whether there was anything.
-    async fn step(&mut self, index: usize) -> bool {
-        let due = self.take_due(index);
-        let moved = !due.is_empty();
-        let settled = work_off(&self.readers[index].executor, due).await;
+    /// One stage works on `records`; whether there were any.
+    async fn step(&mut self, index: usize, records: Vec<InRecord>) -> bool {
+        let moved = !records.is_empty();
+        let settled = work_off(&self.readers[index].executor, records).await;
         for output in settled.into_iter().flat_map(|settled| settled.outputs) {
             self.append(output);
         }
@@ -203,6 +215,19 @@ impl LocalRunner {
             *position = log.len();
         }
         due
+    }
+
+    fn take_bulk(&mut self, index: usize) -> Vec<InRecord> {
+        let reader = &mut self.readers[index];
+        let Some(topic) = &reader.bulk_topic else {
+            return Vec::new();
+        };
+        let log = self.topics.get(topic).map_or(&[][..], Vec::as_slice);
+        let position = reader.positions.entry(topic.clone()).or_default();
+        let unread = &log[*position..];
+        let taken = &unread[..unread.len().min(self.options.bulk_under_way.max(1))];
+        *position += taken.len();
+        taken.to_vec()
     }
 }
 

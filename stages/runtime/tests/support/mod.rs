@@ -10,7 +10,7 @@ use atelier_runtime::{
     AnyStage, Batch, Batching, Failure, FailureClass, Message, Outcome, Stage, StageInput,
 };
 use atelier_schemas::{
-    BlobRef, ErrorBody, ErrorCode, Event, ImageSource, Kind, TaskOptions, TaskRequest,
+    BlobRef, ErrorBody, ErrorCode, Event, ImageSource, Kind, Priority, TaskOptions, TaskRequest,
     events::{
         Classification, Evidence, ImageClassified, ImageComposed, ImageContext, ImageIngested,
         ImageMatted, ImagePersisted, ImagePreprocessed, Measurements, ModelUse, Strategy,
@@ -94,6 +94,8 @@ pub fn task(names: &[&str]) -> TaskRequest {
         watermark: None,
         options: None,
         callback: None,
+        deadline: None,
+        priority: Priority::default(),
     }
 }
 

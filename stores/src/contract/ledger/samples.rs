@@ -1,8 +1,8 @@
 //! Tasks, results and failures that the clauses speak of.
 
 use atelier_schemas::{
-    BlobKey, BlobRef, ErrorBody, ErrorCode, Event, ImageSource, Kind, StageTiming, TaskOptions,
-    TaskRequest,
+    BlobKey, BlobRef, ErrorBody, ErrorCode, Event, ImageSource, Kind, Priority, StageTiming,
+    TaskOptions, TaskRequest,
     answer::{Dimensions, ImageMetadata},
     envelope::image_id,
     events::{
@@ -62,6 +62,8 @@ impl Sample {
                 watermark: None,
                 options: Some(self.options()),
                 callback: None,
+                deadline: None,
+                priority: Priority::default(),
             },
             submitted_at: self.submitted_at(),
             traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),

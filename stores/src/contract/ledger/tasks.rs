@@ -1,6 +1,8 @@
 //! Creating, listing and publishing tasks.
 
-use atelier_schemas::{Event, TaskStatus, request::MAX_IMAGES_PER_TASK};
+use atelier_schemas::{
+    Event, Priority, TaskStatus, request::MAX_IMAGES_PER_TASK, topics::IMAGE_TASKS_BULK,
+};
 use uuid::Uuid;
 
 use super::samples::{Sample, names};
@@ -143,6 +145,12 @@ pub async fn the_outbox_keeps_its_order<P: LedgerPlace>() {
         .collect();
     ledger.outbox_sent(&ids).await.unwrap();
     assert_eq!(ledger.outbox_pending(10).await.unwrap(), []);
+    // What nobody waits for goes another way.
+    let mut bulk = Sample::new(1).new_task("a");
+    bulk.request.priority = Priority::Bulk;
+    ledger.create_task(bulk).await.unwrap();
+    let pending = ledger.outbox_pending(10).await.unwrap();
+    assert_eq!(pending[0].topic, IMAGE_TASKS_BULK);
 }
 
 /// The id of a task that came by topic cannot be taken by a request.

@@ -121,7 +121,7 @@ async fn insert(transaction: &mut impl Transaction, row: Outgoing) -> Result<(),
     )
     .bind(event_id(row.task_id, "gateway", row.ordinal).to_string())
     .bind(task_id)
-    .bind(row.event.topic())
+    .bind(row.event.topic_for(row.event.priority()))
     .bind(row.event.event_type())
     .bind(value)
     .bind(row.traceparent)

@@ -3,10 +3,12 @@
 //! Invariants: a repeat of the same input makes records with the same ids; a dead letter has the key, value and headers
 //! of its input as they came; no record is larger than its topic takes.
 
+mod dead_letter;
+
 use std::{collections::HashMap, time::Duration};
 
 use atelier_schemas::{
-    Envelope, ErrorBody, ErrorCode, Event, StageTiming, TopicTable,
+    Envelope, ErrorBody, ErrorCode, Event, Priority, StageTiming, TopicTable,
     envelope::header,
     event_id,
     events::{Payload, StageCompleted, StageFailed},
@@ -23,42 +25,7 @@ use crate::{
     trace_context::TraceContext,
 };
 
-/// Headers of dead letters. The first five are those of Kafka Connect.
-pub mod error_header {
-    /// Prefix of Kafka Connect's headers.
-    pub const CONNECT_PREFIX: &str = "__connect.errors.";
-    /// Prefix of Atelier's own.
-    pub const ATELIER_PREFIX: &str = "__atelier.errors.";
-    /// Where the record was read.
-    pub const TOPIC: &str = "__connect.errors.topic";
-    /// In which partition.
-    pub const PARTITION: &str = "__connect.errors.partition";
-    /// At which offset.
-    pub const OFFSET: &str = "__connect.errors.offset";
-    /// The error's type.
-    pub const EXCEPTION_CLASS: &str = "__connect.errors.exception.class.name";
-    /// The error's text.
-    pub const EXCEPTION_MESSAGE: &str = "__connect.errors.exception.message";
-    /// The stage that gave up.
-    pub const STAGE: &str = "__atelier.errors.stage";
-    /// The stable code.
-    pub const CODE: &str = "__atelier.errors.code";
-    /// RFC 6901 pointer of the value at fault.
-    pub const POINTER: &str = "__atelier.errors.pointer";
-    /// Attempts that were made.
-    pub const ATTEMPTS: &str = "__atelier.errors.attempts";
-    /// When the stage gave up, RFC 3339.
-    pub const TIME: &str = "__atelier.errors.time";
-    /// How many bytes the value had, where it could not be kept.
-    pub const OMITTED_VALUE_BYTES: &str = "__atelier.errors.omitted-value-bytes";
-}
-
-/// Longest error text in a header, in characters.
-const MAX_MESSAGE_CHARACTERS: usize = 2_000;
-/// Headers longer than this are left out of a dead letter that is too large otherwise.
-const SHORT_HEADER_BYTES: usize = 1_024;
-/// Most of the original headers in a dead letter that is too large otherwise.
-const MOST_SHORT_HEADERS: usize = 64;
+pub use dead_letter::error_header;
 
 /// What the encoder needs to know of the message that is answered.
 #[derive(Clone, Copy, Debug)]
@@ -145,11 +112,12 @@ impl Encoder {
         let attempt = envelope.map_or(1, |envelope| envelope.attempt);
         if failure.class != FailureClass::Permanent && attempt < self.retry.max_attempts {
             let mut headers = record.headers.clone();
-            set_attempt(
-                &mut headers,
-                attempt + 1,
-                now + delta(self.retry.delay(attempt)),
-            );
+            let due = self.next_attempt_at(attempt, envelope, now);
+            set_attempt(&mut headers, attempt + 1, due);
+            if let Some(Priority::Bulk) = envelope.map(|envelope| envelope.priority) {
+                // Its topic said so; the retry topic does not.
+                set_header(&mut headers, header::PRIORITY, Priority::Bulk.as_str());
+            }
             let again = OutRecord {
                 topic: self.retry_topic.clone(),
                 key: record.key.clone(),
@@ -178,6 +146,42 @@ impl Encoder {
         }
     }
 
+    /// When a message is tried again: no later than its deadline, so that its end is told then.
+    fn next_attempt_at(
+        &self,
+        attempt: u32,
+        envelope: Option<&Envelope>,
+        now: DateTime<Utc>,
+    ) -> DateTime<Utc> {
+        let due = now + delta(self.retry.delay(attempt));
+        envelope
+            .and_then(|envelope| envelope.deadline)
+            .map_or(due, |deadline| due.min(deadline))
+    }
+
+    /// The same message on another topic, as an event of its own.
+    ///
+    /// # Errors
+    /// It is larger than that topic takes.
+    pub(crate) fn moved(
+        &self,
+        parent: Parent<'_>,
+        topic: &str,
+        now: DateTime<Utc>,
+    ) -> Result<OutRecord, Failure> {
+        let envelope = Envelope {
+            timings: parent.envelope.timings.clone(),
+            ..self.child(parent, parent.envelope.event_type.clone(), "moved", now)
+        };
+        let record = OutRecord {
+            topic: topic.to_owned(),
+            key: parent.record.key.clone(),
+            headers: headers_of(&envelope),
+            value: parent.record.value.clone(),
+        };
+        self.fitting(record)
+    }
+
     /// A part of a fanned-out message that failed.
     fn part(
         &self,
@@ -192,11 +196,8 @@ impl Encoder {
         let mut record = self.event(parent, event, ordinal, None, now)?;
         if failure.class != FailureClass::Permanent && attempt < self.retry.max_attempts {
             record.topic.clone_from(&self.retry_topic);
-            set_attempt(
-                &mut record.headers,
-                attempt + 1,
-                now + delta(self.retry.delay(attempt)),
-            );
+            let due = self.next_attempt_at(attempt, Some(parent.envelope), now);
+            set_attempt(&mut record.headers, attempt + 1, due);
             return Ok(GivenOn {
                 records: vec![record],
                 dead: None,
@@ -233,19 +234,10 @@ impl Encoder {
         let mut timings = parent.envelope.timings.clone();
         timings.extend(timing.cloned());
         let envelope = Envelope {
-            id: event_id(parent.envelope.id, self.stage, ordinal),
-            source: self.source.clone(),
-            event_type: event.event_type().to_owned(),
-            time: now,
             correlation_id: event.task_id().or(parent.envelope.correlation_id),
-            causation_id: Some(parent.envelope.id),
             subject: event.image_id(),
-            traceparent: Some(parent.trace.to_string()),
             timings,
-            attempt: 1,
-            not_before: None,
-            deadline: parent.envelope.deadline,
-            replay: 0,
+            ..self.child(parent, event.event_type().to_owned(), ordinal, now)
         };
         let key = event
             .key()
@@ -257,6 +249,36 @@ impl Encoder {
                 format!("event `{}` cannot be encoded: {error}", event.event_type()),
             )
         })?;
+        self.fitting(record)
+    }
+
+    /// The envelope of what is made of a message.
+    fn child(
+        &self,
+        parent: Parent<'_>,
+        event_type: String,
+        ordinal: &str,
+        now: DateTime<Utc>,
+    ) -> Envelope {
+        Envelope {
+            id: event_id(parent.envelope.id, self.stage, ordinal),
+            source: self.source.clone(),
+            event_type,
+            time: now,
+            correlation_id: parent.envelope.correlation_id,
+            causation_id: Some(parent.envelope.id),
+            subject: parent.envelope.subject,
+            traceparent: Some(parent.trace.to_string()),
+            timings: Vec::new(),
+            attempt: 1,
+            not_before: None,
+            deadline: parent.envelope.deadline,
+            priority: parent.envelope.priority,
+            replay: 0,
+        }
+    }
+
+    fn fitting(&self, record: OutRecord) -> Result<OutRecord, Failure> {
         if self.fits(&record) {
             return Ok(record);
         }
@@ -358,67 +380,6 @@ impl Encoder {
         .ok()
     }
 
-    fn dead_letter(
-        &self,
-        read: &InRecord,
-        mut record: OutRecord,
-        error: &ErrorBody,
-        attempts: u32,
-        now: DateTime<Utc>,
-    ) -> OutRecord {
-        let original_headers = std::mem::take(&mut record.headers);
-        let mut headers: Vec<Header> = original_headers
-            .into_iter()
-            .filter(|header| !is_error_header(&header.name))
-            .collect();
-        let original_count = headers.len();
-        headers.extend([
-            Header::text(error_header::TOPIC, &*read.source.topic),
-            Header::text(error_header::PARTITION, read.source.partition.to_string()),
-            Header::text(error_header::OFFSET, read.offset.to_string()),
-            Header::text(error_header::EXCEPTION_CLASS, error.details.reason.clone()),
-            Header::text(error_header::EXCEPTION_MESSAGE, cut(&error.message)),
-            Header::text(error_header::STAGE, self.stage),
-            Header::text(error_header::CODE, error.code.as_str()),
-            Header::text(error_header::ATTEMPTS, attempts.to_string()),
-            Header::text(
-                error_header::TIME,
-                now.to_rfc3339_opts(SecondsFormat::Millis, true),
-            ),
-        ]);
-        if let Some(pointer) = &error.details.pointer {
-            headers.push(Header::text(error_header::POINTER, cut(pointer)));
-        }
-        record.headers = headers;
-        self.shrink(record, original_count)
-    }
-
-    /// A dead letter that its topic would refuse says how large its value was instead of carrying it: a partition that
-    /// is stuck would be worse.
-    fn shrink(&self, mut record: OutRecord, original_count: usize) -> OutRecord {
-        if !self.fits(&record) {
-            let omitted_bytes = record.value.take().map_or(0, |value| value.len());
-            record.headers.push(Header::text(
-                error_header::OMITTED_VALUE_BYTES,
-                omitted_bytes.to_string(),
-            ));
-        }
-        if !self.fits(&record) {
-            let mut index = 0;
-            let mut kept = 0;
-            record.headers.retain(|header| {
-                index += 1;
-                let short = header.name.len() + header.value.as_ref().map_or(0, Bytes::len)
-                    <= SHORT_HEADER_BYTES;
-                let keep = index > original_count || (short && kept < MOST_SHORT_HEADERS);
-                kept += usize::from(keep);
-                keep
-            });
-            record.key = record.key.filter(|key| key.len() <= SHORT_HEADER_BYTES);
-        }
-        record
-    }
-
     fn sign(&self, error: &mut ErrorBody) {
         if error.details.stage.is_empty() {
             self.stage.clone_into(&mut error.details.stage);
@@ -450,25 +411,21 @@ pub fn to_record(
     envelope: &Envelope,
     key: Option<Bytes>,
 ) -> Result<OutRecord, serde_json::Error> {
-    let headers = envelope
-        .to_headers()
-        .into_iter()
-        .map(|(name, value)| Header {
-            name,
-            value: Some(Bytes::from(value)),
-        })
-        .collect();
     Ok(OutRecord {
-        topic: event.topic().to_owned(),
+        topic: event.topic_for(envelope.priority).to_owned(),
         key,
-        headers,
+        headers: headers_of(envelope),
         value: Some(Bytes::from(event.to_json()?)),
     })
 }
 
-/// Whether a header was set when its record became a dead letter.
-pub(crate) fn is_error_header(name: &str) -> bool {
-    name.starts_with(error_header::CONNECT_PREFIX) || name.starts_with(error_header::ATELIER_PREFIX)
+fn headers_of(envelope: &Envelope) -> Vec<Header> {
+    let headers = envelope.to_headers().into_iter();
+    let header = |(name, value)| Header {
+        name,
+        value: Some(Bytes::from(value)),
+    };
+    headers.map(header).collect()
 }
 
 /// A replayed message that fails again must be heard again: its report has an id of its own.
@@ -514,10 +471,6 @@ fn id_of(record: &InRecord) -> Uuid {
         );
         Uuid::new_v5(&Uuid::NAMESPACE_URL, place.as_bytes())
     })
-}
-
-fn cut(text: &str) -> String {
-    text.chars().take(MAX_MESSAGE_CHARACTERS).collect()
 }
 
 fn delta(duration: Duration) -> TimeDelta {
