@@ -153,7 +153,7 @@ mod tests {
         let written = serde_json::to_string(&parsed).unwrap();
         assert!(!written.contains("priority"), "{written}");
         let bulk = request(r#"{"images":["https://a.example/1.jpg"],"priority":"bulk"}"#);
-        let valid = bulk.clone().validate("gateway").unwrap();
+        let valid = bulk.validate("gateway").unwrap();
         assert_eq!(TaskRequest::from(valid).priority, Priority::Bulk);
         let urgent = r#"{"images":["https://a.example/1.jpg"],"priority":"urgent"}"#;
         let error = from_json::<TaskRequest>(urgent.as_bytes()).unwrap_err();

@@ -132,6 +132,32 @@ async fn the_last_image_closes_the_task_and_a_repeat_says_the_same_again() {
 }
 
 #[tokio::test]
+async fn what_is_done_is_recorded_however_late_and_a_late_repeat_is_answered_as_the_first_time() {
+    let folder = TempDir::new().unwrap();
+    let (mut runner, ledger) = runner(&folder).await;
+    let task = Uuid::new_v4();
+    let event: Event = composed(task, 0).into();
+    let mut envelope = root_envelope("/test", &event, Utc::now());
+    // It is in time at first; the second time, after a crash, its deadline has passed.
+    for deadline in ["2126-01-31T18:00:00Z", "2026-01-31T18:00:00Z"] {
+        envelope.deadline = Some(deadline.parse().unwrap());
+        runner.append(root_record(&event, &envelope).unwrap());
+    }
+    let late: Event = composed(task, 1).into();
+    let mut other = root_envelope("/test", &late, Utc::now());
+    other.deadline = envelope.deadline;
+    runner.append(root_record(&late, &other).unwrap());
+    runner.run().await;
+    let persisted = runner.events("images-persisted").unwrap();
+    let ids: Vec<Uuid> = persisted.iter().map(|(envelope, _)| envelope.id).collect();
+    assert_eq!(ids.len(), 3);
+    assert_eq!(ids[0], ids[1]);
+    assert!(runner.dead_letters("persist").is_empty());
+    let answer = ledger.task(task).await.unwrap().unwrap();
+    assert_eq!(answer.summary.success_count, 2);
+}
+
+#[tokio::test]
 async fn only_ingest_fails_a_task_as_a_whole() {
     let folder = TempDir::new().unwrap();
     let (mut runner, ledger) = runner(&folder).await;
