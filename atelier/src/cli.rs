@@ -137,6 +137,28 @@ pub enum TopicsCommand {
     Describe,
     /// Exit with status 1 if the broker differs from the table.
     Check,
+    /// List the access rules that each stage, the gateway and the operator need on brokers with an authorizer; asks none.
+    Acls(AclsArgs),
+}
+
+/// Arguments of `atelier topics acls`.
+#[derive(Debug, Args)]
+pub struct AclsArgs {
+    /// What the names of the users begin with, before the stage's name, `gateway` or `operator`.
+    #[arg(long, default_value = "atelier-", value_name = "PREFIX")]
+    pub principal_prefix: String,
+    /// `commands` for Kafka's kafka-acls.sh, or `json`.
+    #[arg(long, value_enum, default_value_t = AclsFormat::Commands)]
+    pub format: AclsFormat,
+}
+
+/// How access rules are written.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum AclsFormat {
+    /// A shell script.
+    Commands,
+    /// A list of objects.
+    Json,
 }
 
 /// `atelier models …`

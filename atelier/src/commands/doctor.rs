@@ -87,7 +87,7 @@ fn models(loaded: &Loaded) -> Result<String, String> {
 }
 
 async fn topics(loaded: &Loaded) -> Result<String, String> {
-    let kafka = loaded.kafka();
+    let kafka = loaded.kafka().map_err(|error| error.to_string())?;
     let admin = TopicAdmin::new(&kafka).map_err(|error| error.to_string())?;
     let hint = if loaded.config.broker.embedded {
         " (the embedded broker runs while `atelier up` does)"

@@ -16,9 +16,10 @@ use crate::{commands::shutdown_signal, config::Loaded};
 /// One chain of causes, for people.
 pub async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
     let shutdown = shutdown_signal()?;
+    let kafka = loaded.kafka()?;
     let blobs = open_blobs(&loaded.blobs_url(), &loaded.config.stores.blobs).await?;
     let ledger = open_ledger(&loaded.ledger_url(), &loaded.config.stores.ledger).await?;
-    let gateway = bind(loaded, &loaded.kafka(), blobs, ledger, Vec::new()).await?;
+    let gateway = bind(loaded, &kafka, blobs, ledger, Vec::new()).await?;
     eprintln!("the gateway listens on http://{}", gateway.address());
     gateway.run(shutdown).await?;
     Ok(ExitCode::SUCCESS)
