@@ -58,8 +58,8 @@ pub enum Command {
     },
     /// Show dead letters, or put them back in.
     Replay(ReplayArgs),
-    /// Check configuration, folders, broker, topics, stores and models, and say what to do about each fault.
-    Doctor,
+    /// Check folders, disk, models, broker, topics, stores, clock and port, and say what to do about each fault.
+    Doctor(DoctorArgs),
     /// Print the configuration reference (Markdown), generated from the option types.
     ConfigReference,
 }
@@ -236,6 +236,23 @@ pub struct ReplayArgs {
     /// Most to show.
     #[arg(long, default_value_t = 50)]
     pub limit: usize,
+}
+
+/// Arguments of `atelier doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// A line for each check, or one JSON object.
+    #[arg(long, value_enum, default_value_t = DoctorFormat::Text)]
+    pub format: DoctorFormat,
+}
+
+/// How findings are written.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum DoctorFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
 }
 
 /// File formats on the command line.

@@ -36,7 +36,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             | Command::ConfigReference
             | Command::Topics { .. }
             | Command::Replay(_)
-            | Command::Doctor
+            | Command::Doctor(_)
     );
     let format = if cli.log_json {
         LogFormat::Json
@@ -60,7 +60,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             command: BenchCommand::Models(arguments),
         } => commands::bench::models(&loaded, arguments).await,
         Command::Replay(arguments) => commands::replay::run(&loaded, arguments).await,
-        Command::Doctor => commands::doctor::run(&loaded).await,
+        Command::Doctor(arguments) => commands::doctor::run(&loaded, &arguments).await,
         Command::ConfigReference => {
             print(&reference::page()?)?;
             Ok(ExitCode::SUCCESS)

@@ -13,8 +13,9 @@ pub mod options;
 pub mod raster;
 
 pub use blobs::{BlobError, Blobs, DirectoryBlobs, S3Blobs};
-pub use ledger::{Ledger, LedgerError, PostgresLedger, SqliteLedger};
-pub use open::{OpenError, open_blobs, open_ledger, without_password};
+pub use disk::free_bytes;
+pub use ledger::{Ledger, LedgerError, LedgerState, PostgresLedger, SqliteLedger};
+pub use open::{OpenError, inspect_ledger, open_blobs, open_ledger, without_password};
 pub use options::{
     BlobsOptions, Durability, LedgerOptions, PostgresOptions, S3Options, StoresOptions,
 };
