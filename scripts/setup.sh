@@ -6,9 +6,9 @@ set -euo pipefail
 say() { printf '\033[1m[setup]\033[0m %s\n' "$*"; }
 fail() { printf '[setup] error: %s\n' "$*" >&2; exit 1; }
 
-# What each is for: compiler and cmake for librdkafka and libwebp; libcurl's header is included (not linked) by
-# librdkafka; mold links; python3 and npm fetch models from their packages; the rest runs the tests.
-build_packages=(build-essential cmake mold pkg-config libcurl4-openssl-dev zlib1g-dev python3 python3-venv python3-pip ca-certificates)
+# What each is for: compiler and cmake for librdkafka and libwebp; libssl for librdkafka's TLS and SCRAM, and libcurl's header, which
+# it includes (and does not link); mold links; python3 and npm fetch models from their packages; the rest runs the tests.
+build_packages=(build-essential cmake mold pkg-config libcurl4-openssl-dev libssl-dev zlib1g-dev python3 python3-venv python3-pip ca-certificates)
 # Kafka runs on Java, and Maven fetches it. redis-tools holds the server's program too and starts no service.
 kafka_packages=(openjdk-17-jre-headless maven)
 test_packages=(chromium kcat curl postgresql unzip "${kafka_packages[@]}")

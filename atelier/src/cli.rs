@@ -64,8 +64,8 @@ pub enum Command {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Check configuration, folders, broker, topics, stores and models, and say what to do about each fault.
-    Doctor,
+    /// Check folders, disk, models, broker, topics, stores, clock and port, and say what to do about each fault.
+    Doctor(DoctorArgs),
     /// Print the configuration reference (Markdown), generated from the option types.
     ConfigReference,
 }
@@ -143,6 +143,28 @@ pub enum TopicsCommand {
     Describe,
     /// Exit with status 1 if the broker differs from the table.
     Check,
+    /// List the access rules that each stage, the gateway and the operator need on brokers with an authorizer; asks none.
+    Acls(AclsArgs),
+}
+
+/// Arguments of `atelier topics acls`.
+#[derive(Debug, Args)]
+pub struct AclsArgs {
+    /// What the names of the users begin with, before the stage's name, `gateway` or `operator`.
+    #[arg(long, default_value = "atelier-", value_name = "PREFIX")]
+    pub principal_prefix: String,
+    /// `commands` for Kafka's kafka-acls.sh, or `json`.
+    #[arg(long, value_enum, default_value_t = AclsFormat::Commands)]
+    pub format: AclsFormat,
+}
+
+/// How access rules are written.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum AclsFormat {
+    /// A shell script.
+    Commands,
+    /// A list of objects.
+    Json,
 }
 
 /// `atelier models …`
@@ -220,6 +242,23 @@ pub struct ReplayArgs {
     /// Most to show.
     #[arg(long, default_value_t = 50)]
     pub limit: usize,
+}
+
+/// Arguments of `atelier doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// A line for each check, or one JSON object.
+    #[arg(long, value_enum, default_value_t = DoctorFormat::Text)]
+    pub format: DoctorFormat,
+}
+
+/// How findings are written.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum DoctorFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
 }
 
 /// File formats on the command line.

@@ -16,7 +16,10 @@ use atelier_matte::MatteOptions;
 use atelier_models::ProviderChoice;
 use atelier_persist::PersistOptions;
 use atelier_preprocess::PreprocessOptions;
-use atelier_runtime::options::{KafkaOptions, StageRuntimeOptions};
+use atelier_runtime::{
+    kafka::SecurityError,
+    options::{KafkaOptions, SecurityOptions, StageRuntimeOptions},
+};
 use atelier_stores::{Durability, StoresOptions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -160,6 +163,13 @@ impl Loaded {
             data_dir,
             runtime_of,
         };
+        if loaded.config.broker.embedded
+            && loaded.config.kafka.security != SecurityOptions::default()
+        {
+            bail!(
+                "[kafka.security] is set, and the embedded broker has neither TLS nor passwords: set broker.embedded = false and kafka.bootstrap_servers for a Kafka that has, or take the section out"
+            );
+        }
         for stage in atelier_schemas::TopicTable::embedded().stages() {
             loaded.runtime(stage)?;
         }
@@ -203,12 +213,16 @@ impl Loaded {
     }
 
     /// How to reach the log: the embedded broker's address unless there is a broker of one's own.
-    pub fn kafka(&self) -> KafkaOptions {
+    ///
+    /// # Errors
+    /// `[kafka.security]` does not hold together, or a file or the password that it needs is missing.
+    pub fn kafka(&self) -> Result<KafkaOptions, SecurityError> {
         let mut kafka = self.config.kafka.clone();
         if self.config.broker.embedded {
             kafka.bootstrap_servers = self.config.broker.listen.to_string();
         }
-        kafka
+        kafka.security.check()?;
+        Ok(kafka)
     }
 }
 
@@ -297,6 +311,29 @@ mod tests {
     }
 
     #[test]
+    fn security_that_cannot_be_had_is_an_error_before_anything_starts() {
+        let secured = "[kafka.security]\nprotocol = \"ssl\"\n";
+        let cases = [
+            (secured.to_owned(), "broker.embedded = false"),
+            (
+                format!("{secured}ca_file = \"/nowhere\"\n[broker]\nembedded = false\n"),
+                "kafka.security.ca_file = /nowhere cannot be read",
+            ),
+            (
+                format!("{secured}password = \"x\"\n[broker]\nembedded = false\n"),
+                "unknown field `password`",
+            ),
+        ];
+        for (text, said) in cases {
+            let kafka = load(&text).and_then(|loaded| Ok(loaded.kafka()?));
+            let error = format!("{:#}", kafka.unwrap_err());
+            assert!(error.contains(said), "{error}");
+        }
+        let fits = format!("{secured}[broker]\nembedded = false\n");
+        assert!(load(&fits).unwrap().kafka().is_ok());
+    }
+
+    #[test]
     fn a_stage_overrides_single_runtime_keys() {
         let loaded =
             load("[runtime]\nqueue_capacity = 7\n[stages.matte.runtime.retry]\nmax_attempts = 2\n")
@@ -311,6 +348,6 @@ mod tests {
     fn places_follow_the_data_folder() {
         let loaded = load("").unwrap();
         assert_eq!(loaded.ledger_url(), "sqlite:///tmp/x%20y/ledger.sqlite");
-        assert_eq!(loaded.kafka().bootstrap_servers, "127.0.0.1:9092");
+        assert_eq!(loaded.kafka().unwrap().bootstrap_servers, "127.0.0.1:9092");
     }
 }

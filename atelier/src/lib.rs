@@ -37,7 +37,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             | Command::Topics { .. }
             | Command::Replay(_)
             | Command::Sweep { .. }
-            | Command::Doctor
+            | Command::Doctor(_)
     );
     let format = if cli.log_json {
         LogFormat::Json
@@ -62,7 +62,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         } => commands::bench::models(&loaded, arguments).await,
         Command::Replay(arguments) => commands::replay::run(&loaded, arguments).await,
         Command::Sweep { dry_run } => commands::sweep::run(&loaded, dry_run).await,
-        Command::Doctor => commands::doctor::run(&loaded).await,
+        Command::Doctor(arguments) => commands::doctor::run(&loaded, &arguments).await,
         Command::ConfigReference => {
             print(&reference::page()?)?;
             Ok(ExitCode::SUCCESS)

@@ -6,7 +6,7 @@ use std::{io, path::Path};
 ///
 /// # Errors
 /// What the system says.
-pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
     let state = rustix::fs::statvfs(path)?;
     Ok(state.f_bavail.saturating_mul(state.f_frsize))
 }

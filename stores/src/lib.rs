@@ -14,8 +14,9 @@ pub mod raster;
 pub mod retention;
 
 pub use blobs::{BlobError, Blobs, DirectoryBlobs, S3Blobs, SweepableBlobs};
-pub use ledger::{Ledger, LedgerError, PostgresLedger, SqliteLedger};
-pub use open::{OpenError, open_blobs, open_ledger, without_password};
+pub use disk::free_bytes;
+pub use ledger::{Ledger, LedgerError, LedgerState, PostgresLedger, SqliteLedger};
+pub use open::{OpenError, inspect_ledger, open_blobs, open_ledger, without_password};
 pub use options::{
     BlobsOptions, Durability, LedgerOptions, PostgresOptions, RetentionOptions, S3Options,
     StoresOptions,

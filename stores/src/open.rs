@@ -9,7 +9,7 @@ use url::Url;
 use crate::{
     BlobError, Ledger, LedgerError,
     blobs::{DirectoryBlobs, S3Blobs, SweepableBlobs, s3},
-    ledger::{PostgresLedger, SqliteLedger, postgres},
+    ledger::{LedgerState, PostgresLedger, SqliteLedger, inspect, postgres},
     options::{BlobsOptions, LedgerOptions},
 };
 
@@ -97,6 +97,20 @@ pub async fn open_ledger(url: &str, options: &LedgerOptions) -> Result<Arc<dyn L
         .await
         .map_err(failed)?;
     Ok(Arc::new(ledger))
+}
+
+/// What the ledger's database at `url` says of itself. Changes nothing, and makes nothing that is missing.
+///
+/// # Errors
+/// [`OpenError`] names the setting, its value (without its password) and what to write instead.
+pub async fn inspect_ledger(url: &str, options: &LedgerOptions) -> Result<LedgerState, OpenError> {
+    let failed = |reason: String| unreachable(LEDGER_SETTING, url, &reason);
+    if is_postgres(url) {
+        return inspect::of_server(url, options).await.map_err(failed);
+    }
+    let file = local_path(LEDGER_SETTING, url, "sqlite", LEDGER_URLS)?;
+    let state = inspect::of_file(&file).await;
+    state.map_err(|error| failed(error.to_string()))
 }
 
 fn is_postgres(url: &str) -> bool {

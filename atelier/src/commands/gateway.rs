@@ -19,6 +19,7 @@ use crate::{
 /// One chain of causes, for people.
 pub async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
     let shutdown = shutdown_signal()?;
+    let kafka = loaded.kafka()?;
     let blobs = open_blobs(&loaded.blobs_url(), &loaded.config.stores.blobs).await?;
     let ledger = open_ledger(&loaded.ledger_url(), &loaded.config.stores.ledger).await?;
     let sweeping = tokio::spawn(sweep::regularly(
@@ -27,7 +28,7 @@ pub async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
         loaded.config.stores.retention.clone(),
         shutdown.clone(),
     ));
-    let gateway = bind(loaded, &loaded.kafka(), blobs, ledger, Vec::new()).await?;
+    let gateway = bind(loaded, &kafka, blobs, ledger, Vec::new()).await?;
     eprintln!("the gateway listens on http://{}", gateway.address());
     gateway.run(shutdown).await?;
     sweeping.await?;

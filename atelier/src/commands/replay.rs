@@ -17,7 +17,7 @@ use crate::{cli::ReplayArgs, config::Loaded, print};
 /// # Errors
 /// One chain of causes, for people.
 pub async fn run(loaded: &Loaded, arguments: ReplayArgs) -> anyhow::Result<ExitCode> {
-    let kafka = loaded.kafka();
+    let kafka = loaded.kafka()?;
     let repair = repair_of(&arguments)?;
     let (stage, at, all, code, limit) = (
         arguments.stage,

@@ -14,6 +14,7 @@ use crate::{cli::StageArgs, commands::shutdown_signal, config::Loaded, pipeline:
 /// # Errors
 /// One chain of causes, for people.
 pub async fn run(loaded: &Loaded, arguments: &StageArgs) -> anyhow::Result<ExitCode> {
+    let kafka = loaded.kafka()?;
     let blobs = open_blobs(&loaded.blobs_url(), &loaded.config.stores.blobs).await?;
     let ledger = match arguments.name.as_str() {
         "persist" => Some(open_ledger(&loaded.ledger_url(), &loaded.config.stores.ledger).await?),
@@ -25,7 +26,6 @@ pub async fn run(loaded: &Loaded, arguments: &StageArgs) -> anyhow::Result<ExitC
     let mut options = loaded.runtime(&arguments.name)?;
     options.instance_id.clone_from(&arguments.instance);
     let shutdown = shutdown_signal()?;
-    let kafka = loaded.kafka();
     let running = RunningStage::start(
         stage,
         &kafka,

@@ -7,16 +7,18 @@ use atelier_schemas::TopicTable;
 
 use crate::{cli::TopicsCommand, config::Loaded, print};
 
+mod acls;
+
 /// Does what the command says, on the configured broker.
 ///
 /// # Errors
 /// One chain of causes, for people.
 pub async fn run(loaded: &Loaded, command: &TopicsCommand) -> anyhow::Result<ExitCode> {
-    let kafka = loaded.kafka();
     match command {
-        TopicsCommand::Apply => print(&format!("{}\n", apply(&kafka).await?))?,
+        TopicsCommand::Acls(arguments) => acls::run(loaded, arguments)?,
+        TopicsCommand::Apply => print(&format!("{}\n", apply(&loaded.kafka()?).await?))?,
         TopicsCommand::Plan | TopicsCommand::Check => {
-            let changes = TopicAdmin::new(&kafka)?
+            let changes = TopicAdmin::new(&loaded.kafka()?)?
                 .plan(TopicTable::embedded())
                 .await?;
             let lines: Vec<String> = changes.iter().map(TopicChange::to_string).collect();
@@ -30,7 +32,7 @@ pub async fn run(loaded: &Loaded, command: &TopicsCommand) -> anyhow::Result<Exi
                 return Ok(ExitCode::FAILURE);
             }
         }
-        TopicsCommand::Describe => describe(&kafka).await?,
+        TopicsCommand::Describe => describe(&loaded.kafka()?).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

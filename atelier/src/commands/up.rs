@@ -44,7 +44,7 @@ pub async fn run(loaded: &Loaded, arguments: &UpArgs) -> anyhow::Result<ExitCode
         models::require_automatic(&ModelStore::open(loaded.config.models.dir.clone())?)?;
     }
 
-    let mut kafka = loaded.kafka();
+    let mut kafka = loaded.kafka()?;
     let broker_stop = CancellationToken::new();
     let mut broker = None;
     if loaded.config.broker.embedded {

@@ -1,5 +1,6 @@
 # One Kafka broker that is its own controller (KRaft), or one node of a cluster of them. Controllers listen one port above.
-# KAFKA_HEAP, KAFKA_JVM_OPTIONS; KAFKA_PROPERTIES, a file of further properties.
+# KAFKA_HEAP, KAFKA_JVM_OPTIONS; KAFKA_PROPERTIES, a file of further properties; KAFKA_USERS, one of users of SCRAM, each with its
+# password, a line each.
 # shellcheck shell=bash disable=SC2154
 port=${KAFKA_PORT:-19092}
 
@@ -57,9 +58,15 @@ prepare() {
     java=$(java_of 17)
     write_configuration
     if [ ! -f "$dir/data/meta.properties" ]; then
+        local users=() user password mechanism
+        if [ -f "${KAFKA_USERS:-}" ]; then
+            while read -r user password; do
+                for mechanism in SCRAM-SHA-256 SCRAM-SHA-512; do users+=(--add-scram "$mechanism=[name=$user,password=$password]"); done
+            done <"$KAFKA_USERS"
+        fi
         # One name for the nodes of a cluster: 16 bytes, base64.
         (run "$java" -XX:TieredStopAtLevel=1 kafka.tools.StorageTool format -t YXRlbGllci1zZXJ2ZXJzLQ \
-            -c "$dir/server.properties") >"$dir/format.log" 2>&1 || fail "$instance: its folder cannot be formatted: $(last_words "$dir/format.log")"
+            -c "$dir/server.properties" "${users[@]}") >"$dir/format.log" 2>&1 || fail "$instance: its folder cannot be formatted: $(last_words "$dir/format.log")"
     fi
 }
 

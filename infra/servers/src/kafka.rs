@@ -1,8 +1,19 @@
 //! Apache Kafka.
 
-use std::{fs, sync::OnceLock};
+use std::{fs, path::Path, sync::OnceLock};
 
-use crate::{Folder, Frozen, free_ports, is_installed};
+use kafka_protocol::{messages::FindCoordinatorRequest, protocol::StrBytes};
+
+use crate::{Folder, Frozen, free_ports, is_installed, requests::ask};
+
+/// What a broker coordinates.
+#[derive(Clone, Copy, Debug)]
+pub enum Coordinator<'a> {
+    /// The members of a consumer group.
+    Group(&'a str),
+    /// The transactions of a transactional id.
+    Transaction(&'a str),
+}
 
 /// One broker, or a cluster of three. Dropping it ends it.
 #[derive(Debug)]
@@ -30,13 +41,23 @@ impl Kafka {
     }
 
     fn launch(brokers: u16, properties: &str) -> Option<Self> {
+        Self::launch_with(brokers, 0, |_, _| properties.to_owned())
+    }
+
+    /// `further_ports` lie above its own; `properties` are asked for with the first port and the folder.
+    pub(crate) fn launch_with(
+        brokers: u16,
+        further_ports: u16,
+        properties: impl FnOnce(u16, &Path) -> String,
+    ) -> Option<Self> {
         if !is_installed("kafka") {
             return None;
         }
-        let port = free_ports(2 * brokers);
+        let port = free_ports(2 * brokers + further_ports);
         let mut folder = Folder::new();
         let file = folder.path.join("properties");
-        fs::write(&file, properties).unwrap();
+        let text = properties(port, &folder.path);
+        fs::write(&file, text).unwrap();
         let settings = [
             ("KAFKA_PORT", port.to_string()),
             ("KAFKA_BROKERS", brokers.to_string()),
@@ -44,6 +65,10 @@ impl Kafka {
             // Compiled for a start of seconds, not for days of work.
             ("KAFKA_JVM_OPTIONS", "-XX:TieredStopAtLevel=1".to_owned()),
             ("KAFKA_PROPERTIES", file.display().to_string()),
+            (
+                "KAFKA_USERS",
+                folder.path.join("users").display().to_string(),
+            ),
         ];
         folder.environment = settings
             .map(|(name, value)| (name.to_owned(), value))
@@ -88,6 +113,36 @@ impl Kafka {
     /// SIGKILL for one node of a cluster, counted from 1.
     pub fn kill_node(&self, node: usize) {
         self.folder.script(&["kill", &self.instances[node - 1]]);
+    }
+
+    /// The folder of all that it has written.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder.path
+    }
+
+    /// The node, counted from 1, that coordinates a consumer group or a transactional id.
+    ///
+    /// # Panics
+    /// Where none is found within 30 s.
+    pub fn coordinator(&self, of: Coordinator<'_>) -> usize {
+        let (key, key_type) = match of {
+            Coordinator::Group(name) => (name, 0),
+            Coordinator::Transaction(id) => (id, 1),
+        };
+        let request = FindCoordinatorRequest::default()
+            .with_key(StrBytes::from_string(key.to_owned()))
+            .with_key_type(key_type);
+        for _ in 0..300 {
+            for address in self.bootstrap_servers().split(',') {
+                if let Some(answer) = ask(address, &request, 2)
+                    && answer.error_code == 0
+                {
+                    return usize::try_from(answer.node_id.0).unwrap();
+                }
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        panic!("{of:?} has no coordinator");
     }
 
     /// Stops its processes where they stand, until [`Frozen`] is dropped.

@@ -7,7 +7,9 @@
 
 mod broker;
 mod kafka;
+mod requests;
 mod s3;
+mod secured;
 
 use std::{
     collections::BTreeSet,
@@ -20,8 +22,9 @@ use std::{
 };
 
 pub use broker::Broker;
-pub use kafka::Kafka;
+pub use kafka::{Coordinator, Kafka};
 pub use s3::S3;
+pub use secured::{AclRule, Listener, SecuredKafka};
 
 /// Servers that share a folder, and what ends them.
 #[derive(Debug)]

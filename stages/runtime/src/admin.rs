@@ -17,6 +17,13 @@ use crate::{
     options::KafkaOptions,
 };
 
+mod shapes;
+
+use shapes::{Shape, Shapes};
+
+/// The name that it reads offsets as.
+pub(crate) const GROUP: &str = "atelier-admin";
+
 /// One thing that differs from the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TopicChange {
@@ -129,14 +136,6 @@ pub struct TopicState {
     pub configs: BTreeMap<String, String>,
 }
 
-/// What the brokers' metadata says of a topic.
-#[derive(Clone, Copy)]
-struct Shape {
-    partitions: i32,
-    /// Of the partition that has the fewest.
-    copies: i32,
-}
-
 /// The topics of one log.
 pub struct TopicAdmin {
     client: AdminClient<QuietEvents>,
@@ -149,8 +148,8 @@ impl TopicAdmin {
     /// # Errors
     /// Where the properties make no client.
     pub fn new(kafka: &KafkaOptions) -> Result<Self, LogAccessError> {
-        let client = base_config(kafka, "atelier-admin")
-            .create_with_context(QuietEvents)
+        let client = base_config(kafka, GROUP)?
+            .create_with_context(QuietEvents::of(kafka))
             .map_err(|source| failed("making an admin client", kafka, source))?;
         Ok(Self {
             client,
@@ -158,12 +157,21 @@ impl TopicAdmin {
         })
     }
 
+    /// How many brokers there are.
+    ///
+    /// # Errors
+    /// [`LogAccessError`] where none can be asked.
+    pub async fn brokers(&self) -> Result<usize, LogAccessError> {
+        let kafka = self.kafka.clone();
+        blocking(move || Ok(shapes::ask(&kafka, &[])?.brokers)).await
+    }
+
     /// What differs from the table, in its order.
     ///
     /// # Errors
     /// [`LogAccessError`] where the broker cannot be asked.
     pub async fn plan(&self, table: &TopicTable) -> Result<Vec<TopicChange>, LogAccessError> {
-        let shapes = self.shapes().await?;
+        let shapes = self.shapes(table).await?.topics;
         let there: Vec<&str> = table
             .topics()
             .iter()
@@ -241,7 +249,7 @@ impl TopicAdmin {
     /// # Errors
     /// [`LogAccessError`] where the broker cannot be asked.
     pub async fn describe(&self, table: &TopicTable) -> Result<Vec<TopicState>, LogAccessError> {
-        let shapes = self.shapes().await?;
+        let shapes = self.shapes(table).await?.topics;
         let there: Vec<&str> = table
             .topics()
             .iter()
@@ -279,34 +287,14 @@ impl TopicAdmin {
             .unwrap_or(topic.replication_factor)
     }
 
-    async fn shapes(&self) -> Result<BTreeMap<String, Shape>, LogAccessError> {
-        let client = base_config(&self.kafka, "atelier-admin");
+    async fn shapes(&self, table: &TopicTable) -> Result<Shapes, LogAccessError> {
         let kafka = self.kafka.clone();
-        blocking(move || {
-            use rdkafka::consumer::{BaseConsumer, Consumer};
-            let consumer: BaseConsumer<QuietEvents> = client
-                .create_with_context(QuietEvents)
-                .map_err(|source| failed("making a client", &kafka, source))?;
-            let metadata = consumer
-                .fetch_metadata(None, ANSWER_TIMEOUT)
-                .map_err(|source| failed("asking for topics", &kafka, source))?;
-            let count = |items: usize| i32::try_from(items).unwrap_or(i32::MAX);
-            let shape = |topic: &rdkafka::metadata::MetadataTopic| Shape {
-                partitions: count(topic.partitions().len()),
-                copies: topic
-                    .partitions()
-                    .iter()
-                    .map(|partition| count(partition.replicas().len()))
-                    .min()
-                    .unwrap_or(0),
-            };
-            Ok(metadata
-                .topics()
-                .iter()
-                .map(|topic| (topic.name().to_owned(), shape(topic)))
-                .collect())
-        })
-        .await
+        let wanted: Vec<String> = table
+            .topics()
+            .iter()
+            .map(|topic| topic.name.clone())
+            .collect();
+        blocking(move || shapes::ask(&kafka, &wanted)).await
     }
 
     async fn offsets(
@@ -315,7 +303,7 @@ impl TopicAdmin {
     ) -> Result<BTreeMap<String, BTreeMap<i32, (i64, i64)>>, LogAccessError> {
         let kafka = self.kafka.clone();
         blocking(move || {
-            let reader = LogReader::connect(&kafka, "atelier-admin")?;
+            let reader = LogReader::connect(&kafka, GROUP)?;
             let mut all = BTreeMap::new();
             for topic in topics {
                 let (first, behind_last) = (reader.beginnings(&topic)?, reader.ends(&topic)?);

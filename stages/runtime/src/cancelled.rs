@@ -31,7 +31,7 @@ use crate::{
 const RETRY: Duration = Duration::from_secs(1);
 /// How often what is past its retention is forgotten.
 const FORGET_INTERVAL: TimeDelta = TimeDelta::hours(1);
-const GROUP: &str = "atelier-cancelled";
+pub(crate) const GROUP: &str = "atelier-cancelled";
 
 /// The cancelled tasks. Clones are the same set; the last one that is dropped ends the reading.
 #[derive(Clone, Debug)]

@@ -24,11 +24,14 @@ use uuid::Uuid;
 
 use crate::{
     encode::error_header,
-    kafka::{client::base_config, consumer::record_of, group_id},
+    kafka::{SecurityError, client::base_config, consumer::record_of, group_id},
+    log_access::{QuietEvents, heard},
     options::KafkaOptions,
     record::InRecord,
 };
 
+/// The group that it reads as. It never joins it.
+pub(crate) const GROUP: &str = "atelier-letters";
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// Above this many offsets a queue is not counted record by record: its length then counts transaction markers too.
 const MOST_COUNTED: i64 = 500;
@@ -41,11 +44,16 @@ pub enum LetterError {
         "the kafka client cannot be made: {0}; check the kafka properties of the configuration"
     )]
     Client(KafkaError),
+    /// What `kafka.security` says does not hold together.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     /// No answer, or an error.
-    #[error("kafka at {bootstrap_servers} cannot be used: {source}")]
+    #[error("kafka at {bootstrap_servers} cannot be used: {reason}")]
     Unavailable {
         /// Where.
         bootstrap_servers: String,
+        /// Why, as far as is known.
+        reason: String,
         /// What the client said.
         source: KafkaError,
     },
@@ -154,9 +162,9 @@ pub struct StageQueue {
 pub struct LetterReader {
     kafka: KafkaOptions,
     table: TopicTable,
-    reader: BaseConsumer,
+    reader: BaseConsumer<QuietEvents>,
     // One client per consumer group; none of them ever joins it.
-    groups: HashMap<String, BaseConsumer>,
+    groups: HashMap<String, BaseConsumer<QuietEvents>>,
     letters: HashMap<(String, i32), KnownLetters>,
     counted: HashMap<(String, i32), Counted>,
 }
@@ -182,7 +190,7 @@ impl LetterReader {
     /// # Errors
     /// [`LetterError::Client`].
     pub fn new(kafka: &KafkaOptions, table: &TopicTable) -> Result<Self, LetterError> {
-        let reader = consumer(kafka, "atelier-letters")?;
+        let reader = consumer(kafka, GROUP)?;
         let groups = table
             .stages()
             .iter()
@@ -300,7 +308,7 @@ impl LetterReader {
         };
         let committed = group
             .committed_offsets(list, TIMEOUT)
-            .map_err(|source| self.unavailable(source))?;
+            .map_err(|source| self.unavailable(&format!("consumer group `{stage}`"), source))?;
         let mut waiting = 0;
         for (partition, low, high) in watermarks {
             let from = match committed
@@ -370,7 +378,7 @@ impl LetterReader {
         let metadata = self
             .reader
             .fetch_metadata(Some(topic), TIMEOUT)
-            .map_err(|source| self.unavailable(source))?;
+            .map_err(|source| self.unavailable(&format!("topic `{topic}`"), source))?;
         let partitions = metadata
             .topics()
             .first()
@@ -381,7 +389,7 @@ impl LetterReader {
                 let (low, high) = self
                     .reader
                     .fetch_watermarks(topic, partition.id(), TIMEOUT)
-                    .map_err(|source| self.unavailable(source))?;
+                    .map_err(|source| self.unavailable(&format!("topic `{topic}`"), source))?;
                 Ok((partition.id(), low, high))
             })
             .collect()
@@ -399,7 +407,7 @@ impl LetterReader {
         if from >= to {
             return Ok(());
         }
-        let unavailable = |source| self.unavailable(source);
+        let unavailable = |source| self.unavailable(&format!("topic `{topic}`"), source);
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, partition, Offset::Offset(from))
             .map_err(unavailable)?;
@@ -435,21 +443,33 @@ impl LetterReader {
         self.reader.unassign().map_err(unavailable)
     }
 
-    fn unavailable(&self, source: KafkaError) -> LetterError {
+    /// What became of a question about `resource`, such as ``topic `image-tasks` ``.
+    fn unavailable(&self, resource: &str, source: KafkaError) -> LetterError {
+        let is_forbidden = matches!(
+            source.rdkafka_error_code(),
+            Some(
+                RDKafkaErrorCode::TopicAuthorizationFailed
+                    | RDKafkaErrorCode::GroupAuthorizationFailed
+            )
+        );
+        let forbidden = is_forbidden.then(|| self.reader.context().trouble.forbidden(resource));
         LetterError::Unavailable {
             bootstrap_servers: self.kafka.bootstrap_servers.clone(),
+            reason: forbidden
+                .or_else(|| heard(&self.reader))
+                .unwrap_or_else(|| source.to_string()),
             source,
         }
     }
 }
 
-fn consumer(kafka: &KafkaOptions, group: &str) -> Result<BaseConsumer, LetterError> {
-    base_config(kafka, "atelier-letters")
+fn consumer(kafka: &KafkaOptions, group: &str) -> Result<BaseConsumer<QuietEvents>, LetterError> {
+    base_config(kafka, "atelier-letters")?
         .set("group.id", group)
         .set("enable.auto.commit", "false")
         .set("isolation.level", "read_committed")
         .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "earliest")
-        .create()
+        .create_with_context(QuietEvents::of(kafka))
         .map_err(LetterError::Client)
 }

@@ -7,6 +7,7 @@
 //! a repeat after a crash makes the same events with the same ids.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod access;
 pub mod accounting;
 pub mod admin;
 pub mod batch;
@@ -42,7 +43,8 @@ pub use kafka::{Drained, RunningStage, RuntimeError};
 pub use local::{LocalOptions, LocalPipeline, LocalRunner};
 pub use log_access::{LogAccessError, Offsets};
 pub use options::{
-    GroupProtocol, KafkaOptions, RetryOptions, StageRuntimeOptions, TransactionOptions,
+    GroupProtocol, KafkaOptions, RetryOptions, SaslMechanism, SecurityOptions, SecurityProtocol,
+    StageRuntimeOptions, TransactionOptions,
 };
 pub use publisher::Publisher;
 pub use readiness::Readiness;

@@ -17,6 +17,8 @@ use crate::{
     kafka::{
         client::{base_config, log_client_line},
         consumer::record_of,
+        security::SecurityError,
+        trouble::Trouble,
     },
     options::KafkaOptions,
     record::InRecord,
@@ -29,15 +31,20 @@ pub type Offsets = BTreeMap<i32, i64>;
 #[derive(Debug, thiserror::Error)]
 pub enum LogAccessError {
     /// The broker is away, or refuses.
-    #[error("{operation} at kafka {bootstrap_servers}: {source}")]
+    #[error("{operation} at kafka {bootstrap_servers}: {reason}")]
     Kafka {
         /// What was tried.
         operation: &'static str,
         /// Where.
         bootstrap_servers: String,
+        /// Why it failed, as far as is known.
+        reason: String,
         /// What the client said.
         source: KafkaError,
     },
+    /// What `kafka.security` says does not hold together.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     /// The topic is not there.
     #[error("topic `{0}` does not exist; run `atelier topics apply`")]
     MissingTopic(String),
@@ -55,15 +62,27 @@ pub enum LogAccessError {
 }
 
 /// Puts what librdkafka says at debug level.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct QuietEvents;
+#[derive(Clone, Debug)]
+pub(crate) struct QuietEvents {
+    pub trouble: Trouble,
+}
+
+impl QuietEvents {
+    pub fn of(kafka: &KafkaOptions) -> Self {
+        Self {
+            trouble: Trouble::new(kafka),
+        }
+    }
+}
 
 impl ClientContext for QuietEvents {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        self.trouble.hear_line(facility, line);
         log_client_line(level, facility, line);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.trouble.hear(&error, reason);
         tracing::debug!(target: "librdkafka", %error, reason, "kafka client");
     }
 }
@@ -79,6 +98,7 @@ const SCAN_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct LogReader {
     consumer: BaseConsumer<QuietEvents>,
     bootstrap_servers: String,
+    group: String,
 }
 
 impl LogReader {
@@ -97,18 +117,19 @@ impl LogReader {
         group: &str,
         isolation: &str,
     ) -> Result<Self, LogAccessError> {
-        let consumer = base_config(kafka, "atelier-reader")
+        let consumer = base_config(kafka, "atelier-reader")?
             .set("group.id", group)
             .set("isolation.level", isolation)
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "earliest")
-            .create_with_context(QuietEvents)
+            .create_with_context(QuietEvents::of(kafka))
             .map_err(|source| failed("making a consumer", kafka, source))?;
         Ok(Self {
             consumer,
             bootstrap_servers: kafka.bootstrap_servers.clone(),
+            group: group.to_owned(),
         })
     }
 
@@ -118,7 +139,7 @@ impl LogReader {
             let metadata = self
                 .consumer
                 .fetch_metadata(Some(topic), ANSWER_TIMEOUT)
-                .map_err(|error| self.failed("asking for a topic", error))?;
+                .map_err(|error| self.failed(topic, "asking for a topic", error))?;
             let found = metadata.topics().iter().find(|found| found.name() == topic);
             let trouble = found.and_then(|found| found.error());
             let partitions: Vec<i32> = found
@@ -133,13 +154,17 @@ impl LogReader {
                 | Some(
                     RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic,
                 ) => return Err(LogAccessError::MissingTopic(topic.to_owned())),
+                Some(code @ RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                    let error = KafkaError::MetadataFetch(code);
+                    return Err(self.failed(topic, "asking for a topic", error));
+                }
                 // The topic is there; its leaders are being elected, say.
                 Some(_) if Instant::now() < deadline => {
                     std::thread::sleep(Duration::from_millis(100));
                 }
                 Some(code) => {
                     let error = KafkaError::MetadataFetch(code);
-                    return Err(self.failed("asking for a topic", error));
+                    return Err(self.failed(topic, "asking for a topic", error));
                 }
             }
         }
@@ -160,7 +185,7 @@ impl LogReader {
         for partition in self.partitions(topic)? {
             question
                 .add_partition_offset(topic, partition, at)
-                .map_err(|error| self.failed("asking for offsets", error))?;
+                .map_err(|error| self.failed(topic, "asking for offsets", error))?;
         }
         let deadline = Instant::now() + ANSWER_TIMEOUT;
         loop {
@@ -169,14 +194,16 @@ impl LogReader {
                 Err(error) if is_election(&error) && Instant::now() < deadline => {
                     std::thread::sleep(Duration::from_millis(100));
                 }
-                answer => return answer.map_err(|error| self.failed("asking for offsets", error)),
+                answer => {
+                    return answer.map_err(|error| self.failed(topic, "asking for offsets", error));
+                }
             }
         }
     }
 
     /// By partition, the next offset that the group of this reader's name will read: the first one where it has read none.
     pub fn committed(&self, topic: &str) -> Result<Offsets, LogAccessError> {
-        let refused = |error| self.failed("asking for a group's offsets", error);
+        let refused = |error| self.failed(topic, "asking for a group's offsets", error);
         let beginnings = self.beginnings(topic)?;
         let mut question = TopicPartitionList::new();
         for partition in beginnings.keys() {
@@ -229,18 +256,18 @@ impl LogReader {
             open.insert(*partition, *end);
             assignment
                 .add_partition_offset(topic, *partition, Offset::Offset(*start))
-                .map_err(|error| self.failed("reading", error))?;
+                .map_err(|error| self.failed(topic, "reading", error))?;
         }
         if open.is_empty() {
             return Ok(());
         }
         self.consumer
             .assign(&assignment)
-            .map_err(|error| self.failed("reading", error))?;
+            .map_err(|error| self.failed(topic, "reading", error))?;
         let outcome = self.visit_until(topic, &mut open, &mut visit);
         self.consumer
             .unassign()
-            .map_err(|error| self.failed("reading", error))?;
+            .map_err(|error| self.failed(topic, "reading", error))?;
         outcome
     }
 
@@ -278,7 +305,7 @@ impl LogReader {
                     open.remove(&partition);
                 }
                 Some(Err(error)) if is_passing(&error) => {}
-                Some(Err(error)) => return Err(self.failed("reading", error)),
+                Some(Err(error)) => return Err(self.failed(topic, "reading", error)),
                 None => {}
             }
         }
@@ -299,18 +326,18 @@ impl LogReader {
                 .map_or(Offset::Beginning, |offset| Offset::Offset(*offset));
             assignment
                 .add_partition_offset(topic, partition, start)
-                .map_err(|error| self.failed("reading", error))?;
+                .map_err(|error| self.failed(topic, "reading", error))?;
         }
         self.consumer
             .assign(&assignment)
-            .map_err(|error| self.failed("reading", error))?;
+            .map_err(|error| self.failed(topic, "reading", error))?;
         let name: Arc<str> = topic.into();
         loop {
             let record = match self.consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => Some(record_of(&message, Arc::clone(&name))),
                 Some(Err(KafkaError::PartitionEOF(_))) | None => None,
                 Some(Err(error)) if is_passing(&error) => None,
-                Some(Err(error)) => return Err(self.failed("reading", error)),
+                Some(Err(error)) => return Err(self.failed(topic, "reading", error)),
             };
             if !visit(record) {
                 return Ok(());
@@ -318,13 +345,37 @@ impl LogReader {
         }
     }
 
-    fn failed(&self, operation: &'static str, source: KafkaError) -> LogAccessError {
+    fn failed(&self, topic: &str, operation: &'static str, source: KafkaError) -> LogAccessError {
+        let trouble = &self.consumer.context().trouble;
+        let forbidden = match source.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                Some(trouble.forbidden(&format!("topic `{topic}`")))
+            }
+            Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
+                Some(trouble.forbidden(&format!("consumer group `{}`", self.group)))
+            }
+            _ => None,
+        };
         LogAccessError::Kafka {
             operation,
             bootstrap_servers: self.bootstrap_servers.clone(),
+            reason: forbidden
+                .or_else(|| heard(&self.consumer))
+                .unwrap_or_else(|| source.to_string()),
             source,
         }
     }
+}
+
+/// What the client's events say of its connections. Only for a client whose work has failed: what else comes is lost.
+pub(crate) fn heard(consumer: &BaseConsumer<QuietEvents>) -> Option<String> {
+    let trouble = &consumer.context().trouble;
+    let deadline = Instant::now() + Duration::from_millis(100);
+    while trouble.text().is_none() && Instant::now() < deadline {
+        // Events are served by polling alone.
+        let _ = consumer.poll(Duration::from_millis(10));
+    }
+    trouble.text()
 }
 
 /// Whoever leads a partition is being decided.
@@ -362,6 +413,7 @@ pub(crate) fn failed(
     LogAccessError::Kafka {
         operation,
         bootstrap_servers: kafka.bootstrap_servers.clone(),
+        reason: source.to_string(),
         source,
     }
 }

@@ -1,12 +1,12 @@
 //! What can be set, with units and defaults.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How to reach the log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "snake_case")]
 pub struct KafkaOptions {
     /// Addresses of brokers, `host:port`, separated by commas. Default `127.0.0.1:9092`.
@@ -20,8 +20,85 @@ pub struct KafkaOptions {
     /// Copies that must have a record before it is acknowledged. Absent: as the brokers say. With three brokers, 2: any one
     /// may be lost, and nothing with it.
     pub min_insync_replicas: Option<i32>,
-    /// Further librdkafka properties for every client, such as `security.protocol`. Default none.
+    /// Further librdkafka properties for every client, over everything else. Default none.
     pub properties: BTreeMap<String, String>,
+    /// How this process and the brokers make themselves known to each other.
+    pub security: SecurityOptions,
+}
+
+/// How this process and the brokers make themselves known to each other. The embedded broker has nothing of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "snake_case")]
+pub struct SecurityOptions {
+    /// What the brokers' listener speaks. `plaintext`: nothing is encrypted and nobody is asked; `ssl`: TLS; `sasl_plaintext`: a
+    /// user name and a password (SCRAM), nothing encrypted; `sasl_ssl`: both.
+    pub protocol: SecurityProtocol,
+    /// PEM file of the authorities that the brokers' certificates may come from. Absent: the system's (ca-certificates).
+    pub ca_file: Option<PathBuf>,
+    /// PEM file of this process's own certificate, where brokers ask for one.
+    pub certificate_file: Option<PathBuf>,
+    /// PEM file of the private key to `certificate_file`, not encrypted: let only this user read it.
+    pub key_file: Option<PathBuf>,
+    /// How the password is proven.
+    pub mechanism: SaslMechanism,
+    /// Name of the SCRAM user. Absent: environment variable `ATELIER_KAFKA_USERNAME`.
+    pub username: Option<String>,
+    /// File that holds the user's password. Absent: environment variable `ATELIER_KAFKA_PASSWORD`. It is read whenever a
+    /// connection is set up anew; a password never stands in this configuration.
+    pub password_file: Option<PathBuf>,
+}
+
+/// What the brokers' listener speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SecurityProtocol {
+    /// Nothing is encrypted and nobody is asked.
+    #[default]
+    Plaintext,
+    /// TLS.
+    Ssl,
+    /// A user name and a password, nothing encrypted.
+    SaslPlaintext,
+    /// A user name and a password by TLS.
+    SaslSsl,
+}
+
+/// How a password is proven without sending it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SaslMechanism {
+    /// SCRAM with SHA-256.
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
+    /// SCRAM with SHA-512.
+    #[default]
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512,
+}
+
+/// Without the values of properties that may be secrets: options are logged.
+impl fmt::Debug for KafkaOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_secret = |name: &str| {
+            ["password", "secret", "token", ".pem"]
+                .iter()
+                .any(|word| name.contains(word))
+        };
+        let properties: BTreeMap<&str, &str> = self
+            .properties
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .map(|(name, value)| (name, if is_secret(name) { "redacted" } else { value }))
+            .collect();
+        formatter
+            .debug_struct("KafkaOptions")
+            .field("bootstrap_servers", &self.bootstrap_servers)
+            .field("group_protocol", &self.group_protocol)
+            .field("replication_factor", &self.replication_factor)
+            .field("min_insync_replicas", &self.min_insync_replicas)
+            .field("properties", &properties)
+            .field("security", &self.security)
+            .finish()
+    }
 }
 
 /// How partitions are handed out among the members of a group.
@@ -43,6 +120,7 @@ impl Default for KafkaOptions {
             replication_factor: None,
             min_insync_replicas: None,
             properties: BTreeMap::new(),
+            security: SecurityOptions::default(),
         }
     }
 }
@@ -221,6 +299,25 @@ mod tests {
         assert_eq!(retry.in_place_backoff(1).as_millis(), 100);
         assert_eq!(retry.in_place_backoff(2).as_millis(), 200);
         assert_eq!(retry.unavailable_backoff(u32::MAX).as_millis(), 15_000);
+    }
+
+    #[test]
+    fn secrets_among_the_properties_are_not_shown() {
+        let secrets = [
+            "sasl.password",
+            "ssl.key.password",
+            "ssl.key.pem",
+            "sasl.oauthbearer.client.secret",
+        ];
+        let mut options = KafkaOptions::at("127.0.0.1:1");
+        options.properties = secrets
+            .map(|name| (name.to_owned(), "open sesame".to_owned()))
+            .into();
+        options
+            .properties
+            .insert("socket.timeout.ms".into(), "77".into());
+        let shown = format!("{options:?}");
+        assert!(!shown.contains("sesame") && shown.contains("77"), "{shown}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use atelier_schemas::topics::IMAGE_TASKS;
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
 };
 use tokio::{sync::Notify, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,7 @@ use crate::{
     kafka::{
         client::base_config,
         producer::{TransactionError, TransactionalProducer},
+        trouble::Trouble,
     },
     log_access::QuietEvents,
     options::KafkaOptions,
@@ -58,7 +59,7 @@ pub trait OutboxSource: Send + Sync + 'static {
 const ROUND_ROWS: usize = 100;
 
 /// The group whose offset remembers the last round; also the transactional id, so that of two relays one is fenced.
-const GROUP: &str = "atelier-outbox";
+pub(crate) const GROUP: &str = "atelier-outbox";
 
 /// How long one step with the broker may take before it counts as away.
 const STEP_LIMIT: Duration = Duration::from_secs(15);
@@ -168,13 +169,15 @@ struct Rounds {
 impl Rounds {
     /// Fences the relay before this one and ends its transaction.
     fn connect(kafka: &KafkaOptions, shutdown: &CancellationToken) -> Result<Self, String> {
+        let trouble = Trouble::new(kafka);
         let group = base_config(kafka, GROUP)
+            .map_err(|error| error.to_string())?
             .set("group.id", GROUP)
             .set("isolation.level", "read_committed")
             .set("enable.auto.commit", "false")
-            .create_with_context(QuietEvents)
+            .create_with_context(QuietEvents::of(kafka))
             .map_err(|error: KafkaError| error.to_string())?;
-        let mut config = base_config(kafka, GROUP);
+        let mut config = base_config(kafka, GROUP).map_err(|error| error.to_string())?;
         config
             .set("transactional.id", GROUP)
             .set("transaction.timeout.ms", "10000")
@@ -182,8 +185,8 @@ impl Rounds {
             .set("linger.ms", "0")
             .set("message.max.bytes", "100000000")
             .set("partitioner", "murmur2_random");
-        let producer = TransactionalProducer::connect(&config, &patience(shutdown))
-            .map_err(|error| error.to_string())?;
+        let producer = TransactionalProducer::connect(&config, &trouble, &patience(shutdown))
+            .map_err(|error| trouble.text().unwrap_or_else(|| error.to_string()))?;
         Ok(Self { producer, group })
     }
 
@@ -191,15 +194,20 @@ impl Rounds {
     fn last(&self) -> Result<Vec<Uuid>, String> {
         let mut place = TopicPartitionList::new();
         place.add_partition(IMAGE_TASKS, 0);
-        let found = self
-            .group
-            .committed_offsets(place, STEP_LIMIT)
-            .map_err(|error| error.to_string())?;
+        let said = |error: KafkaError| match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
+                let trouble = &self.group.context().trouble;
+                trouble.forbidden(&format!("consumer group `{GROUP}`"))
+            }
+            _ => error.to_string(),
+        };
+        let found = self.group.committed_offsets(place, STEP_LIMIT);
+        let found = found.map_err(said)?;
         let elements = found.elements();
         let element = elements
             .first()
             .ok_or("the group has no offset to ask for")?;
-        element.error().map_err(|error| error.to_string())?;
+        element.error().map_err(said)?;
         read_ids(element.metadata())
     }
 
@@ -210,7 +218,11 @@ impl Rounds {
             // The next connection would end it too, only later.
             let _ = self.producer.abort(&patience);
         }
-        committed.map_err(|error| error.to_string())
+        committed.map_err(|error| {
+            // What became of a record says more than what became of the transaction.
+            let undelivered = self.producer.take_undelivered();
+            undelivered.unwrap_or_else(|| error.to_string())
+        })
     }
 
     fn transaction(

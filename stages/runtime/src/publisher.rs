@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use rdkafka::{
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
     producer::{FutureProducer, FutureRecord},
     util::Timeout,
 };
 
 use crate::{
-    kafka::{client::base_config, producer::kafka_headers},
+    kafka::{client::base_config, producer::kafka_headers, trouble::Trouble},
     log_access::{LogAccessError, QuietEvents, failed},
     options::KafkaOptions,
     record::OutRecord,
@@ -20,6 +20,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Publisher {
     producer: FutureProducer<QuietEvents>,
+    trouble: Trouble,
     kafka: KafkaOptions,
 }
 
@@ -29,17 +30,20 @@ impl Publisher {
     /// # Errors
     /// Where the properties make no client.
     pub fn new(kafka: &KafkaOptions) -> Result<Self, LogAccessError> {
-        let producer = base_config(kafka, "atelier-publisher")
+        let events = QuietEvents::of(kafka);
+        let trouble = events.trouble.clone();
+        let producer = base_config(kafka, "atelier-publisher")?
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("linger.ms", "1")
             .set("message.timeout.ms", "10000")
             .set("message.max.bytes", "100000000")
             .set("partitioner", "murmur2_random")
-            .create_with_context(QuietEvents)
+            .create_with_context(events)
             .map_err(|source| failed("making a producer", kafka, source))?;
         Ok(Self {
             producer,
+            trouble,
             kafka: kafka.clone(),
         })
     }
@@ -59,12 +63,25 @@ impl Publisher {
                 .producer
                 .send(message, Timeout::After(Duration::from_secs(10)))
                 .await;
-            sent.map(drop).map_err(|(error, _)| self.failed(error))
+            sent.map(drop)
+                .map_err(|(error, _)| self.failed(&record.topic, error))
         });
         join_all(sending).await
     }
 
-    fn failed(&self, source: KafkaError) -> LogAccessError {
-        failed("publishing", &self.kafka, source)
+    fn failed(&self, topic: &str, source: KafkaError) -> LogAccessError {
+        let trouble = &self.trouble;
+        let reason = match source.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                Some(trouble.forbidden(&format!("topic `{topic}`")))
+            }
+            _ => trouble.text(),
+        };
+        LogAccessError::Kafka {
+            operation: "publishing",
+            bootstrap_servers: self.kafka.bootstrap_servers.clone(),
+            reason: reason.unwrap_or_else(|| source.to_string()),
+            source,
+        }
     }
 }

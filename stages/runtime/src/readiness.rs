@@ -16,6 +16,8 @@ pub enum Dependency {
     Consumer,
     /// The transactional producer.
     Producer,
+    /// What the access rules say of its group.
+    Group,
     /// The topics of the table.
     Topics,
     /// What the stage itself needs: blobs, ledger, disk.
@@ -27,6 +29,7 @@ impl Dependency {
         match self {
             Self::Consumer => "kafka consumer",
             Self::Producer => "kafka producer",
+            Self::Group => "consumer group",
             Self::Topics => "topics",
             Self::Stage => "stage",
         }

@@ -14,7 +14,7 @@ use crate::{
 
 /// Records that may wait for a slow reader.
 const BUFFERED_RECORDS: usize = 1_024;
-const GROUP: &str = "atelier-tail";
+pub(crate) const GROUP: &str = "atelier-tail";
 
 /// The offsets behind the last committed record of each partition of `topic`.
 ///

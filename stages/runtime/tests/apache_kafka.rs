@@ -5,9 +5,14 @@ mod support;
 
 use std::{sync::Arc, time::Duration};
 
-use atelier_runtime::{AnyStage, KafkaOptions, StageRuntimeOptions, TopicAdmin, TopicChange};
-use atelier_schemas::TopicTable;
-use atelier_servers::{Broker, Kafka};
+use atelier_runtime::{
+    AnyStage, KafkaOptions, OutRecord, StageRuntimeOptions, TopicAdmin, TopicChange,
+    encode::error_header,
+    local::{root_envelope, root_record},
+    record::set_header,
+};
+use atelier_schemas::{Event, TopicTable, envelope::header};
+use atelier_servers::{Broker, Coordinator, Kafka};
 use rdkafka::{
     ClientConfig,
     admin::{
@@ -16,8 +21,9 @@ use rdkafka::{
     client::DefaultClientContext,
 };
 use support::{
-    each, ingest_one,
+    each, ingest_one, ingested,
     kafka::{Log, Running, eventually, options},
+    preprocess_one,
 };
 
 /// Every test has the one Kafka for itself, and is left out with a line where Kafka is not installed.
@@ -235,5 +241,128 @@ async fn one_of_three_brokers_that_is_killed_costs_nothing() {
     cluster.kill_node(2);
     log.submit_many(200).await;
     log.assert_each_once("images-ingested", 600).await;
+    assert!(stage.stop().await.counts.balance());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_moves_costs_nothing() {
+    let Some(cluster) = Kafka::cluster() else {
+        return;
+    };
+    let log = Log::of(KafkaOptions {
+        replication_factor: Some(3),
+        min_insync_replicas: Some(2),
+        ..KafkaOptions::at(cluster.bootstrap_servers())
+    })
+    .await;
+    let stage = log.run(slow_ingest(), &options("0"));
+    let mut submitted = 100;
+    log.submit_many(submitted).await;
+    log.wait_for("images-ingested", 50).await;
+    for of in [
+        Coordinator::Group("ingest"),
+        Coordinator::Transaction("atelier-ingest-0"),
+    ] {
+        let node = cluster.coordinator(of);
+        cluster.kill_node(node);
+        submitted += 100;
+        log.submit_many(100).await;
+        log.assert_each_once("images-ingested", submitted).await;
+        assert_ne!(cluster.coordinator(of), node, "{of:?} has moved");
+        cluster.run();
+    }
+    is_ready(&stage).await;
+    assert!(stage.stop().await.counts.balance());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_rebalances_in_a_row_cost_nothing() {
+    let Some((_, log)) = log().await else {
+        return;
+    };
+    let steady = log.run(slow_ingest(), &options("steady"));
+    let mut submitted = 0;
+    // Each coming and each going is one.
+    for _ in 0..25 {
+        let other = log.run(slow_ingest(), &options("comes-and-goes"));
+        eventually("it has its share", || {
+            submitted += 20;
+            let (log, other) = (&log, &other);
+            async move {
+                log.submit_many(20).await;
+                other.running.counts().emitted > 0
+            }
+        })
+        .await;
+        assert!(other.stop().await.counts.balance());
+    }
+    log.assert_each_once("images-ingested", submitted).await;
+    is_ready(&steady).await;
+    assert!(steady.stop().await.counts.balance());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_static_member_of_one_name_takes_over_and_the_first_one_says_why() {
+    let Some((_, log)) = log().await else {
+        return;
+    };
+    let member = || {
+        let options = StageRuntimeOptions {
+            static_membership: true,
+            ..options("same")
+        };
+        log.run(each("ingest", ingest_one), &options)
+    };
+    let first = member();
+    log.submit_many(20).await;
+    log.wait_for("images-ingested", 20).await;
+    let second = member();
+    says(
+        &first,
+        "where another process has this instance_id, give each its own",
+    )
+    .await;
+    log.submit_many(20).await;
+    log.assert_each_once("images-ingested", 40).await;
+    is_ready(&second).await;
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_stage_reads_past_new_fields_and_sets_new_versions_aside() {
+    let Some((_, log)) = log().await else {
+        return;
+    };
+    let event: Event = ingested(uuid::Uuid::new_v4(), 0).into();
+    let envelope = root_envelope("/atelier/ingest", &event, chrono::Utc::now());
+    let known = root_record(&event, &envelope).unwrap();
+    let mut value: serde_json::Value =
+        serde_json::from_slice(known.value.as_deref().unwrap()).unwrap();
+    value["addedLater"] = "x".into();
+    value["image"]["addedLater"] = 7.into();
+    let with_new_fields = OutRecord {
+        value: Some(value.to_string().into()),
+        ..known.clone()
+    };
+    let mut of_new_version = with_new_fields.clone();
+    let new_type = "atelier.image.ingested.v2";
+    set_header(&mut of_new_version.headers, header::TYPE, new_type);
+    let stage = log.run(each("preprocess", preprocess_one), &options("0"));
+    log.publish(vec![with_new_fields, of_new_version.clone()])
+        .await;
+    log.assert_each_once("images-preprocessed", 1).await;
+    let set_aside = log.wait_for("preprocess-dead-letters", 1).await;
+    assert_eq!(set_aside.len(), 1);
+    let said = |name: &str| set_aside[0].header_text(name).unwrap_or_default();
+    assert_eq!(
+        said(error_header::EXCEPTION_CLASS),
+        "DecodeError::UnknownType"
+    );
+    assert!(said(error_header::EXCEPTION_MESSAGE).contains(new_type));
+    assert_eq!(
+        set_aside[0].value, of_new_version.value,
+        "a newer stage can take it back in with all that it says"
+    );
     assert!(stage.stop().await.counts.balance());
 }

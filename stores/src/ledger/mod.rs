@@ -4,6 +4,7 @@
 //! transaction, and a repeat of that event answers with the events of the first time; each image ends once, the last
 //! one ends the task. See [`Effect`] for what happens when events overtake each other.
 
+pub(crate) mod inspect;
 pub(crate) mod postgres;
 mod sql;
 mod sqlite;
@@ -18,6 +19,7 @@ use atelier_schemas::{
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+pub use inspect::LedgerState;
 pub use postgres::PostgresLedger;
 pub use sqlite::SqliteLedger;
 

@@ -24,7 +24,8 @@ const INTERVAL: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_secs(1);
 /// How long the answer of a look may be used: somebody may have filled the queues since.
 const FRESH: Duration = Duration::from_secs(1);
-const READER: &str = "atelier-admission";
+/// Under this name the queues are read; nobody joins it.
+pub(crate) const GROUP: &str = "atelier-admission";
 
 /// How many bulk messages may be taken now.
 #[derive(Debug)]
@@ -213,7 +214,7 @@ impl Queue {
         }
         let counter = match counter {
             Some(counter) => counter,
-            None => counter.insert(LogReader::connect(kafka, READER)?),
+            None => counter.insert(LogReader::connect(kafka, GROUP)?),
         };
         let committed = counter.ends(&self.topic)?;
         // What is in an open transaction may be committed at any moment.

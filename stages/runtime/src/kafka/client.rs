@@ -11,7 +11,7 @@ use rdkafka::{
     producer::{DeliveryResult, ProducerContext},
 };
 
-use super::shared::Shared;
+use super::{security::SecurityError, shared::Shared, trouble::Trouble};
 use crate::{
     options::{GroupProtocol, KafkaOptions, StageRuntimeOptions},
     readiness::Dependency,
@@ -20,7 +20,10 @@ use crate::{
 };
 
 /// The properties that every client has: ours first, then those that were set by hand.
-pub(crate) fn base_config(kafka: &KafkaOptions, client_id: &str) -> ClientConfig {
+pub(crate) fn base_config(
+    kafka: &KafkaOptions,
+    client_id: &str,
+) -> Result<ClientConfig, SecurityError> {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", &kafka.bootstrap_servers)
@@ -30,12 +33,14 @@ pub(crate) fn base_config(kafka: &KafkaOptions, client_id: &str) -> ClientConfig
         .set("allow.auto.create.topics", "false")
         // New partitions, and topics that were made anew, are seen after so long.
         .set("topic.metadata.refresh.interval.ms", "10000")
-        // Every error is reported through the context, and only once.
-        .set("log.connection.close", "false");
+        // The contexts listen for those that a listener of another protocol closes; the log has them at debug only.
+        .set("log.connection.close", "true")
+        .set_log_level(RDKafkaLogLevel::Info);
+    kafka.security.apply(&mut config)?;
     for (name, value) in &kafka.properties {
         config.set(name, value);
     }
-    config
+    Ok(config)
 }
 
 /// The consumer of a stage's group.
@@ -43,7 +48,7 @@ pub(crate) fn consumer_config(
     kafka: &KafkaOptions,
     stage: &str,
     options: &StageRuntimeOptions,
-) -> ClientConfig {
+) -> Result<ClientConfig, SecurityError> {
     let mut defaults = KafkaOptions {
         properties: consumer_defaults(kafka, options),
         ..kafka.clone()
@@ -52,7 +57,7 @@ pub(crate) fn consumer_config(
     let mut config = base_config(
         &defaults,
         &format!("atelier-{stage}-{}", options.instance_id),
-    );
+    )?;
     config
         .set("group.id", group_id(stage))
         .set("isolation.level", "read_committed")
@@ -66,7 +71,7 @@ pub(crate) fn consumer_config(
             transactional_id(stage, &options.instance_id),
         );
     }
-    config
+    Ok(config)
 }
 
 fn consumer_defaults(
@@ -102,8 +107,8 @@ pub(crate) fn producer_config(
     kafka: &KafkaOptions,
     stage: &str,
     options: &StageRuntimeOptions,
-) -> ClientConfig {
-    let mut config = base_config(kafka, &format!("atelier-{stage}-{}", options.instance_id));
+) -> Result<ClientConfig, SecurityError> {
+    let mut config = base_config(kafka, &format!("atelier-{stage}-{}", options.instance_id))?;
     config
         .set(
             "transactional.id",
@@ -123,7 +128,7 @@ pub(crate) fn producer_config(
         // The topics decide how large a record may be; the executor knows their limits.
         .set("message.max.bytes", "100000000")
         .set("queue.buffering.max.messages", "1000000");
-    config
+    Ok(config)
 }
 
 /// The consumer group of a stage.
@@ -132,7 +137,12 @@ pub fn group_id(stage: &str) -> String {
 }
 
 pub(crate) fn transactional_id(stage: &str, instance_id: &str) -> String {
-    format!("atelier-{stage}-{instance_id}")
+    format!("{}{instance_id}", transactional_id_prefix(stage))
+}
+
+/// What the transactional ids of all instances of a stage begin with.
+pub(crate) fn transactional_id_prefix(stage: &str) -> String {
+    format!("atelier-{stage}-")
 }
 
 /// Puts librdkafka's own lines into the log at debug: what matters reaches the log by way of [`crate::Readiness`].
@@ -162,6 +172,7 @@ pub(crate) struct ConsumerEvents {
     pub shared: Arc<Shared>,
     pub bootstrap_servers: String,
     pub drain_timeout: Duration,
+    pub trouble: Trouble,
 }
 
 impl ConsumerEvents {
@@ -172,15 +183,24 @@ impl ConsumerEvents {
 
 impl ClientContext for ConsumerEvents {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        self.trouble.hear_line(facility, line);
         log_client_line(level, facility, line);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code().is_some_and(is_outage) {
-            let text = format!(
-                "kafka at {} cannot be reached: {reason}; is it running?",
-                self.bootstrap_servers
-            );
+        self.trouble.hear(&error, reason);
+        let code = error.rdkafka_error_code();
+        if code == Some(RDKafkaErrorCode::GroupAuthorizationFailed) {
+            let group = format!("consumer group `{}`", group_id(self.stage()));
+            let readiness = &self.shared.readiness;
+            readiness.lost(Dependency::Group, self.trouble.forbidden(&group));
+        } else if code.is_some_and(is_outage) {
+            let text = self.trouble.text().unwrap_or_else(|| {
+                format!(
+                    "kafka at {} cannot be reached: {reason}; is it running?",
+                    self.bootstrap_servers
+                )
+            });
             self.shared.readiness.lost(Dependency::Consumer, text);
         } else {
             tracing::debug!(stage = self.stage(), %error, reason, "kafka consumer");
@@ -253,16 +273,24 @@ impl ConsumerContext for ConsumerEvents {
         );
         self.shared.assigned(sources);
         self.shared.readiness.found(Dependency::Consumer);
+        self.shared.readiness.found(Dependency::Group);
     }
 }
 
 /// The producer's callbacks: remembers what could not be delivered.
-#[derive(Default)]
 pub(crate) struct ProducerEvents {
     undelivered: std::sync::Mutex<Option<String>>,
+    trouble: Trouble,
 }
 
 impl ProducerEvents {
+    pub fn new(trouble: Trouble) -> Self {
+        Self {
+            undelivered: std::sync::Mutex::default(),
+            trouble,
+        }
+    }
+
     /// The first failed delivery since the last call.
     pub fn take_undelivered(&self) -> Option<String> {
         self.undelivered
@@ -274,10 +302,23 @@ impl ProducerEvents {
 
 impl ClientContext for ProducerEvents {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        // Only this line says which topic it was; the transaction's own error does not.
+        if facility == "ADDPARTS"
+            && line.contains("authorization failed")
+            && let Some(topic) = line.split('"').nth(1)
+        {
+            let text = self.trouble.forbidden(&format!("topic `{topic}`"));
+            *self
+                .undelivered
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(text);
+        }
+        self.trouble.hear_line(facility, line);
         log_client_line(level, facility, line);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.trouble.hear(&error, reason);
         tracing::debug!(target: "librdkafka", %error, reason, "kafka producer");
     }
 }

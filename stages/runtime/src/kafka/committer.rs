@@ -21,6 +21,7 @@ use super::{
     producer::{SharedConsumer, TransactionError, TransactionalProducer},
     shared::Shared,
     tracker::{PartitionCommit, Tracker},
+    trouble::Trouble,
 };
 use crate::{
     options::TransactionOptions, readiness::Dependency, record::TopicPartition, telemetry,
@@ -37,6 +38,7 @@ pub(crate) struct Committer {
     pub consumer: SharedConsumer,
     pub producer_config: ClientConfig,
     pub transaction: TransactionOptions,
+    pub trouble: Trouble,
 }
 
 impl Committer {
@@ -62,6 +64,8 @@ impl Committer {
                 Ok(()) => {
                     self.shared.committed(&commits);
                     self.shared.readiness.found(Dependency::Producer);
+                    // It took offsets of the group.
+                    self.shared.readiness.found(Dependency::Group);
                     telemetry::transaction(self.stage(), "committed", started.elapsed());
                     (backoff, failures) = (FIRST_BACKOFF, 0);
                     continue;
@@ -99,9 +103,10 @@ impl Committer {
         let timed_out = error.and_then(KafkaError::rdkafka_error_code)
             == Some(RDKafkaErrorCode::OperationTimedOut);
         if let Some(error) = error.filter(|_| timed_out) {
+            let heard = self.trouble.text();
             self.shared.readiness.lost(
                 Dependency::Producer,
-                format!("kafka does not answer: {error}"),
+                heard.unwrap_or_else(|| format!("kafka does not answer: {error}")),
             );
         }
         !self.shared.is_finished()
@@ -200,9 +205,8 @@ impl Committer {
     fn connect(&self) -> Option<TransactionalProducer> {
         let mut backoff = FIRST_BACKOFF;
         while !self.shared.is_finished() {
-            match TransactionalProducer::connect(&self.producer_config, &|error| {
-                self.goes_on(error)
-            }) {
+            let patience = |error: Option<&KafkaError>| self.goes_on(error);
+            match TransactionalProducer::connect(&self.producer_config, &self.trouble, &patience) {
                 Ok(producer) => {
                     self.shared.readiness.found(Dependency::Producer);
                     return Some(producer);

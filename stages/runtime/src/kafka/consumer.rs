@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     admission::Admission,
-    client::{is_outage, list_of},
+    client::{group_id, is_outage, list_of},
     producer::SharedConsumer,
     shared::Shared,
     tracker::Tracker,
@@ -257,6 +257,13 @@ impl Consuming {
     fn note(&self, error: &KafkaError) {
         let readiness = &self.shared.readiness;
         match error.rdkafka_error_code() {
+            code if code == Some(RDKafkaErrorCode::Fatal)
+                || matches!(error, KafkaError::MessageConsumptionFatal(_)) =>
+            {
+                // It comes back at once with every poll.
+                std::thread::sleep(POLL_TIMEOUT);
+                self.check_health();
+            }
             Some(
                 RDKafkaErrorCode::UnknownTopicOrPartition
                 | RDKafkaErrorCode::UnknownTopic
@@ -267,13 +274,17 @@ impl Consuming {
                     format!("{error}; run `atelier topics apply`"),
                 );
             }
+            Some(
+                RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::GroupAuthorizationFailed,
+            ) => {
+                // The client's events have told of the group; asking tells which topic it is, where it may not be seen either.
+                if self.check_health() {
+                    tracing::warn!(stage = readiness.stage(), %error, "kafka consumer");
+                }
+            }
             Some(code) if is_outage(code) => {
                 readiness.lost(Dependency::Consumer, self.unreachable(error));
-            }
-            Some(RDKafkaErrorCode::Fatal) => {
-                // It comes back at once with every poll.
-                std::thread::sleep(POLL_TIMEOUT);
-                self.check_health();
             }
             // librdkafka connects again by itself; when no broker is left it says so.
             Some(
@@ -288,14 +299,19 @@ impl Consuming {
     }
 
     fn unreachable(&self, error: &KafkaError) -> String {
-        format!(
-            "kafka at {} cannot be reached: {error}; is it running?",
-            self.bootstrap_servers
-        )
+        let heard = self.consumer.context().trouble.text();
+        heard.unwrap_or_else(|| {
+            format!(
+                "kafka at {} cannot be reached: {error}; is it running?",
+                self.bootstrap_servers
+            )
+        })
     }
 
     /// Subscribes once every topic exists. False where the shutdown came first.
     fn wait_for_topics(&self) -> bool {
+        // An answer that does not come is better explained by what the connections have said until then.
+        let _ = self.consumer.poll(Duration::from_millis(100));
         while !self.shutdown.is_cancelled() {
             if self.check_health() {
                 let names: Vec<&str> = self.topics.iter().map(String::as_str).collect();
@@ -320,7 +336,17 @@ impl Consuming {
                 return false;
             }
         };
-        if let Some((_, reason)) = self.consumer.client().fatal_error() {
+        self.consumer.context().trouble.is_over();
+        if let Some((code, reason)) = self.consumer.client().fatal_error() {
+            if code == RDKafkaErrorCode::GroupAuthorizationFailed {
+                let group = format!("consumer group `{}`", group_id(readiness.stage()));
+                let forbidden = self.consumer.context().trouble.forbidden(&group);
+                readiness.lost(
+                    Dependency::Group,
+                    format!("{forbidden}, then start this one again"),
+                );
+                return false;
+            }
             readiness.lost(
                 Dependency::Consumer,
                 format!("{reason}; where another process has this instance_id, give each its own, then start this one again"),
@@ -345,14 +371,33 @@ impl Consuming {
             readiness.found(Dependency::Topics);
             return true;
         }
-        readiness.lost(
-            Dependency::Topics,
-            format!(
+        readiness.lost(Dependency::Topics, self.reason_for(&missing));
+        false
+    }
+
+    /// Brokers list what may be seen; of the rest they say why not when asked by name.
+    fn reason_for(&self, missing: &[&str]) -> String {
+        let is_forbidden = |topic: &&str| {
+            let answer = self
+                .consumer
+                .fetch_metadata(Some(topic), Duration::from_secs(2));
+            answer.is_ok_and(|metadata| {
+                let mut said = metadata.topics().iter().filter_map(|found| found.error());
+                said.any(|code| {
+                    RDKafkaErrorCode::from(code) == RDKafkaErrorCode::TopicAuthorizationFailed
+                })
+            })
+        };
+        match missing.iter().find(|topic| is_forbidden(topic)) {
+            Some(topic) => {
+                let trouble = &self.consumer.context().trouble;
+                trouble.forbidden(&format!("topic `{topic}`"))
+            }
+            None => format!(
                 "missing topics {}; run `atelier topics apply`",
                 missing.join(", ")
             ),
-        );
-        false
+        }
     }
 }
 

@@ -8,8 +8,10 @@ pub(crate) mod client;
 mod committer;
 pub(crate) mod consumer;
 pub(crate) mod producer;
+pub(crate) mod security;
 mod shared;
 mod tracker;
+pub(crate) mod trouble;
 mod worker;
 
 use std::{sync::Arc, thread};
@@ -19,7 +21,9 @@ use rdkafka::{consumer::BaseConsumer, error::KafkaError};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub(crate) use admission::GROUP as ADMISSION_GROUP;
 pub use client::group_id;
+pub use security::SecurityError;
 
 use crate::{
     Accounting, AnyStage, Cancelled, Counts, Readiness,
@@ -32,6 +36,7 @@ use client::{ConsumerEvents, consumer_config, producer_config, subscriptions};
 use committer::Committer;
 use consumer::Consuming;
 use shared::Shared;
+use trouble::Trouble;
 
 /// A stage that cannot start or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +51,9 @@ pub enum RuntimeError {
         /// What librdkafka says.
         source: KafkaError,
     },
+    /// What `kafka.security` says does not hold together.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     /// A stage that reads nothing.
     #[error("stage `{0}` reads no topic: add it to `to` of its input in infra/kafka/topics.toml")]
     NoInput(&'static str),
@@ -106,8 +114,9 @@ impl RunningStage {
             shared: Arc::clone(&shared),
             bootstrap_servers: kafka.bootstrap_servers.clone(),
             drain_timeout: options.drain_timeout(),
+            trouble: Trouble::new(kafka),
         };
-        let consumer: BaseConsumer<ConsumerEvents> = consumer_config(kafka, name, options)
+        let consumer: BaseConsumer<ConsumerEvents> = consumer_config(kafka, name, options)?
             .create_with_context(events)
             .map_err(|source| RuntimeError::Client {
                 stage: name,
@@ -127,8 +136,9 @@ impl RunningStage {
         let committer = Committer {
             shared: Arc::clone(&shared),
             consumer: Arc::clone(&consumer),
-            producer_config: producer_config(kafka, name, options),
+            producer_config: producer_config(kafka, name, options)?,
             transaction: options.transaction.clone(),
+            trouble: Trouble::new(kafka),
         };
         let consuming = Consuming {
             consumer,

@@ -13,7 +13,7 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer},
 };
 
-use super::client::ProducerEvents;
+use super::{client::ProducerEvents, trouble::Trouble};
 use crate::record::OutRecord;
 
 /// Why a transaction did not go through.
@@ -39,6 +39,8 @@ pub(crate) type Patience<'a> = &'a dyn Fn(Option<&KafkaError>) -> bool;
 /// A transactional producer that is initialised.
 pub(crate) struct TransactionalProducer {
     producer: BaseProducer<ProducerEvents>,
+    trouble: Trouble,
+    transactional_id: String,
 }
 
 impl TransactionalProducer {
@@ -48,13 +50,25 @@ impl TransactionalProducer {
     /// What went wrong; try again with a new one.
     pub fn connect(
         config: &ClientConfig,
+        trouble: &Trouble,
         patience: Patience<'_>,
     ) -> Result<Self, TransactionError> {
         let producer: BaseProducer<ProducerEvents> = config
-            .create_with_context(ProducerEvents::default())
+            .create_with_context(ProducerEvents::new(trouble.clone()))
             .map_err(|error| TransactionError::Fatal(error.to_string()))?;
-        persist(patience, || producer.init_transactions(CALL_TIMEOUT))?;
-        Ok(Self { producer })
+        let connected = Self {
+            producer,
+            trouble: trouble.clone(),
+            transactional_id: config
+                .get("transactional.id")
+                .unwrap_or_default()
+                .to_owned(),
+        };
+        connected.persist(patience, || {
+            connected.producer.init_transactions(CALL_TIMEOUT)
+        })?;
+        trouble.is_over();
+        Ok(connected)
     }
 
     /// Why the first record of the last transaction that was not delivered was not.
@@ -66,7 +80,7 @@ impl TransactionalProducer {
         self.take_undelivered();
         self.producer
             .begin_transaction()
-            .map_err(|error| unrecoverable(&error))
+            .map_err(|error| self.unrecoverable(&error))
     }
 
     /// Hands a record to librdkafka; waits while its queue is full.
@@ -85,7 +99,7 @@ impl TransactionalProducer {
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
                     self.producer.poll(Duration::from_millis(5));
                 }
-                Err((error, _)) => return Err(unrecoverable(&error)),
+                Err((error, _)) => return Err(self.unrecoverable(&error)),
             }
         }
     }
@@ -96,7 +110,7 @@ impl TransactionalProducer {
         group: &ConsumerGroupMetadata,
         patience: Patience<'_>,
     ) -> Result<(), TransactionError> {
-        persist(patience, || {
+        self.persist(patience, || {
             self.producer
                 .send_offsets_to_transaction(offsets, group, CALL_TIMEOUT)
         })
@@ -116,7 +130,7 @@ impl TransactionalProducer {
     }
 
     pub fn commit(&self, patience: Patience<'_>) -> Result<(), TransactionError> {
-        persist(patience, || self.producer.commit_transaction(CALL_TIMEOUT))
+        self.persist(patience, || self.producer.commit_transaction(CALL_TIMEOUT))
     }
 
     /// Flushes first: librdkafka makes a fatal error of an abort with undelivered records.
@@ -125,24 +139,51 @@ impl TransactionalProducer {
         while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
             self.producer.poll(Duration::from_millis(5));
         }
-        persist(patience, || self.producer.abort_transaction(CALL_TIMEOUT))
+        self.persist(patience, || self.producer.abort_transaction(CALL_TIMEOUT))
     }
-}
 
-/// Repeats a call while librdkafka says that it can be repeated.
-fn persist(
-    patience: Patience<'_>,
-    mut call: impl FnMut() -> Result<(), KafkaError>,
-) -> Result<(), TransactionError> {
-    loop {
-        match call() {
-            Ok(()) => return Ok(()),
-            Err(error) if !patience(Some(&error)) => {
+    /// Repeats a call while librdkafka says that it can be repeated.
+    fn persist(
+        &self,
+        patience: Patience<'_>,
+        mut call: impl FnMut() -> Result<(), KafkaError>,
+    ) -> Result<(), TransactionError> {
+        loop {
+            let Err(error) = call() else { return Ok(()) };
+            // What the connections say is served by polling alone.
+            self.producer.poll(Duration::ZERO);
+            if !patience(Some(&error)) {
                 tracing::debug!(%error, "given up at shutdown");
                 return Err(TransactionError::GivenUp);
             }
-            Err(error) if is_retriable(&error) => std::thread::sleep(Duration::from_millis(20)),
-            Err(error) => return Err(unrecoverable(&error)),
+            if !is_retriable(&error) {
+                return Err(self.unrecoverable(&error));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn unrecoverable(&self, error: &KafkaError) -> TransactionError {
+        let text = match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::TransactionalIdAuthorizationFailed) => self
+                .trouble
+                .forbidden(&format!("transactional id `{}`", self.transactional_id)),
+            _ => error.to_string(),
+        };
+        match error {
+            KafkaError::Transaction(inner) if inner.txn_requires_abort() && !inner.is_fatal() => {
+                TransactionError::Abort(inner.to_string())
+            }
+            KafkaError::MessageProduction(code)
+                if !matches!(
+                    code,
+                    RDKafkaErrorCode::Fatal | RDKafkaErrorCode::Fenced | RDKafkaErrorCode::State
+                ) =>
+            {
+                TransactionError::Abort(text)
+            }
+            // Whatever is neither retriable nor abortable leaves the producer in a state that only a new one ends.
+            _ => TransactionError::Fatal(text),
         }
     }
 }
@@ -154,24 +195,6 @@ fn is_retriable(error: &KafkaError) -> bool {
         }
         KafkaError::Flush(code) => *code == RDKafkaErrorCode::OperationTimedOut,
         _ => false,
-    }
-}
-
-fn unrecoverable(error: &KafkaError) -> TransactionError {
-    match error {
-        KafkaError::Transaction(inner) if inner.txn_requires_abort() && !inner.is_fatal() => {
-            TransactionError::Abort(inner.to_string())
-        }
-        KafkaError::MessageProduction(code)
-            if !matches!(
-                code,
-                RDKafkaErrorCode::Fatal | RDKafkaErrorCode::Fenced | RDKafkaErrorCode::State
-            ) =>
-        {
-            TransactionError::Abort(error.to_string())
-        }
-        // Whatever is neither retriable nor abortable leaves the producer in a state that only a new one ends.
-        _ => TransactionError::Fatal(error.to_string()),
     }
 }
 

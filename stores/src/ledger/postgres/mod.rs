@@ -26,7 +26,7 @@ use crate::{
     options::{Durability, LedgerOptions},
 };
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/postgres");
+pub(super) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/postgres");
 
 /// How often a transaction is tried again, and the wait before the first time; each further wait is twice as long.
 const MOST_RETRIES: u32 = 7;

@@ -26,7 +26,7 @@ use crate::{
     options::{Durability, LedgerOptions},
 };
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/sqlite");
+pub(super) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/sqlite");
 
 /// The ledger in one SQLite file.
 pub struct SqliteLedger {
