@@ -6,7 +6,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod broker;
+mod collector;
+mod jaeger;
 mod kafka;
+mod promtool;
 mod s3;
 
 use std::{
@@ -20,7 +23,10 @@ use std::{
 };
 
 pub use broker::Broker;
+pub use collector::{Collector, Span};
+pub use jaeger::Jaeger;
 pub use kafka::Kafka;
+pub use promtool::promtool;
 pub use s3::S3;
 
 /// Servers that share a folder, and what ends them.
