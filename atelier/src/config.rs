@@ -16,7 +16,10 @@ use atelier_matte::MatteOptions;
 use atelier_models::ProviderChoice;
 use atelier_persist::PersistOptions;
 use atelier_preprocess::PreprocessOptions;
-use atelier_runtime::options::{KafkaOptions, StageRuntimeOptions};
+use atelier_runtime::{
+    options::{KafkaOptions, StageRuntimeOptions},
+    telemetry::TelemetryOptions,
+};
 use atelier_stores::{Durability, StoresOptions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -42,6 +45,8 @@ pub struct Config {
     pub gateway: GatewayOptions,
     /// How every stage runs; `stages.<name>.runtime` overrides single keys for one stage.
     pub runtime: StageRuntimeOptions,
+    /// Traces.
+    pub telemetry: TelemetryOptions,
     /// What each stage does.
     pub stages: StagesOptions,
 }

@@ -138,6 +138,7 @@ impl Encoder {
         &self,
         record: &InRecord,
         envelope: Option<&Envelope>,
+        trace: TraceContext,
         mut failure: Failure,
         now: DateTime<Utc>,
     ) -> GivenOn {
@@ -150,6 +151,8 @@ impl Encoder {
                 attempt + 1,
                 now + delta(self.retry.delay(attempt)),
             );
+            // The next attempt follows from this one.
+            set_header(&mut headers, header::TRACEPARENT, trace.to_string());
             let again = OutRecord {
                 topic: self.retry_topic.clone(),
                 key: record.key.clone(),
@@ -171,7 +174,7 @@ impl Encoder {
         };
         let code = failure.body.code;
         let mut records = vec![self.dead_letter(record, original, &failure.body, attempt, now)];
-        records.extend(self.stage_failed_of_record(record, envelope, failure.body, now));
+        records.extend(self.stage_failed_of_record(record, envelope, trace, failure.body, now));
         GivenOn {
             records,
             dead: Some(code),
@@ -306,6 +309,7 @@ impl Encoder {
         &self,
         record: &InRecord,
         envelope: Option<&Envelope>,
+        trace: TraceContext,
         error: ErrorBody,
         now: DateTime<Utc>,
     ) -> Option<OutRecord> {
@@ -335,7 +339,6 @@ impl Encoder {
                 &assumed
             }
         };
-        let trace = TraceContext::child_of(record.header_text(header::TRACEPARENT));
         let failed = StageFailed {
             task_id,
             image_id,

@@ -5,7 +5,10 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -22,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     client::{is_outage, list_of},
+    lag,
     producer::SharedConsumer,
     shared::Shared,
     tracker::Tracker,
@@ -32,6 +36,7 @@ use crate::{
     readiness::Dependency,
     record::{Header, InRecord, TopicPartition},
     retry_schedule::due_at,
+    telemetry,
 };
 
 const POLL_TIMEOUT: Duration = Duration::from_millis(50);
@@ -54,6 +59,8 @@ pub(crate) struct Consuming {
     pub queue_capacity: usize,
     pub drain_timeout: Duration,
     pub shutdown: CancellationToken,
+    /// Whether somebody else has this instance's name; told once, because it stays so.
+    pub fenced: AtomicBool,
 }
 
 /// Takes no more; waits for what is in flight.
@@ -124,6 +131,7 @@ impl Consuming {
         {
             let source = record.source.clone();
             self.pause([&source]);
+            self.shared.change_lag(|lag| lag.parked(&source));
             flow.parked.insert(source, (due, record));
             return;
         }
@@ -150,6 +158,7 @@ impl Consuming {
             .collect();
         for source in due {
             if let Some((_, record)) = flow.parked.remove(&source) {
+                self.shared.change_lag(|lag| lag.released(&source));
                 self.take(record);
                 if !flow.is_full {
                     self.resume([&source]);
@@ -185,6 +194,26 @@ impl Consuming {
         flow.parked.retain(|source, _| assigned.contains(source));
         if flow.is_full {
             self.pause(&assigned);
+        }
+        self.measure_new();
+    }
+
+    /// Learns how much waits in partitions that have just come, which their first message would tell too late.
+    fn measure_new(&self) {
+        let new = self.shared.change_lag(|lag| lag.unmeasured());
+        if new.is_empty() {
+            return;
+        }
+        match lag::ask(&self.consumer, &new) {
+            Ok(measured) => self.shared.change_lag(|lag| {
+                for (source, unread) in &measured {
+                    lag.measured(source, *unread);
+                }
+            }),
+            // The next statistics tell it.
+            Err(error) => {
+                tracing::debug!(stage = self.shared.readiness.stage(), %error, "lag");
+            }
         }
     }
 
@@ -266,7 +295,12 @@ impl Consuming {
                 return false;
             }
         };
-        if let Some((_, reason)) = self.consumer.client().fatal_error() {
+        if let Some((code, reason)) = self.consumer.client().fatal_error() {
+            if code == RDKafkaErrorCode::FencedInstanceId
+                && !self.fenced.swap(true, Ordering::Relaxed)
+            {
+                telemetry::fenced(readiness.stage(), "consumer");
+            }
             readiness.lost(
                 Dependency::Consumer,
                 format!("{reason}; where another process has this instance_id, give each its own, then start this one again"),
@@ -318,7 +352,7 @@ impl Draining {
             }
             let _ = self.consumer.poll(Duration::ZERO);
         }
-        let abandoned = self.shared.change(|tracker| tracker.revoke(&assigned));
+        let abandoned = self.shared.given_up(&assigned);
         self.shared.finish();
         abandoned
     }

@@ -6,12 +6,16 @@
 pub(crate) mod client;
 mod committer;
 pub(crate) mod consumer;
+mod lag;
 pub(crate) mod producer;
 mod shared;
 mod tracker;
 mod worker;
 
-use std::{sync::Arc, thread};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    thread,
+};
 
 use atelier_schemas::{TopicTable, topics::retry_topic};
 use rdkafka::{consumer::BaseConsumer, error::KafkaError};
@@ -144,6 +148,7 @@ impl RunningStage {
             queue_capacity: options.queue_capacity.max(1),
             drain_timeout: options.drain_timeout(),
             shutdown,
+            fenced: AtomicBool::new(false),
         };
         let worker = tokio::spawn(worker::run(
             executor,
