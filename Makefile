@@ -100,8 +100,9 @@ $(PYTHON_VENV)/.stamp: infra/kafka/embedded/tests/python/requirements.txt
 	@printf '\033[1m[test-python]\033[0m installing the second Kafka client\n'
 	@python3 -m venv "$(PYTHON_VENV)" && "$(PYTHON_VENV)/bin/pip" install --quiet --disable-pip-version-check -r $< && touch $@
 
-# versitygw is built by Go; Debian 12's is too old, so where there is no newer one the tests of blobs have their own S3 alone.
-TEST_SERVERS := kafka $(shell go version 2>/dev/null | grep -qE 'go1\.(2[1-9]|[3-9][0-9])' && echo s3)
+# versitygw and Jaeger are built by Go; Debian 12's is too old, so where there is no newer one the tests have their own S3 and their own
+# collector of traces alone.
+TEST_SERVERS := kafka prometheus $(shell go version 2>/dev/null | grep -qE 'go1\.(2[1-9]|[3-9][0-9])' && echo s3 jaeger)
 
 test-servers: setup-test
 	@$(SERVERS_SH) install $(TEST_SERVERS)

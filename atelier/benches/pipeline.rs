@@ -1,7 +1,7 @@
 //! The whole pipeline against a plain loop and against rembg, side by side in one run. Prints figures, asserts nothing.
 //!
-//! `make bench` runs it; `cargo bench -p atelier --bench pipeline -- memory` only one of `throughput`, `latency`, `memory`
-//! and `rembg`. `ATELIER_BENCH_PICTURES` (200), `ATELIER_BENCH_ROUNDS` (3), and `REMBG`, the path of a rembg 2
+//! `make bench` runs it; `cargo bench -p atelier --bench pipeline -- memory` only one of `throughput`, `latency`, `telemetry`,
+//! `memory` and `rembg`. `ATELIER_BENCH_PICTURES` (200), `ATELIER_BENCH_ROUNDS` (3), and `REMBG`, the path of a rembg 2
 //! command with `U2NET_HOME` set, choose what is measured. Pictures come from `../shared/data` where it is there, else from
 //! `samples/`, repeated.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
@@ -13,7 +13,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -24,6 +27,7 @@ use atelier_schemas::{
     BlobKey, BlobRef, Envelope, Event, ImageSource, Priority, Quality, TaskOptions, TaskRequest,
     TaskStatus,
 };
+use atelier_servers::Collector;
 use atelier_stores::{Blobs, blobs::MemoryBlobs};
 use serde_json::json;
 use support::Installation;
@@ -64,6 +68,9 @@ fn main() {
     }
     if is_asked("latency") {
         latency(&pictures);
+    }
+    if is_asked("telemetry") {
+        telemetry(&pictures, rounds);
     }
     if is_asked("memory") {
         memory(&pictures);
@@ -148,6 +155,52 @@ fn throughput(pictures: &[PathBuf], rounds: usize) {
     println!(
         "=> whole pipeline / plain loop, images/s: {:.2}\n",
         median(ratios)
+    );
+}
+
+/// Every trace collected and `/metrics` read every second, against neither, in turn.
+fn telemetry(pictures: &[PathBuf], rounds: usize) {
+    let collector = Collector::start();
+    let settings = format!(
+        "[telemetry]\notlp_endpoint = \"{}\"\n",
+        collector.endpoint()
+    );
+    let (mut with, mut without) = (Installation::new(&settings), Installation::new(""));
+    with.start_up();
+    without.start_up();
+    let warm_up = &pictures[..pictures.len().min(10)];
+    run_pipeline(&with, warm_up);
+    run_pipeline(&without, warm_up);
+    let (url, stop) = (with.url("/metrics"), Arc::new(AtomicBool::new(false)));
+    let stopped = Arc::clone(&stop);
+    let scraping = std::thread::spawn(move || {
+        while !stopped.load(Ordering::Relaxed) {
+            reqwest::blocking::get(&url).unwrap().text().unwrap();
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    });
+    let mut ratios = Vec::new();
+    for round in 1..=rounds {
+        let rate = |installation: &Installation| {
+            pictures.len() as f64 / run_pipeline(installation, pictures).as_secs_f64()
+        };
+        // The other one first every time, so that neither has the warmer machine.
+        let (on, off) = if round % 2 == 0 {
+            let on = rate(&with);
+            (on, rate(&without))
+        } else {
+            let off = rate(&without);
+            (rate(&with), off)
+        };
+        println!("round {round}: tracing and metrics on {on:.2} images/s, off {off:.2} images/s");
+        ratios.push(on / off);
+    }
+    stop.store(true, Ordering::Relaxed);
+    scraping.join().unwrap();
+    println!(
+        "=> tracing and metrics on / off, images/s: {:.3} ({} spans)\n",
+        median(ratios),
+        collector.spans().len()
     );
 }
 

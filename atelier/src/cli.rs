@@ -1,6 +1,6 @@
 //! The command line: one binary, a word for each thing it does.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use atelier_models::ProviderChoice;
 use atelier_schemas::{ImageFormat, KindChoice, Quality};
@@ -89,6 +89,9 @@ pub struct StageArgs {
     /// Which of several instances of this stage this is; two of the same name fence each other.
     #[arg(long, env = "ATELIER_INSTANCE", default_value = "0")]
     pub instance: String,
+    /// Tell health and metrics at this address: `/health/live`, `/health/ready`, `/metrics`. Absent: nowhere.
+    #[arg(long, env = "ATELIER_LISTEN", value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
 }
 
 /// Arguments of `atelier cutout`.

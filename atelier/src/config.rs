@@ -19,6 +19,7 @@ use atelier_preprocess::PreprocessOptions;
 use atelier_runtime::{
     kafka::SecurityError,
     options::{KafkaOptions, SecurityOptions, StageRuntimeOptions},
+    telemetry::TelemetryOptions,
 };
 use atelier_stores::{Durability, StoresOptions};
 use schemars::JsonSchema;
@@ -45,6 +46,8 @@ pub struct Config {
     pub gateway: GatewayOptions,
     /// How every stage runs; `stages.<name>.runtime` overrides single keys for one stage.
     pub runtime: StageRuntimeOptions,
+    /// Traces.
+    pub telemetry: TelemetryOptions,
     /// What each stage does.
     pub stages: StagesOptions,
 }

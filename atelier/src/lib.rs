@@ -9,12 +9,14 @@ pub mod commands;
 pub mod config;
 pub mod pipeline;
 pub mod reference;
+pub mod telemetry;
 
 use std::process::ExitCode;
 
 use atelier_runtime::telemetry::LogFormat;
 use cli::{BenchCommand, Cli, Command};
 use config::Loaded;
+use telemetry::Telemetry;
 
 /// In the library, so that the tests and benchmarks measure what people run.
 #[global_allocator]
@@ -51,9 +53,25 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     });
     atelier_runtime::telemetry::init_logging(format, filter)?;
     match cli.command {
-        Command::Up(arguments) => commands::up::run(&loaded, &arguments).await,
-        Command::Stage(arguments) => commands::stage::run(&loaded, &arguments).await,
-        Command::Gateway => commands::gateway::run(&loaded).await,
+        Command::Up(arguments) => {
+            let telemetry = Telemetry::start(&loaded, "atelier")?;
+            let outcome = commands::up::run(&loaded, &arguments, &telemetry).await;
+            telemetry.finish().await;
+            outcome
+        }
+        Command::Stage(arguments) => {
+            let service = format!("atelier-{}", arguments.name);
+            let telemetry = Telemetry::start(&loaded, &service)?;
+            let outcome = commands::stage::run(&loaded, &arguments, &telemetry).await;
+            telemetry.finish().await;
+            outcome
+        }
+        Command::Gateway => {
+            let telemetry = Telemetry::start(&loaded, "atelier-gateway")?;
+            let outcome = commands::gateway::run(&loaded, &telemetry).await;
+            telemetry.finish().await;
+            outcome
+        }
         Command::Cutout(arguments) => commands::cutout::run(&loaded, arguments).await,
         Command::Topics { command } => commands::topics::run(&loaded, &command).await,
         Command::Models { command } => commands::models::run(&loaded, command).await,

@@ -1,5 +1,8 @@
 //! The configuration reference: a Markdown page made from the option types, so that it cannot name what does not exist.
 
+pub mod dashboard;
+pub mod metrics;
+
 use std::fmt::Write as _;
 
 use schemars::generate::SchemaSettings;

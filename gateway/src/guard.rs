@@ -5,7 +5,10 @@
 
 use std::{net::IpAddr, time::Instant};
 
-use atelier_runtime::trace_context::TraceContext;
+use atelier_runtime::{
+    telemetry::{Step, StepKind},
+    trace_context::TraceContext,
+};
 use axum::{
     extract::{MatchedPath, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
@@ -23,19 +26,22 @@ pub struct RequestTrace(pub TraceContext);
 /// Host and Origin, then the route, inside the request's span.
 pub async fn guard(State(state): State<Shared>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let parent = request
-        .headers()
-        .get("traceparent")
-        .and_then(|value| value.to_str().ok());
-    let trace = TraceContext::child_of(parent);
-    request.extensions_mut().insert(RequestTrace(trace));
     let route = request
         .extensions()
         .get::<MatchedPath>()
         .and_then(|path| routes::known_path(path.as_str()))
         .unwrap_or("page");
     let method = routes::known_method(request.method());
-    let span = tracing::info_span!("request", route, method, trace_id = trace.trace_id());
+    let mut step = begin_step(request.headers(), route, method);
+    let trace = step.context();
+    request.extensions_mut().insert(RequestTrace(trace));
+    let span = tracing::info_span!(
+        "request",
+        route,
+        method,
+        trace_id = trace.trace_id(),
+        span_id = trace.span_id()
+    );
 
     let mut response = match check(
         request.headers(),
@@ -48,6 +54,10 @@ pub async fn guard(State(state): State<Shared>, mut request: Request, next: Next
     };
     harden(response.headers_mut());
     let status = response.status().as_u16();
+    step.set("http.response.status_code", i64::from(status));
+    if response.status().is_server_error() {
+        step.fail("the gateway could not answer");
+    }
     telemetry::answered(route, method, status, started.elapsed());
     let _in_span = span.enter();
     tracing::debug!(
@@ -56,6 +66,18 @@ pub async fn guard(State(state): State<Shared>, mut request: Request, next: Next
         "answered"
     );
     response
+}
+
+/// Whoever watches health and figures is not traced.
+fn begin_step(headers: &HeaderMap, route: &'static str, method: &'static str) -> Step {
+    let caller = TraceContext::of_headers(|name| headers.get(name)?.to_str().ok());
+    if routes::is_watched(route) {
+        return Step::uncollected(caller);
+    }
+    let mut step = Step::begin(StepKind::Server, format!("{method} {route}"), caller);
+    step.set("http.request.method", method);
+    step.set("http.route", route);
+    step
 }
 
 fn harden(headers: &mut HeaderMap) {

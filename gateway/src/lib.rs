@@ -18,11 +18,12 @@ mod multipart;
 pub mod openapi;
 pub mod options;
 mod picture;
+pub mod probe;
 mod routes;
 mod server;
 mod state;
 mod tail;
-pub mod telemetry;
+mod telemetry;
 
 pub use options::{GatewayOptions, InvalidOptions};
 pub use server::{Gateway, GatewayError};

@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use chrono::Utc;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -11,6 +12,8 @@ use crate::{
     state::{Dependencies, Shared, State},
     telemetry,
 };
+
+const OUTBOX_WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Why the gateway does not start or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +30,14 @@ pub enum GatewayError {
     /// The address cannot be listened on.
     #[error("cannot listen on {address}, see gateway.listen: {source}")]
     Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The address of a stage's health and metrics cannot be listened on.
+    #[error("cannot listen on {address}: {source}; give another address by --listen")]
+    ListenProbe {
         /// The address.
         address: SocketAddr,
         /// What the system said.
@@ -89,7 +100,6 @@ impl Gateway {
     /// # Errors
     /// [`GatewayError::Serve`] where the listener breaks.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), GatewayError> {
-        telemetry::describe_metrics();
         let drain = Duration::from_millis(self.options.drain_timeout_ms);
         let state = State::new(self.options, self.deps, shutdown.clone());
         // The relay outlives the last request, so that what was accepted while draining still goes out at once.
@@ -98,6 +108,7 @@ impl Gateway {
         background.spawn(relay(&state, relay_stop.clone()));
         background.spawn(follow(Arc::clone(&state), shutdown.clone()));
         background.spawn(count_open_tasks(Arc::clone(&state), shutdown.clone()));
+        background.spawn(watch_outbox(Arc::clone(&state), shutdown.clone()));
         tracing::info!(address = %self.address, "the gateway listens");
 
         let app = routes::router(&state);
@@ -138,6 +149,24 @@ fn relay(state: &Shared, stop: CancellationToken) -> impl Future<Output = ()> + 
     let wake = Arc::clone(&state.outbox_wake);
     let poll = Duration::from_millis(state.options.outbox_poll_ms);
     async move { log.relay(ledger, poll, wake, stop).await }
+}
+
+/// How old the oldest unpublished row is; asked of the ledger, so that it is known too while the log is away.
+async fn watch_outbox(state: Shared, shutdown: CancellationToken) {
+    loop {
+        match state.deps.ledger.outbox_pending(1).await {
+            Ok(rows) => {
+                let age = rows.first().map(|row| Utc::now() - row.created_at);
+                telemetry::outbox_oldest(age.map(|age| age.to_std().unwrap_or_default()));
+            }
+            // The figure stays as it was; `/health/ready` says what is wrong with the ledger.
+            Err(error) => tracing::debug!(%error, "outbox: its age is not known"),
+        }
+        let next = tokio::time::sleep(OUTBOX_WATCH_INTERVAL);
+        if shutdown.run_until_cancelled(next).await.is_none() {
+            return;
+        }
+    }
 }
 
 async fn follow(state: Shared, shutdown: CancellationToken) {

@@ -95,6 +95,36 @@ async fn a_row_that_does_not_parse_is_named() {
 }
 
 #[tokio::test]
+async fn it_says_how_many_of_its_connections_are_in_use() {
+    let server = Server::shared();
+    let url = server.url(&server.database().await);
+    let ledger = open(&url).await;
+    live(&ledger).await.unwrap();
+    // A connection goes back a moment after its answer.
+    let mut at_rest = ledger.connections().unwrap();
+    for _ in 0..500 {
+        if at_rest.in_use == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        at_rest = ledger.connections().unwrap();
+    }
+    assert_eq!(at_rest.in_use, 0, "{at_rest:?}");
+    assert!((1..=at_rest.limit).contains(&at_rest.idle), "{at_rest:?}");
+    let checks = (0..at_rest.limit * 4).map(|_| ledger.check());
+    let mut most = 0;
+    let watch = async {
+        for _ in 0..1_000 {
+            most = most.max(ledger.connections().unwrap().in_use);
+            tokio::task::yield_now().await;
+        }
+    };
+    let (answers, ()) = tokio::join!(futures::future::join_all(checks), watch);
+    assert!(answers.into_iter().all(|answer| answer.is_ok()));
+    assert!((1..=at_rest.limit).contains(&most), "{most} of {at_rest:?}");
+}
+
+#[tokio::test]
 async fn names_may_hold_every_sign() {
     let server = Server::shared();
     let ledger = open(&server.url(&server.database().await)).await;

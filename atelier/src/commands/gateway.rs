@@ -4,20 +4,21 @@ use std::{process::ExitCode, sync::Arc};
 
 use atelier_gateway::{Dependencies, Gateway, HealthCheck, QualityModel, kafka::KafkaLog};
 use atelier_matte::model_for;
-use atelier_runtime::{KafkaOptions, telemetry::Exposition};
+use atelier_runtime::KafkaOptions;
 use atelier_schemas::Quality;
 use atelier_stores::{Blobs, Ledger, open_blobs, open_ledger};
 
 use crate::{
     commands::{shutdown_signal, sweep},
     config::Loaded,
+    telemetry::Telemetry,
 };
 
 /// Runs the gateway until SIGTERM or Ctrl-C.
 ///
 /// # Errors
 /// One chain of causes, for people.
-pub async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
+pub async fn run(loaded: &Loaded, telemetry: &Telemetry) -> anyhow::Result<ExitCode> {
     let shutdown = shutdown_signal()?;
     let kafka = loaded.kafka()?;
     let blobs = open_blobs(&loaded.blobs_url(), &loaded.config.stores.blobs).await?;
@@ -28,7 +29,8 @@ pub async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
         loaded.config.stores.retention.clone(),
         shutdown.clone(),
     ));
-    let gateway = bind(loaded, &kafka, blobs, ledger, Vec::new()).await?;
+    let _watch = telemetry.watch(Some(Arc::clone(&ledger)));
+    let gateway = bind(loaded, &kafka, blobs, ledger, Vec::new(), telemetry).await?;
     eprintln!("the gateway listens on http://{}", gateway.address());
     gateway.run(shutdown).await?;
     sweeping.await?;
@@ -38,16 +40,16 @@ pub async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
 /// A gateway that holds its port.
 ///
 /// # Errors
-/// The port is taken, a setting does not hold, or the process has metrics already.
+/// The port is taken, or a setting does not hold.
 pub async fn bind(
     loaded: &Loaded,
     kafka: &KafkaOptions,
     blobs: Arc<dyn Blobs>,
     ledger: Arc<dyn Ledger>,
     checks: Vec<HealthCheck>,
+    telemetry: &Telemetry,
 ) -> anyhow::Result<Gateway> {
     let log = Arc::new(KafkaLog::connect(kafka)?);
-    let exposition = Exposition::install()?;
     let qualities = [
         ("high", Quality::High),
         ("medium", Quality::Medium),
@@ -59,7 +61,7 @@ pub async fn bind(
         line: Arc::clone(&log) as _,
         log,
         checks,
-        metrics: Arc::new(move || exposition.render()),
+        metrics: telemetry.page(),
         qualities: qualities
             .map(|(name, quality)| QualityModel {
                 name: name.to_owned(),

@@ -3,23 +3,39 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use atelier_gateway::probe::Probe;
 use atelier_runtime::{Cancelled, RunningStage};
 use atelier_schemas::TopicTable;
 use atelier_stores::{open_blobs, open_ledger};
 
-use crate::{cli::StageArgs, commands::shutdown_signal, config::Loaded, pipeline::Assembly};
+use crate::{
+    cli::StageArgs,
+    commands::{shutdown_signal, up::check_of},
+    config::Loaded,
+    pipeline::Assembly,
+    telemetry::Telemetry,
+};
 
 /// Runs one stage until SIGTERM or Ctrl-C.
 ///
 /// # Errors
 /// One chain of causes, for people.
-pub async fn run(loaded: &Loaded, arguments: &StageArgs) -> anyhow::Result<ExitCode> {
+pub async fn run(
+    loaded: &Loaded,
+    arguments: &StageArgs,
+    telemetry: &Telemetry,
+) -> anyhow::Result<ExitCode> {
     let kafka = loaded.kafka()?;
+    let probe = match arguments.listen {
+        Some(address) => Some(Probe::bind(address).await?),
+        None => None,
+    };
     let blobs = open_blobs(&loaded.blobs_url(), &loaded.config.stores.blobs).await?;
     let ledger = match arguments.name.as_str() {
         "persist" => Some(open_ledger(&loaded.ledger_url(), &loaded.config.stores.ledger).await?),
         _ => None,
     };
+    let _watch = telemetry.watch(ledger.clone());
     let stage = Assembly::new(loaded, blobs, ledger)?
         .stage(&arguments.name)
         .await?;
@@ -32,8 +48,13 @@ pub async fn run(loaded: &Loaded, arguments: &StageArgs) -> anyhow::Result<ExitC
         TopicTable::embedded(),
         &options,
         &Cancelled::follow(&kafka, TopicTable::embedded()),
-        shutdown,
+        shutdown.clone(),
     )?;
+    let probing = probe.map(|probe| {
+        tracing::info!(address = %probe.address(), "health and metrics are told");
+        let checks = vec![check_of(running.readiness())];
+        tokio::spawn(probe.run(checks, telemetry.page(), shutdown.clone()))
+    });
     tracing::info!(
         stage = arguments.name,
         instance = arguments.instance,
@@ -43,6 +64,9 @@ pub async fn run(loaded: &Loaded, arguments: &StageArgs) -> anyhow::Result<ExitC
         .ended()
         .await
         .with_context(|| format!("stage {}", arguments.name))?;
+    if let Some(probing) = probing {
+        probing.await.context("health and metrics broke off")??;
+    }
     tracing::info!(
         stage = arguments.name,
         abandoned = drained.abandoned,

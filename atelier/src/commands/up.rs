@@ -23,6 +23,7 @@ use crate::{
     commands::{gateway, models, shutdown_signal, sweep, topics},
     config::Loaded,
     pipeline::Assembly,
+    telemetry::Telemetry,
 };
 
 mod sample;
@@ -34,7 +35,11 @@ const READY_TIMEOUT: Duration = Duration::from_secs(120);
 ///
 /// # Errors
 /// One chain of causes, for people.
-pub async fn run(loaded: &Loaded, arguments: &UpArgs) -> anyhow::Result<ExitCode> {
+pub async fn run(
+    loaded: &Loaded,
+    arguments: &UpArgs,
+    telemetry: &Telemetry,
+) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let say = |text: String| eprintln!("[{:6.2} s] {text}", started.elapsed().as_secs_f64());
     let shutdown = shutdown_signal()?;
@@ -59,7 +64,7 @@ pub async fn run(loaded: &Loaded, arguments: &UpArgs) -> anyhow::Result<ExitCode
         say(format!("the broker listens on {}", running.address));
         broker = Some(tokio::spawn(running.watch(broker_stop.clone())));
     }
-    let outcome = work(loaded, arguments, &kafka, &shutdown, &say).await;
+    let outcome = work(loaded, arguments, &kafka, &shutdown, telemetry, &say).await;
     broker_stop.cancel();
     if let Some(watching) = broker {
         watching
@@ -77,12 +82,14 @@ async fn work(
     arguments: &UpArgs,
     kafka: &KafkaOptions,
     shutdown: &CancellationToken,
+    telemetry: &Telemetry,
     say: &dyn Fn(String),
 ) -> anyhow::Result<()> {
     let changes = topics::apply(kafka).await?;
     say(format!("topics: {changes}"));
     let blobs = open_blobs(&loaded.blobs_url(), &loaded.config.stores.blobs).await?;
     let ledger = open_ledger(&loaded.ledger_url(), &loaded.config.stores.ledger).await?;
+    let _watch = telemetry.watch(Some(Arc::clone(&ledger)));
     say(format!(
         "blobs in {}, ledger in {}",
         without_password(&loaded.blobs_url()),
@@ -122,7 +129,7 @@ async fn work(
         .map(|stage| check_of(stage.readiness()))
         .collect();
     let gateway_stop = shutdown.child_token();
-    let serving = gateway::bind(loaded, kafka, blobs, ledger, checks).await;
+    let serving = gateway::bind(loaded, kafka, blobs, ledger, checks, telemetry).await;
     let outcome = match serving {
         Ok(bound) => {
             let address = bound.address();
@@ -179,7 +186,7 @@ async fn finish(
     outcome
 }
 
-fn check_of(readiness: &Readiness) -> HealthCheck {
+pub(super) fn check_of(readiness: &Readiness) -> HealthCheck {
     let readiness = readiness.clone();
     HealthCheck::new(readiness.stage(), move || {
         let reasons = readiness.reasons();

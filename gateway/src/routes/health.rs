@@ -78,7 +78,7 @@ struct DependencyState {
     message: String,
 }
 
-async fn live() -> Response {
+pub(crate) async fn live() -> Response {
     (
         [(header::CACHE_CONTROL, "no-store")],
         Json(serde_json::json!({ "live": true })),
@@ -91,6 +91,11 @@ async fn ready(Shares(state): Shares<Shared>) -> Response {
         .into_iter()
         .chain(state.deps.checks.clone())
         .collect();
+    answer(&checks).await
+}
+
+/// Asks everything, and says what is down.
+pub(crate) async fn answer(checks: &[HealthCheck]) -> Response {
     let asked = checks.iter().map(|check| async {
         let outcome = check.ask(LIMIT).await;
         let ok = outcome.is_ok();
@@ -139,12 +144,17 @@ fn own_checks(state: &State) -> [HealthCheck; 3] {
 }
 
 async fn metrics(Shares(state): Shares<Shared>) -> Response {
+    exposition((state.deps.metrics)())
+}
+
+/// The text of `/metrics` with its media type.
+pub(crate) fn exposition(text: String) -> Response {
     (
         [(
             header::CONTENT_TYPE,
             "text/plain; version=0.0.4; charset=utf-8",
         )],
-        (state.deps.metrics)(),
+        text,
     )
         .into_response()
 }

@@ -8,7 +8,7 @@ mod blob;
 mod dead_letters;
 mod docs;
 mod events;
-mod health;
+pub(crate) mod health;
 mod images;
 mod measurements;
 mod page;
@@ -71,6 +71,13 @@ pub fn known_path(path: &str) -> Option<&'static str> {
         .iter()
         .map(|endpoint| endpoint.path)
         .find(|known| *known == path)
+}
+
+/// Whether a route is asked again and again by whoever watches the process.
+pub fn is_watched(route: &str) -> bool {
+    [&health::LIVE, &health::READY, &health::METRICS]
+        .iter()
+        .any(|endpoint| endpoint.path == route)
 }
 
 /// The method as a label from a closed list.

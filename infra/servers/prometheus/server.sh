@@ -27,6 +27,7 @@ install() {
 prepare() {
     cat >"$dir/prometheus.yml" <<END
 global: {scrape_interval: 5s, evaluation_interval: 5s}
+rule_files: ["$(cd "$here/../prometheus" && pwd)/rules.yml"]
 scrape_configs:
   - job_name: atelier
     static_configs: [{targets: ["${ATELIER_METRICS:-127.0.0.1:8080}"]}]

@@ -6,7 +6,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod broker;
+mod collector;
+mod jaeger;
 mod kafka;
+mod promtool;
 mod requests;
 mod s3;
 mod secured;
@@ -22,7 +25,10 @@ use std::{
 };
 
 pub use broker::Broker;
+pub use collector::{Collector, Span};
+pub use jaeger::Jaeger;
 pub use kafka::{Coordinator, Kafka};
+pub use promtool::promtool;
 pub use s3::S3;
 pub use secured::{AclRule, Listener, SecuredKafka};
 

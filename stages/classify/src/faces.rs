@@ -11,6 +11,7 @@ use ndarray::{Array4, ArrayD};
 use crate::{
     ClassifyError,
     boxes::{Candidate, Rect, suppress},
+    classifier::note_run,
     working_copy::WorkingCopy,
 };
 
@@ -70,6 +71,7 @@ impl Faces {
         for face in &mut faces {
             face.rect = letterbox.to_picture(&face.rect);
         }
+        note_run(&self.session, inference.elapsed);
         Ok((faces, inference.elapsed))
     }
 }

@@ -7,7 +7,7 @@ use atelier_models::{
 };
 use ndarray::Array4;
 
-use crate::{ClassifyError, working_copy::WorkingCopy};
+use crate::{ClassifyError, classifier::note_run, working_copy::WorkingCopy};
 
 const MODEL: &str = "efficientnet_lite0";
 const SIDE_PX: u32 = 224;
@@ -78,6 +78,7 @@ impl Labels {
         let input = Array4::from_shape_vec((1, side, side, 3), levels)
             .map_err(|error| unexpected(error.to_string()))?;
         let inference = self.session.run(input.into_dyn().view())?;
+        note_run(&self.session, inference.elapsed);
         let probabilities = inference.outputs.into_iter().next().unwrap_or_default();
         if probabilities.len() != self.names.len() {
             return Err(unexpected(format!(

@@ -13,6 +13,7 @@ use ndarray::{Array4, ArrayD};
 use crate::{
     ClassifyError,
     boxes::{Candidate, Rect, suppress},
+    classifier::note_run,
     working_copy::WorkingCopy,
 };
 
@@ -104,6 +105,7 @@ impl Objects {
         for thing in &mut things {
             thing.rect = letterbox.to_picture(&thing.rect);
         }
+        note_run(&self.session, inference.elapsed);
         Ok((things, inference.elapsed))
     }
 }

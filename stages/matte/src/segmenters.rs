@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use atelier_models::{LoadError, ModelStore, Purpose, Runtime, Segmenter, SessionOptions};
+use atelier_runtime::telemetry;
 use atelier_schemas::Quality;
 use parking_lot::Mutex;
 
@@ -15,6 +16,17 @@ pub fn model_for(quality: Quality) -> &'static str {
         Quality::Medium => "u2net",
         Quality::Low => "u2netp",
     }
+}
+
+fn open(
+    runtime: &Runtime,
+    store: &ModelStore,
+    name: &str,
+    options: &SessionOptions,
+) -> Result<Segmenter, LoadError> {
+    let segmenter = Segmenter::open(runtime, store, name, options)?;
+    telemetry::model_provider("matte", segmenter.session().provider().as_str());
+    Ok(segmenter)
 }
 
 /// Loads and keeps matting models.
@@ -44,7 +56,7 @@ impl Segmenters {
         };
         let mut preloaded = HashMap::new();
         for name in &options.preload {
-            let segmenter = Segmenter::open(&runtime, &store, name, &session_options)?;
+            let segmenter = open(&runtime, &store, name, &session_options)?;
             preloaded.insert(name.clone(), Arc::new(segmenter));
         }
         Ok(Self {
@@ -82,7 +94,7 @@ impl Segmenters {
             return Err(self.unknown(name));
         }
         let is_full = extra.len() >= self.max_extra_models;
-        let segmenter = Arc::new(Segmenter::open(
+        let segmenter = Arc::new(open(
             &self.runtime,
             &self.store,
             name,

@@ -92,6 +92,22 @@ pub trait Ledger: Send + Sync {
 
     /// Whether the ledger can be read and written now. Checked by `/health/ready`.
     async fn check(&self) -> Result<(), LedgerError>;
+
+    /// The connections to its server; `None` where it has none.
+    fn connections(&self) -> Option<Connections> {
+        None
+    }
+}
+
+/// Connections to a server that this process holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// Those that somebody works with.
+    pub in_use: u32,
+    /// Those that are open and wait for work.
+    pub idle: u32,
+    /// Most that there may be.
+    pub limit: u32,
 }
 
 /// What ended since then is kept; `None`: whenever it ended.

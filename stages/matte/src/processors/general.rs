@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use atelier_models::{Picture, Segmenter, segment::refine};
+use atelier_runtime::telemetry;
 use atelier_schemas::{events::ModelUse, events::Strategy};
 use atelier_stores::{Raster, raster::Channels};
 use tokio::{sync::Semaphore, task::spawn_blocking};
@@ -60,6 +61,12 @@ impl General {
         })
         .await??;
         drop(run);
+        telemetry::model_ran(
+            "matte",
+            segmenter.session().name(),
+            segmenter.session().provider().as_str(),
+            raw.elapsed,
+        );
         let inference_ms = raw.elapsed.as_secs_f64() * 1e3;
         let model = self.model_use(
             segmenter.session().name(),

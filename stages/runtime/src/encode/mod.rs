@@ -105,6 +105,7 @@ impl Encoder {
         &self,
         record: &InRecord,
         envelope: Option<&Envelope>,
+        trace: TraceContext,
         mut failure: Failure,
         now: DateTime<Utc>,
     ) -> GivenOn {
@@ -114,6 +115,8 @@ impl Encoder {
             let mut headers = record.headers.clone();
             let due = self.next_attempt_at(attempt, envelope, now);
             set_attempt(&mut headers, attempt + 1, due);
+            // The next attempt follows from this one.
+            set_header(&mut headers, header::TRACEPARENT, trace.to_string());
             if let Some(Priority::Bulk) = envelope.map(|envelope| envelope.priority) {
                 // Its topic said so; the retry topic does not.
                 set_header(&mut headers, header::PRIORITY, Priority::Bulk.as_str());
@@ -139,7 +142,7 @@ impl Encoder {
         };
         let code = failure.body.code;
         let mut records = vec![self.dead_letter(record, original, &failure.body, attempt, now)];
-        records.extend(self.stage_failed_of_record(record, envelope, failure.body, now));
+        records.extend(self.stage_failed_of_record(record, envelope, trace, failure.body, now));
         GivenOn {
             records,
             dead: Some(code),
@@ -328,6 +331,7 @@ impl Encoder {
         &self,
         record: &InRecord,
         envelope: Option<&Envelope>,
+        trace: TraceContext,
         error: ErrorBody,
         now: DateTime<Utc>,
     ) -> Option<OutRecord> {
@@ -357,7 +361,6 @@ impl Encoder {
                 &assumed
             }
         };
-        let trace = TraceContext::child_of(record.header_text(header::TRACEPARENT));
         let failed = StageFailed {
             task_id,
             image_id,

@@ -13,7 +13,10 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use super::{Executor, Work, round_milliseconds};
-use crate::{Failure, FailureClass, Outcome, telemetry};
+use crate::{
+    Failure, FailureClass, Outcome,
+    telemetry::{self, Step, StepKind},
+};
 
 /// A message that the stage was called with.
 pub(super) struct Handled {
@@ -38,6 +41,7 @@ impl Executor {
                     telemetry::queued(self.stage_name(), *queue_ms);
                 }
             }
+            let mut step = self.begin_handling(&mut batch);
             let started = Instant::now();
             let tasks: Vec<Option<Uuid>> = batch.iter().map(Work::task).collect();
             let answer = tokio::select! {
@@ -52,9 +56,13 @@ impl Executor {
                     done.extend(dropped);
                     continue;
                 }
-                answer = self.call(&batch) => answer,
+                answer = self.call(&batch, &step) => answer,
             };
             let took = started.elapsed();
+            if let Err(failure) = &answer {
+                step.fail(&failure.body.message);
+            }
+            drop(step);
             telemetry::batch_handled(self.stage_name(), batch.len(), took);
             let duration = took / u32::try_from(batch.len()).unwrap_or(u32::MAX).max(1);
             match answer {
@@ -96,12 +104,12 @@ impl Executor {
         done
     }
 
-    async fn call(&self, batch: &[Work]) -> Result<Vec<Outcome>, Failure> {
+    async fn call(&self, batch: &[Work], step: &Step) -> Result<Vec<Outcome>, Failure> {
         let inputs = batch
             .iter()
             .map(|work| (work.envelope.clone(), work.input.clone()))
             .collect();
-        let span = self.span(batch);
+        let span = self.span(batch, step);
         let answer = AssertUnwindSafe(self.stage.handle_any(inputs))
             .catch_unwind()
             .instrument(span)
@@ -125,13 +133,35 @@ impl Executor {
         ))
     }
 
-    fn span(&self, batch: &[Work]) -> tracing::Span {
+    /// One call of the stage: a part of its message, or with several messages, which may be of several traces, a trace of its
+    /// own that is linked with each of theirs.
+    fn begin_handling(&self, batch: &mut [Work]) -> Step {
+        let name = format!("{} handle", self.stage_name());
+        let mut step = match batch {
+            [work] => Step::begin(StepKind::Internal, name, Some(work.step.context())),
+            _ => {
+                let joining =
+                    Step::begin_joining(name, batch.iter().map(|work| work.step.context()));
+                if joining.is_collected() {
+                    for work in batch.iter_mut() {
+                        work.step.link(joining.context());
+                    }
+                }
+                joining
+            }
+        };
+        step.set(super::STAGE, self.stage_name());
+        step.set("messaging.batch.message_count", batch.len() as i64);
+        step
+    }
+
+    fn span(&self, batch: &[Work], step: &Step) -> tracing::Span {
+        let (trace_id, span_id) = (step.context().trace_id(), step.context().span_id());
         let stage = self.stage_name();
         match batch {
             [work] => {
                 let task_id = work.envelope.correlation_id.map(tracing::field::display);
                 let image_id = work.envelope.subject.map(tracing::field::display);
-                let (trace_id, span_id) = (work.trace.trace_id(), work.trace.span_id());
                 tracing::info_span!(
                     "handle",
                     stage,
@@ -142,6 +172,10 @@ impl Executor {
                     image_id
                 )
             }
+            _ if step.is_collected() => {
+                tracing::info_span!("handle", stage, messages = batch.len(), trace_id, span_id)
+            }
+            // A trace that nobody can find explains nothing.
             _ => tracing::info_span!("handle", stage, messages = batch.len()),
         }
     }

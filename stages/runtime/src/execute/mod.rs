@@ -26,7 +26,7 @@ use crate::{
     options::RetryOptions,
     readiness::{Dependency, Readiness},
     record::{InRecord, OutRecord},
-    telemetry,
+    telemetry::{self, Step, StepKind},
     trace_context::TraceContext,
 };
 
@@ -35,6 +35,13 @@ pub use work::{Admitted, Settled, Work};
 
 /// How long the first messages may wait for what is known of cancelled tasks.
 const LONGEST_WAIT_FOR_CANCELLED: Duration = Duration::from_secs(5);
+
+/// What a step says of its message.
+const STAGE: &str = "atelier.stage";
+const TASK_ID: &str = "atelier.task_id";
+const IMAGE_ID: &str = "atelier.image_id";
+const OUTCOME: &str = "atelier.outcome";
+const ERROR_CODE: &str = "atelier.error.code";
 
 /// Runs one stage.
 pub struct Executor {
@@ -133,12 +140,9 @@ impl Executor {
         let envelope = match Envelope::from_headers(headers, record.timestamp) {
             Ok(envelope) => envelope,
             Err(error) => {
-                return Admitted::Settled(self.give_on(
-                    &record,
-                    ticket,
-                    None,
-                    Failure::from(error),
-                ));
+                let mut step = self.begin_step(&record, None);
+                let failure = Failure::from(error);
+                return Admitted::Settled(self.give_on(&record, ticket, None, &mut step, failure));
             }
         };
         match self
@@ -147,16 +151,16 @@ impl Executor {
         {
             Ok(Some(input)) => {
                 let envelope = self.with_urgency(envelope, &input, &record.source.topic);
-                if let Some(held_back) = self.hold_back(&record, ticket, &envelope) {
+                let mut step = self.begin_step(&record, Some(&envelope));
+                if let Some(held_back) = self.hold_back(&record, ticket, &envelope, &mut step) {
                     return Admitted::Settled(held_back);
                 }
-                let trace = TraceContext::child_of(envelope.traceparent.as_deref());
                 Admitted::Work(Work {
                     record,
                     envelope,
                     input,
                     ticket,
-                    trace,
+                    step,
                     queue_ms: None,
                     tries: 0,
                     looks: 0,
@@ -166,10 +170,43 @@ impl Executor {
                 Admitted::Settled(self.settle(&record, ticket, Verdict::Skipped, Vec::new()))
             }
             Err(error) => {
+                let mut step = self.begin_step(&record, Some(&envelope));
                 let failure = Failure::from(error);
-                Admitted::Settled(self.give_on(&record, ticket, Some(&envelope), failure))
+                let settled = self.give_on(&record, ticket, Some(&envelope), &mut step, failure);
+                Admitted::Settled(settled)
             }
         }
+    }
+
+    /// The step that a message is in this stage, below the one that made it.
+    fn begin_step(&self, record: &InRecord, envelope: Option<&Envelope>) -> Step {
+        let parent = TraceContext::of_headers(|name| record.header_text(name));
+        let name = format!("{} {}", self.stage_name(), record.source.topic);
+        let mut step = Step::begin(StepKind::Consumer, name, parent);
+        if !step.is_collected() {
+            return step;
+        }
+        step.set("messaging.system", "kafka");
+        step.set(
+            "messaging.destination.name",
+            record.source.topic.to_string(),
+        );
+        step.set(
+            "messaging.destination.partition.id",
+            record.source.partition.to_string(),
+        );
+        step.set("messaging.kafka.offset", record.offset);
+        step.set(STAGE, self.stage_name());
+        if let Some(envelope) = envelope {
+            step.set("atelier.attempt", i64::from(envelope.attempt));
+            if let Some(task_id) = envelope.correlation_id {
+                step.set(TASK_ID, task_id.to_string());
+            }
+            if let Some(image_id) = envelope.subject {
+                step.set(IMAGE_ID, image_id.to_string());
+            }
+        }
+        step
     }
 
     /// Gives back messages that were not handled, at a rebalance or shutdown.
@@ -240,16 +277,17 @@ impl Executor {
         } = handled;
         // Whatever became of it: its end is told already.
         if self.is_cancelled(&work) {
-            return Next::Settled(self.drop_cancelled(&work));
+            return Next::Settled(self.drop_cancelled(work));
         }
         if let Some(failure) = unavailable(&outcome) {
             return Next::WhenAvailable(work, failure);
         }
         self.readiness.found(Dependency::Stage);
         match outcome {
-            Outcome::Emit(emissions) => Next::Settled(self.emit(&work, emissions, duration)),
+            Outcome::Emit(emissions) => Next::Settled(self.emit(&mut work, emissions, duration)),
             Outcome::Skip(reason) => {
                 tracing::debug!(stage = self.stage_name(), id = %work.envelope.id, reason, "skipped");
+                work.step.set(OUTCOME, Verdict::Skipped.as_str());
                 Next::Settled(self.settle(&work.record, work.ticket, Verdict::Skipped, Vec::new()))
             }
             Outcome::Retry(failure) => {
@@ -262,24 +300,14 @@ impl Executor {
                     class: FailureClass::Transient,
                     ..failure
                 };
-                Next::Settled(self.give_on(
-                    &work.record,
-                    work.ticket,
-                    Some(&work.envelope),
-                    failure,
-                ))
+                Next::Settled(self.give_work_on(&mut work, failure))
             }
             Outcome::Reject(failure) => {
                 let failure = Failure {
                     class: FailureClass::Permanent,
                     ..failure
                 };
-                Next::Settled(self.give_on(
-                    &work.record,
-                    work.ticket,
-                    Some(&work.envelope),
-                    failure,
-                ))
+                Next::Settled(self.give_work_on(&mut work, failure))
             }
         }
     }
@@ -312,29 +340,63 @@ impl Executor {
         waiting
     }
 
-    fn emit(&self, work: &Work, emissions: Vec<Emission>, duration: Duration) -> Settled {
+    fn emit(&self, work: &mut Work, emissions: Vec<Emission>, duration: Duration) -> Settled {
         let parent = Parent {
             record: &work.record,
             envelope: &work.envelope,
-            trace: work.trace,
+            trace: work.step.context(),
         };
         let timing = StageTiming {
             stage: self.stage_name().to_owned(),
             queue_ms: work.queue_ms.unwrap_or_default(),
             processing_time_ms: round_milliseconds(duration.as_secs_f64() * 1_000.0),
         };
+        let failed_parts = self.tell_of_parts(work, &emissions);
         match self
             .encoder
             .emitted(parent, emissions, &timing, self.clock.now())
         {
             Ok((outputs, dead_codes)) => {
+                let retried_parts = failed_parts.saturating_sub(dead_codes.len());
+                telemetry::retry(self.stage_name(), "topic", retried_parts);
                 for code in dead_codes {
                     telemetry::dead_letter(self.stage_name(), code);
+                    work.step.set(ERROR_CODE, code.as_str());
+                    work.step.fail("a part of it is in the dead letters");
                 }
+                work.step.set(OUTCOME, Verdict::Emitted.as_str());
                 self.settle(&work.record, work.ticket, Verdict::Emitted, outputs)
             }
-            Err(failure) => self.give_on(&work.record, work.ticket, Some(&work.envelope), failure),
+            Err(failure) => self.give_work_on(work, failure),
         }
+    }
+
+    /// Logs each part that failed; how many they are.
+    fn tell_of_parts(&self, work: &Work, emissions: &[Emission]) -> usize {
+        let mut failed = 0;
+        for emission in emissions {
+            let (Emission::Retry(event, failure) | Emission::Reject(event, failure)) = emission
+            else {
+                continue;
+            };
+            failed += 1;
+            tracing::warn!(
+                stage = self.stage_name(),
+                trace_id = work.step.context().trace_id(),
+                span_id = work.step.context().span_id(),
+                task_id = event.task_id().map(tracing::field::display),
+                image_id = event.image_id().map(tracing::field::display),
+                code = failure.body.code.as_str(),
+                error = failure.body.message,
+                "part failed"
+            );
+        }
+        failed
+    }
+
+    fn give_work_on(&self, work: &mut Work, failure: Failure) -> Settled {
+        let envelope = Some(&work.envelope);
+        self.give_on(&work.record, work.ticket, envelope, &mut work.step, failure)
     }
 
     /// To the retry topic or the dead letters.
@@ -343,19 +405,25 @@ impl Executor {
         record: &InRecord,
         ticket: u64,
         envelope: Option<&Envelope>,
+        step: &mut Step,
         failure: Failure,
     ) -> Settled {
         let (code, message) = (failure.body.code, failure.body.message.clone());
-        let given_on = self
-            .encoder
-            .failed(record, envelope, failure, self.clock.now());
+        let given_on =
+            self.encoder
+                .failed(record, envelope, step.context(), failure, self.clock.now());
         let verdict = if given_on.dead.is_some() {
             Verdict::DeadLettered
         } else {
             Verdict::Retried
         };
+        step.set(OUTCOME, verdict.as_str());
+        step.set(ERROR_CODE, code.as_str());
+        step.fail(&message);
         tracing::warn!(
             stage = self.stage_name(),
+            trace_id = step.context().trace_id(),
+            span_id = step.context().span_id(),
             topic = &*record.source.topic,
             partition = record.source.partition,
             offset = record.offset,
@@ -367,7 +435,7 @@ impl Executor {
                 .map(tracing::field::display),
             code = code.as_str(),
             outcome = verdict.as_str(),
-            message,
+            error = message,
             "message failed"
         );
         match given_on.dead {

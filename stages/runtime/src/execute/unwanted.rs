@@ -3,7 +3,7 @@
 use atelier_schemas::ErrorCode;
 use chrono::SecondsFormat;
 
-use super::{Executor, Settled, Work};
+use super::{Executor, OUTCOME, Settled, Work};
 use crate::{Failure, accounting::Verdict};
 
 impl Executor {
@@ -14,16 +14,16 @@ impl Executor {
         }
         let now = self.clock.now();
         let (mut wanted, mut ends) = (Vec::with_capacity(batch.len()), Vec::new());
-        for work in batch {
+        for mut work in batch {
             let deadline = work.envelope.deadline.filter(|deadline| *deadline <= now);
             if self.is_cancelled(&work) {
-                ends.push(self.drop_cancelled(&work));
+                ends.push(self.drop_cancelled(work));
             } else if let Some(deadline) = deadline {
                 let deadline = deadline.to_rfc3339_opts(SecondsFormat::Millis, true);
                 let message = format!("the deadline {deadline} passed before the work began");
                 let failure =
                     Failure::permanent(ErrorCode::DeadlineExceeded, "DeadlineExceeded", message);
-                ends.push(self.give_on(&work.record, work.ticket, Some(&work.envelope), failure));
+                ends.push(self.give_work_on(&mut work, failure));
             } else {
                 wanted.push(work);
             }
@@ -36,8 +36,9 @@ impl Executor {
             .is_some_and(|task| self.cancelled.contains(task))
     }
 
-    pub(super) fn drop_cancelled(&self, work: &Work) -> Settled {
+    pub(super) fn drop_cancelled(&self, mut work: Work) -> Settled {
         tracing::debug!(stage = self.stage_name(), id = %work.envelope.id, "its task is cancelled");
+        work.step.set(OUTCOME, Verdict::Cancelled.as_str());
         self.settle(&work.record, work.ticket, Verdict::Cancelled, Vec::new())
     }
 }

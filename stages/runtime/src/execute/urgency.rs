@@ -6,10 +6,9 @@
 use atelier_schemas::{Envelope, Priority, topics::retry_topic};
 use chrono::SubsecRound as _;
 
-use super::{Executor, Settled};
+use super::{Executor, OUTCOME, Settled};
 use crate::{
-    accounting::Verdict, encode::Parent, erased::AnyInput, record::InRecord,
-    trace_context::TraceContext,
+    accounting::Verdict, encode::Parent, erased::AnyInput, record::InRecord, telemetry::Step,
 };
 
 impl Executor {
@@ -43,6 +42,7 @@ impl Executor {
         record: &InRecord,
         ticket: u64,
         envelope: &Envelope,
+        step: &mut Step,
     ) -> Option<Settled> {
         let bulk_topic = self.bulk_topic.as_deref()?;
         let came_by = &*record.source.topic;
@@ -55,12 +55,15 @@ impl Executor {
         let parent = Parent {
             record,
             envelope,
-            trace: TraceContext::child_of(envelope.traceparent.as_deref()),
+            trace: step.context(),
         };
         let moved = self.encoder.moved(parent, bulk_topic, self.clock.now());
         Some(match moved {
-            Ok(moved) => self.settle(record, ticket, Verdict::Emitted, vec![moved]),
-            Err(failure) => self.give_on(record, ticket, Some(envelope), failure),
+            Ok(moved) => {
+                step.set(OUTCOME, Verdict::Emitted.as_str());
+                self.settle(record, ticket, Verdict::Emitted, vec![moved])
+            }
+            Err(failure) => self.give_on(record, ticket, Some(envelope), step, failure),
         })
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     accounting::Verdict,
     erased::AnyInput,
     record::{InRecord, OutRecord, TopicPartition},
-    trace_context::TraceContext,
+    telemetry::Step,
 };
 
 /// A record whose result is known.
@@ -32,7 +32,8 @@ pub struct Work {
     pub(super) envelope: Envelope,
     pub(super) input: AnyInput,
     pub(super) ticket: u64,
-    pub(super) trace: TraceContext,
+    /// Its place in the trace; ends with it.
+    pub(super) step: Step,
     /// How long it waited before it was handled first.
     pub(super) queue_ms: Option<f64>,
     /// How often it was tried here and failed.

@@ -82,7 +82,7 @@ fn consumer_defaults(
     let max_poll_interval_ms = (options.drain_timeout_ms * 2).max(300_000).to_string();
     let mut defaults = vec![
         ("max.poll.interval.ms", max_poll_interval_ms.as_str()),
-        ("statistics.interval.ms", "5000"),
+        ("statistics.interval.ms", "1000"),
         ("fetch.error.backoff.ms", "100"),
         ("fetch.queue.backoff.ms", "100"),
         ("queued.min.messages", "2000"),
@@ -208,19 +208,9 @@ impl ClientContext for ConsumerEvents {
     }
 
     fn stats(&self, statistics: Statistics) {
-        let unread: i64 = statistics
-            .topics
-            .values()
-            .flat_map(|topic| topic.partitions.values())
-            .filter(|partition| partition.desired)
-            // From the next offset to fetch, not from the last one committed: transaction markers take offsets too, and
-            // a stage that has read everything must not seem to lag behind by them.
-            .map(|partition| {
-                partition.fetchq_cnt + (partition.ls_offset - partition.next_offset.max(0)).max(0)
-            })
-            .sum();
-        // librdkafka counts from what it handed out; what is in flight is not done yet.
-        telemetry::lag(self.stage(), unread, self.shared.in_flight());
+        let is_idle = self.shared.in_flight() == 0;
+        self.shared
+            .change_lag(|lag| lag.observed(&statistics, is_idle));
     }
 }
 
@@ -239,7 +229,7 @@ impl ConsumerContext for ConsumerEvents {
             self.drain_timeout
         };
         let drained = self.shared.drain(&sources, timeout);
-        let abandoned = self.shared.change(|tracker| tracker.revoke(&sources));
+        let abandoned = self.shared.given_up(&sources);
         telemetry::rebalance(self.stage(), change);
         if lost_already {
             // A broker that stands still keeps its connections: this is the first that is seen of it. The health check of the

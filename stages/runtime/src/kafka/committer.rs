@@ -73,6 +73,7 @@ impl Committer {
                 Err(TransactionError::GivenUp) => return,
                 Err(error) => {
                     failures += 1;
+                    self.note_failure(&error, started.elapsed());
                     let Some(usable) = self.recover(producer, &error) else {
                         return;
                     };
@@ -86,12 +87,20 @@ impl Committer {
                             format!("transactions do not go through: {reason}"),
                         );
                     }
-                    telemetry::transaction(self.stage(), error.result_label(), started.elapsed());
                 }
             }
             std::thread::sleep(backoff);
             backoff = (backoff * 2).min(MAX_BACKOFF);
         }
+    }
+
+    fn note_failure(&self, error: &TransactionError, open_for: Duration) {
+        let result = match error {
+            _ if open_for >= Duration::from_millis(self.transaction.timeout_ms) => "timed_out",
+            TransactionError::Abort(_) | TransactionError::GivenUp => "aborted",
+            TransactionError::Fatal(_) => "fatal",
+        };
+        telemetry::transaction(self.stage(), result, open_for);
     }
 
     fn stage(&self) -> &'static str {
@@ -194,6 +203,9 @@ impl Committer {
             reason = fatal,
             "producer is of no use any more and is replaced; where another instance runs, give each its own instance_id"
         );
+        if producer.is_fenced() {
+            telemetry::fenced(self.stage(), "producer");
+        }
         drop(producer);
         let replacement = self.connect()?;
         // The last transaction may have gone through although the answer did not arrive.
@@ -253,15 +265,6 @@ impl Committer {
                     .lost(Dependency::Producer, format!("committed offsets: {error}")),
             }
             std::thread::sleep(FIRST_BACKOFF * 10);
-        }
-    }
-}
-
-impl TransactionError {
-    fn result_label(&self) -> &'static str {
-        match self {
-            Self::Abort(_) | Self::GivenUp => "aborted",
-            Self::Fatal(_) => "fatal",
         }
     }
 }

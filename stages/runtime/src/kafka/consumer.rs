@@ -5,7 +5,10 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -23,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     admission::Admission,
     client::{group_id, is_outage, list_of},
+    lag,
     producer::SharedConsumer,
     shared::Shared,
     tracker::Tracker,
@@ -33,6 +37,7 @@ use crate::{
     readiness::Dependency,
     record::{Header, InRecord, TopicPartition},
     retry_schedule::due_at,
+    telemetry,
 };
 
 const POLL_TIMEOUT: Duration = Duration::from_millis(50);
@@ -57,6 +62,8 @@ pub(crate) struct Consuming {
     pub queue_capacity: usize,
     pub drain_timeout: Duration,
     pub shutdown: CancellationToken,
+    /// Whether somebody else has this instance's name; told once, because it stays so.
+    pub fenced: AtomicBool,
 }
 
 /// Takes no more; waits for what is in flight.
@@ -146,6 +153,7 @@ impl Consuming {
         };
         let source = record.source.clone();
         self.pause([&source]);
+        self.shared.change_lag(|lag| lag.parked(&source));
         let parked = Parked {
             until,
             record,
@@ -195,6 +203,7 @@ impl Consuming {
                 continue;
             }
             if let Some(parked) = flow.parked.remove(&source) {
+                self.shared.change_lag(|lag| lag.released(&source));
                 self.take(parked.record);
                 if !flow.is_full {
                     self.resume([&source]);
@@ -239,6 +248,26 @@ impl Consuming {
         } else {
             // librdkafka remembers that a partition was paused when it comes back.
             self.resume_all_but_parked(flow);
+        }
+        self.measure_new();
+    }
+
+    /// Learns how much waits in partitions that have just come, which their first message would tell too late.
+    fn measure_new(&self) {
+        let new = self.shared.change_lag(|lag| lag.unmeasured());
+        if new.is_empty() {
+            return;
+        }
+        match lag::ask(&self.consumer, &new) {
+            Ok(measured) => self.shared.change_lag(|lag| {
+                for (source, unread) in &measured {
+                    lag.measured(source, *unread);
+                }
+            }),
+            // The next statistics tell it.
+            Err(error) => {
+                tracing::debug!(stage = self.shared.readiness.stage(), %error, "lag");
+            }
         }
     }
 
@@ -347,6 +376,11 @@ impl Consuming {
                 );
                 return false;
             }
+            if code == RDKafkaErrorCode::FencedInstanceId
+                && !self.fenced.swap(true, Ordering::Relaxed)
+            {
+                telemetry::fenced(readiness.stage(), "consumer");
+            }
             readiness.lost(
                 Dependency::Consumer,
                 format!("{reason}; where another process has this instance_id, give each its own, then start this one again"),
@@ -417,7 +451,7 @@ impl Draining {
             }
             let _ = self.consumer.poll(Duration::ZERO);
         }
-        let abandoned = self.shared.change(|tracker| tracker.revoke(&assigned));
+        let abandoned = self.shared.given_up(&assigned);
         self.shared.finish();
         abandoned
     }

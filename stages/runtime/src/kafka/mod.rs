@@ -7,6 +7,7 @@ mod admission;
 pub(crate) mod client;
 mod committer;
 pub(crate) mod consumer;
+mod lag;
 pub(crate) mod producer;
 pub(crate) mod security;
 mod shared;
@@ -14,7 +15,10 @@ mod tracker;
 pub(crate) mod trouble;
 mod worker;
 
-use std::{sync::Arc, thread};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    thread,
+};
 
 use atelier_schemas::{TopicTable, topics::retry_topic};
 use rdkafka::{consumer::BaseConsumer, error::KafkaError};
@@ -157,6 +161,7 @@ impl RunningStage {
             queue_capacity: options.queue_capacity.max(1),
             drain_timeout: options.drain_timeout(),
             shutdown,
+            fenced: AtomicBool::new(false),
         };
         let worker = tokio::spawn(worker::run(
             executor,

@@ -76,6 +76,20 @@ impl TransactionalProducer {
         self.producer.context().take_undelivered()
     }
 
+    /// Whether another one with its id took over.
+    pub fn is_fenced(&self) -> bool {
+        let fatal = self.producer.client().fatal_error();
+        matches!(
+            fatal,
+            Some((
+                RDKafkaErrorCode::Fenced
+                    | RDKafkaErrorCode::ProducerFenced
+                    | RDKafkaErrorCode::InvalidProducerEpoch,
+                _
+            ))
+        )
+    }
+
     pub fn begin(&self) -> Result<(), TransactionError> {
         self.take_undelivered();
         self.producer

@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::tracker::{PartitionCommit, Tracker};
+use super::{
+    lag::Lag,
+    tracker::{PartitionCommit, Tracker},
+};
 use crate::{
     execute::{Settled, Work},
     readiness::Readiness,
@@ -20,6 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Shared {
     tracker: Mutex<Tracker>,
+    lag: Mutex<Lag>,
     changed: Condvar,
     assignment_version: AtomicU64,
     finished: AtomicBool,
@@ -30,6 +34,7 @@ impl Shared {
     pub fn new(readiness: Readiness) -> Arc<Self> {
         Arc::new(Self {
             tracker: Mutex::default(),
+            lag: Mutex::default(),
             changed: Condvar::new(),
             assignment_version: AtomicU64::new(0),
             finished: AtomicBool::new(false),
@@ -60,12 +65,30 @@ impl Shared {
     }
 
     pub fn assigned(&self, sources: Vec<TopicPartition>) {
+        self.change_lag(|lag| lag.assigned(&sources));
         self.change(|tracker| {
             sources
                 .into_iter()
                 .for_each(|source| tracker.assign(source));
         });
         self.assignment_version.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// These are somebody else's from now on. The number of messages that were abandoned with them.
+    pub fn given_up(&self, sources: &[TopicPartition]) -> usize {
+        let abandoned = self.change(|tracker| tracker.revoke(sources));
+        self.change_lag(|lag| lag.given_up(sources));
+        abandoned
+    }
+
+    /// Changes what is known of the lag, and tells it.
+    pub fn change_lag<T>(&self, change: impl FnOnce(&mut Lag) -> T) -> T {
+        let mut lag = self.lag.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = change(&mut lag);
+        let (partitions, unread) = (lag.partitions(), lag.total());
+        drop(lag);
+        telemetry::backlog(self.readiness.stage(), partitions, unread, self.in_flight());
+        result
     }
 
     /// Stops taking from `sources` and waits until what was started is committed. Whether that was so in time.
@@ -126,11 +149,7 @@ impl Shared {
     }
 
     pub fn committed(&self, commits: &[PartitionCommit]) {
-        let in_flight = self.change(|tracker| {
-            tracker.committed(commits);
-            tracker.in_flight()
-        });
-        telemetry::in_flight(self.readiness.stage(), in_flight);
+        self.change(|tracker| tracker.committed(commits));
     }
 
     /// The consumer's thread has drained: the committer may end.

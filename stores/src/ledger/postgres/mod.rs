@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use self::transaction::{PostgresTransaction, within};
 use super::{
-    LedgerError,
+    Connections, LedgerError,
     sql::{Backend, Pruning, RowError, Transaction as _},
 };
 use crate::{
@@ -226,5 +226,14 @@ impl Backend for PostgresLedger {
 
     fn pruning(&self) -> &Pruning {
         &self.pruning
+    }
+
+    fn open_connections(&self) -> Option<Connections> {
+        let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
+        Some(Connections {
+            in_use: self.pool.size().saturating_sub(idle),
+            idle,
+            limit: self.pool.options().get_max_connections(),
+        })
     }
 }

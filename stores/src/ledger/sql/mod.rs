@@ -29,8 +29,8 @@ pub(super) use self::{
     statement::{Record, Statement},
 };
 use super::{
-    Applied, CancelRequested, Created, Effect, ImageRecord, KeptSince, Ledger, LedgerError,
-    NewTask, OutboxRow,
+    Applied, CancelRequested, Connections, Created, Effect, ImageRecord, KeptSince, Ledger,
+    LedgerError, NewTask, OutboxRow,
 };
 
 /// The statements that the adapters word differently.
@@ -101,6 +101,11 @@ pub(super) trait Backend: Send + Sync {
 
     /// When to forget.
     fn pruning(&self) -> &Pruning;
+
+    /// As [`Ledger::connections`].
+    fn open_connections(&self) -> Option<Connections> {
+        None
+    }
 }
 
 #[async_trait]
@@ -220,6 +225,10 @@ impl<B: Backend> Ledger for B {
         self.check_writable()
             .await
             .map_err(|error| self.failed(error))
+    }
+
+    fn connections(&self) -> Option<Connections> {
+        self.open_connections()
     }
 }
 
