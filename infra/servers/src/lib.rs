@@ -7,6 +7,7 @@
 
 mod broker;
 mod kafka;
+mod postgres;
 mod s3;
 
 use std::{
@@ -21,6 +22,7 @@ use std::{
 
 pub use broker::Broker;
 pub use kafka::Kafka;
+pub use postgres::Postgres;
 pub use s3::S3;
 
 /// Servers that share a folder, and what ends them.
