@@ -4,11 +4,11 @@
 //! offsets are one transaction.
 
 pub(crate) mod client;
-mod committer;
+pub(crate) mod committer;
 pub(crate) mod consumer;
 pub(crate) mod producer;
 mod shared;
-mod tracker;
+pub(crate) mod tracker;
 mod worker;
 
 use std::{sync::Arc, thread};
@@ -92,6 +92,8 @@ impl RunningStage {
         cancelled: &Cancelled,
         shutdown: CancellationToken,
     ) -> Result<Self, RuntimeError> {
+        #[cfg(feature = "planted-bugs")]
+        crate::planted::arm();
         let name = stage.stage_name();
         let shutdown = shutdown.child_token();
         let stop_when_dropped = shutdown.clone().drop_guard();
