@@ -21,10 +21,10 @@ ON_SERVERS := eval "$$($(SERVERS_SH) env)"; export ATELIER_CONFIG=$${ATELIER_CON
 	ATELIER_DATA_DIR=$${ATELIER_DATA_DIR:-data/servers/atelier};
 endif
 
-.PHONY: help up servers servers-stop test-servers test bench fmt fmt-check lint docs generate setup setup-test web build models test-build test-models test-python test-rust test-web test-e2e
+.PHONY: help up servers servers-stop chaos chaos-planted chaos-servers test-servers test bench fmt fmt-check lint docs generate setup setup-test web build models test-build test-models test-python test-rust test-web test-e2e
 
 help: ## Show this list
-	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 up: build models $(if $(SERVERS),servers) ## Set up, build and run everything on loopback; SERVERS=1: on the real servers; Ctrl-C drains and stops
 	$(say) "starting"
@@ -36,6 +36,19 @@ servers: ## Install and start the real servers on loopback, and say how they are
 
 servers-stop: ## Stop what `make servers` started, and nothing else
 	@$(SERVERS_SH) stop
+
+# The test build: it has the planted bugs in it, which do nothing unless one is asked for.
+CHAOS := "$(CARGO_TARGET_DIR)/debug/atelier-chaos"
+
+chaos: test-models $(if $(filter servers,$(ON)),chaos-servers) ## Kill, stop and cut off processes, then prove that nothing is lost or doubled (SEED=1 RUNS=1 ON=servers)
+	@$(CHAOS) --seed $(or $(SEED),1) --runs $(or $(RUNS),1) --on $(or $(ON),embedded) $(ARGS)
+
+chaos-planted: test-models ## Plant five bugs, one after the other, and see each of them found
+	@$(CHAOS) --planted $(ARGS)
+
+chaos-servers:
+	@scripts/setup.sh servers
+	@$(SERVERS_SH) install kafka postgres s3
 
 test: setup-test web test-rust test-web test-e2e ## Set up and run every test
 	$(say) "all tests passed"

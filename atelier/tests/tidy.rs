@@ -74,6 +74,8 @@ fn crates_depend_only_along_the_arrows() {
         let allowed: &[&str] = match name.as_str() {
             "atelier" => continue,
             "atelier-schemas" | "atelier-models" | "atelier-broker" | "atelier-servers" => &[],
+            // The checker in it must share no code with what it checks.
+            "atelier-chaos" => &["atelier-servers"],
             "atelier-stores" | "atelier-runtime" => &["atelier-schemas"],
             "atelier-gateway" => &["atelier-schemas", "atelier-stores", "atelier-runtime"],
             _ => &of_stages,

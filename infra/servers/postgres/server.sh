@@ -15,8 +15,21 @@ as_server() {
     "$@"
 }
 
+# Where its first process was killed, the others end by themselves, and no new one starts before they have.
+orphans() {
+    local folder
+    for folder in /proc/[0-9]*/cwd; do
+        if [ "$(readlink "$folder")" = "$dir/data" ]; then return 0; fi
+    done
+    return 1
+}
+
 prepare() {
-    if [ -f "$dir/data/PG_VERSION" ]; then return; fi
+    local patience=$((SECONDS + 20))
+    if [ -f "$dir/data/PG_VERSION" ]; then
+        while orphans && [ "$SECONDS" -lt "$patience" ]; do sleep 0.05; done
+        return
+    fi
     rm -rf "$dir/data"
     (umask 077 && secret >"$dir/password")
     mkdir -p "$dir/data"

@@ -46,8 +46,19 @@ impl S3 {
             ("S3_PORT".to_owned(), port.to_string()),
             ("S3_DATA".to_owned(), data.display().to_string()),
         ];
-        folder.script(&["start", "s3"]);
-        Self { folder, data, port }
+        let s3 = Self { folder, data, port };
+        s3.run();
+        s3
+    }
+
+    /// Starts it, on what is there.
+    pub fn run(&self) {
+        self.folder.script(&["start", "s3"]);
+    }
+
+    /// SIGKILL, as a crash.
+    pub fn kill(&self) {
+        self.folder.script(&["kill", "s3"]);
     }
 
     /// Where it listens.

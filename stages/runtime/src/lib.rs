@@ -23,6 +23,8 @@ pub mod local;
 pub mod log_access;
 pub mod options;
 pub mod outbox;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 pub mod publisher;
 pub mod readiness;
 pub mod record;

@@ -12,6 +12,7 @@ use std::{
 
 use async_trait::async_trait;
 use atelier_schemas::topics::IMAGE_TASKS;
+use fail::fail_point;
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
@@ -90,6 +91,8 @@ pub async fn relay<S: OutboxSource>(
     wake: &Arc<Notify>,
     shutdown: &CancellationToken,
 ) {
+    #[cfg(feature = "planted-bugs")]
+    crate::planted::arm();
     let mut failures: u32 = 0;
     let mut rounds = None;
     while !shutdown.is_cancelled() {
@@ -152,10 +155,20 @@ async fn round<S: OutboxSource>(
         return Ok(0);
     }
     let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    #[cfg(feature = "planted-bugs")]
+    if crate::planted::Bug::OutboxMarkedBeforeSent.is_planted() {
+        source.published(&ids).await.map_err(text)?;
+    }
+    fail_point!("outbox::before-publish", |_| Err(
+        "failpoint outbox::before-publish".to_owned()
+    ));
     let shutdown = shutdown.clone();
     spawn_blocking(move || connected.publish(&rows, &shutdown))
         .await
         .map_err(|error| error.to_string())??;
+    fail_point!("outbox::before-mark", |_| Err(
+        "failpoint outbox::before-mark".to_owned()
+    ));
     source.published(&ids).await.map_err(text)?;
     Ok(ids.len())
 }

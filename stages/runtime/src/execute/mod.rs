@@ -438,6 +438,10 @@ impl Executor {
             error = message,
             "message failed"
         );
+        #[cfg(feature = "planted-bugs")]
+        if given_on.dead.is_some() && crate::planted::Bug::RejectedOffsetSkipped.is_planted() {
+            return self.settle(record, ticket, verdict, Vec::new());
+        }
         match given_on.dead {
             Some(code) => telemetry::dead_letter(self.stage_name(), code),
             None => telemetry::retry(self.stage_name(), "topic", 1),

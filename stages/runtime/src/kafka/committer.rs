@@ -145,10 +145,14 @@ impl Committer {
     ) -> Result<(), TransactionError> {
         let patience = |error: Option<&KafkaError>| self.goes_on(error);
         producer.begin()?;
-        fail_point!("runtime::before-produce", |_| Err(injected(
-            "runtime::before-produce"
-        )));
-        for record in commits
+        let producing = commits;
+        #[cfg(feature = "planted-bugs")]
+        let producing =
+            &crate::planted::before_transaction(&self.consumer, &self.producer_config, producing)?;
+        fail_point!("runtime::before-produce", has_outputs(commits), |_| Err(
+            injected("runtime::before-produce")
+        ));
+        for record in producing
             .iter()
             .flat_map(|commit| &commit.outputs)
             .flat_map(|outputs| outputs.iter())
@@ -165,9 +169,9 @@ impl Committer {
         )));
         producer.send_offsets(&offsets, group, &patience)?;
         producer.flush(&patience)?;
-        fail_point!("runtime::before-commit", |_| Err(injected(
-            "runtime::before-commit"
-        )));
+        fail_point!("runtime::before-commit", has_outputs(commits), |_| Err(
+            injected("runtime::before-commit")
+        ));
         producer.commit(&patience)?;
         fail_point!("runtime::after-commit", |_| Err(injected(
             "runtime::after-commit"
@@ -275,7 +279,14 @@ fn injected(name: &str) -> TransactionError {
     TransactionError::Fatal(format!("failpoint {name}"))
 }
 
-fn offsets_of(
+/// Where nothing goes out, failing loses nothing.
+#[cfg_attr(not(feature = "failpoints"), allow(dead_code))]
+fn has_outputs(commits: &[PartitionCommit]) -> bool {
+    let mut outputs = commits.iter().flat_map(|commit| &commit.outputs);
+    outputs.any(|outputs| !outputs.is_empty())
+}
+
+pub(crate) fn offsets_of(
     commits: &[PartitionCommit],
 ) -> Result<TopicPartitionList, rdkafka::error::KafkaError> {
     let mut list = TopicPartitionList::with_capacity(commits.len());

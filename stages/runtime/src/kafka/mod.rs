@@ -5,13 +5,13 @@
 
 mod admission;
 pub(crate) mod client;
-mod committer;
+pub(crate) mod committer;
 pub(crate) mod consumer;
 mod lag;
 pub(crate) mod producer;
 pub(crate) mod security;
 mod shared;
-mod tracker;
+pub(crate) mod tracker;
 pub(crate) mod trouble;
 mod worker;
 
@@ -106,6 +106,8 @@ impl RunningStage {
         cancelled: &Cancelled,
         shutdown: CancellationToken,
     ) -> Result<Self, RuntimeError> {
+        #[cfg(feature = "planted-bugs")]
+        crate::planted::arm();
         let name = stage.stage_name();
         let shutdown = shutdown.child_token();
         let stop_when_dropped = shutdown.clone().drop_guard();
