@@ -102,6 +102,14 @@ fn bulk_task(images: usize) -> TaskRequest {
     }
 }
 
+async fn submit_bulk(log: &Log, tasks: usize, images: usize) {
+    let records = (0..tasks).map(|_| {
+        let event: Event = bulk_task(images).into();
+        root_record(&event, &root_envelope("/upstream", &event, Utc::now())).unwrap()
+    });
+    log.publish(records.collect()).await;
+}
+
 fn tasks_of(records: &[InRecord]) -> Vec<Uuid> {
     let task = |record: &InRecord| {
         let text = record.header_text(header::CORRELATION_ID).unwrap();
@@ -268,9 +276,7 @@ async fn in_process_stages_at_once_let_in_what_there_is_room_for() {
 async fn bulk_is_held_back_while_the_queues_behind_are_long(broker: Broker) {
     let log = Log::start(broker).await;
     let stage = log.run(ingest(), &narrow("0", 4));
-    for _ in 0..10 {
-        log.submit(bulk_task(3)).await;
-    }
+    submit_bulk(&log, 10, 3).await;
     log.wait_for("images-ingested", 4).await;
     let waited_for = log.submit(task(&["a"])).await.correlation_id.unwrap();
     log.wait_for("images-ingested", 5).await;
@@ -320,9 +326,7 @@ async fn what_was_aborted_is_no_queue(broker: Broker) {
         .into_iter()
         .map(|stage| log.run(stage, &narrow("0", 2)))
         .collect();
-    for _ in 0..5 {
-        log.submit(bulk_task(2)).await;
-    }
+    submit_bulk(&log, 5, 2).await;
     log.assert_each_once("images-persisted", 10).await;
     for stage in running {
         stage.stop().await;
@@ -334,9 +338,7 @@ async fn instances_share_what_is_let_in(broker: Broker) {
     let log = Log::start(broker).await;
     let first = log.run(ingest(), &narrow("0", 8));
     let second = log.run(ingest(), &narrow("1", 8));
-    for _ in 0..40 {
-        log.submit(bulk_task(1)).await;
-    }
+    submit_bulk(&log, 40, 1).await;
     log.wait_for("images-ingested", 8).await;
     tokio::time::sleep(A_WHILE).await;
     let let_in = log.records("images-ingested").await.len();
@@ -358,9 +360,7 @@ async fn instances_share_what_is_let_in(broker: Broker) {
 async fn the_log_may_go_away_in_between(broker: Broker) {
     let mut log = Log::start(broker).await;
     let stage = log.run(ingest(), &narrow("0", 2));
-    for _ in 0..6 {
-        log.submit(bulk_task(1)).await;
-    }
+    submit_bulk(&log, 6, 1).await;
     log.wait_for("images-ingested", 2).await;
     log.restart(Duration::from_secs(2)).await;
     let behind: Vec<_> = pipeline()
@@ -403,16 +403,12 @@ async fn slow_bulk_work_has_a_lane_of_its_own(broker: Broker) {
         ..options("0")
     };
     let stage = log.run(Arc::new(StuckWithBulk), &options);
-    for _ in 0..20 {
-        log.submit(bulk_task(1)).await;
-    }
+    submit_bulk(&log, 20, 1).await;
     eventually("bulk is taken", || async {
         stage.running.counts().taken > 0
     })
     .await;
-    for _ in 0..5 {
-        log.submit(task(&["a"])).await;
-    }
+    log.submit_many(5).await;
     log.assert_each_once("images-ingested", 5).await;
     assert!(
         log.records(TASK_EVENTS).await.len() == 5,
