@@ -48,7 +48,7 @@ pub struct Outcome {
     pub took: Duration,
 }
 
-/// Carries a plan out. Must be awaited on the main thread, see [`processes`].
+/// Carries a plan out. Must be awaited on the main thread: the processes end with the thread that started them.
 ///
 /// # Errors
 /// The system cannot be started or does not come back, or the checker cannot read what is left; the folder stays then.
