@@ -6,7 +6,7 @@ mod support;
 use std::{ffi::OsStr, time::Duration};
 
 use atelier_stores::{
-    Ledger, LedgerError, LedgerOptions, PostgresLedger,
+    Ledger, LedgerError, LedgerOptions, PostgresLedger, inspect_ledger,
     ledger::{Created, Effect},
 };
 use sqlx::Connection as _;
@@ -50,6 +50,42 @@ async fn a_ledger_of_a_newer_version_is_left_alone() {
         let refused = PostgresLedger::open(&url, &LedgerOptions::default()).await;
         assert!(assert_unavailable(refused.map(|_| ())).contains("9999"));
     }
+}
+
+#[tokio::test]
+async fn looking_at_a_ledger_tells_its_version_and_clock_and_makes_no_tables() {
+    let server = Server::shared();
+    let database = server.database().await;
+    let url = server.url(&database);
+    let look = async || {
+        inspect_ledger(&url, &LedgerOptions::default())
+            .await
+            .unwrap()
+    };
+    for _ in 0..2 {
+        let empty = look().await;
+        assert!(empty.exists && empty.pending.len() >= 2, "{empty:?}");
+        assert!(empty.server.starts_with("PostgreSQL 1"), "{empty:?}");
+        assert!(empty.clock_ahead_ms.unwrap().abs() < 60_000, "{empty:?}");
+        assert!(empty.server_connections.unwrap() > 0);
+    }
+    open(&url).await.close().await;
+    let made = look().await;
+    assert!(made.pending.is_empty() && made.unknown.is_empty());
+    server
+        .run_sql(
+            &database,
+            "INSERT INTO _sqlx_migrations VALUES (9999, 'from the future', now(), true, '\\x00', 0)",
+        )
+        .await;
+    assert_eq!(look().await.unknown, [9_999]);
+    let stranger = server.url_as("nobody", "open sesame", &database);
+    let refused = inspect_ledger(&stranger, &LedgerOptions::default()).await;
+    let said = refused.unwrap_err().to_string();
+    assert!(
+        said.contains("stores.ledger_url") && !said.contains("sesame"),
+        "{said}"
+    );
 }
 
 #[tokio::test]

@@ -37,6 +37,19 @@ async fn raw(folder: &Path) -> SqliteConnection {
         .unwrap()
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ledgers_that_start_at_once_share_one_set_of_tables() {
+    for _ in 0..5 {
+        let folder = tempfile::tempdir().unwrap();
+        let mut starting = tokio::task::JoinSet::new();
+        for _ in 0..6 {
+            let place = folder.path().to_owned();
+            starting.spawn(async move { open(&place).await.check().await.unwrap() });
+        }
+        starting.join_all().await;
+    }
+}
+
 #[tokio::test]
 async fn a_ledger_of_a_newer_version_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();

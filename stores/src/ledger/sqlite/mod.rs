@@ -68,6 +68,9 @@ impl SqliteLedger {
             .clone()
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal);
+        let turn = take_turn(file)
+            .await
+            .map_err(|error| unavailable(error.to_string()))?;
         let writer = pool()
             .max_connections(1)
             .connect_with(writing)
@@ -76,6 +79,7 @@ impl SqliteLedger {
         MIGRATIONS.run(&writer).await.map_err(|error| {
             unavailable(format!("its tables cannot be brought up to date: {error}"))
         })?;
+        drop(turn);
         let readers = pool()
             .max_connections(options.read_connections.max(1))
             .connect_with(connection.read_only(true))
@@ -118,6 +122,18 @@ impl SqliteLedger {
             .ok()
             .flatten()
     }
+}
+
+/// Of processes that start at once, one makes the tables while the others wait: SQLite's migrations have no lock of their own.
+/// The turn ends with the file that is returned.
+async fn take_turn(file: &Path) -> std::io::Result<std::fs::File> {
+    let folder = file.parent().unwrap_or(Path::new("/")).to_owned();
+    let waiting = tokio::task::spawn_blocking(move || {
+        let folder = std::fs::File::open(folder)?;
+        rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive)?;
+        Ok(folder)
+    });
+    waiting.await?
 }
 
 impl Backend for SqliteLedger {
