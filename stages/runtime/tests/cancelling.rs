@@ -314,7 +314,8 @@ async fn a_stage_knows_what_was_cancelled_before_it_started_and_learns_what_is_c
     log.submit(wanted).await;
     eventually("both are settled", || async {
         let counts = running.running.counts();
-        (counts.cancelled, counts.emitted) == (2, 1)
+        // What was not committed when the log went away is dropped once more.
+        counts.cancelled >= 2 && counts.emitted == 1
     })
     .await;
     let drained = running.stop().await;
