@@ -37,6 +37,24 @@ async fn raw(folder: &Path) -> SqliteConnection {
         .unwrap()
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn several_that_start_at_once_on_a_new_file_all_find_its_tables() {
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ledger.sqlite");
+        // Connections of one process lock each other out as those of several do.
+        let opening = (0..4).map(|_| {
+            let file = file.clone();
+            tokio::spawn(async move { SqliteLedger::open(&file, options()).await })
+        });
+        for opened in futures::future::join_all(opening).await {
+            let ledger = opened.unwrap().unwrap();
+            ledger.check().await.unwrap();
+            ledger.close().await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_ledger_of_a_newer_version_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();

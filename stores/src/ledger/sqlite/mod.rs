@@ -7,11 +7,12 @@ mod transaction;
 
 use std::{
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sqlx::{
     SqlitePool,
+    migrate::MigrateError,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use uuid::Uuid;
@@ -68,12 +69,11 @@ impl SqliteLedger {
             .clone()
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal);
-        let writer = pool()
-            .max_connections(1)
-            .connect_with(writing)
+        let one = pool().max_connections(1);
+        let writer = connect_to_write(one, writing, busy_timeout)
             .await
             .map_err(|error| unavailable(error.to_string()))?;
-        MIGRATIONS.run(&writer).await.map_err(|error| {
+        migrate(&writer).await.map_err(|error| {
             unavailable(format!("its tables cannot be brought up to date: {error}"))
         })?;
         let readers = pool()
@@ -99,13 +99,11 @@ impl SqliteLedger {
     fn is_full(&self, error: &sqlx::Error) -> bool {
         const SQLITE_IOERR: u32 = 10;
         const SQLITE_FULL: u32 = 13;
-        let code = match error {
-            sqlx::Error::Io(error) => return disk::is_full(error),
-            sqlx::Error::Database(error) => error.code().and_then(|code| code.parse::<u32>().ok()),
-            _ => None,
-        };
-        // The low byte is the primary code. The shared-memory file reports a full disk as any other I/O error.
-        match code.map(|code| code & 0xff) {
+        if let sqlx::Error::Io(error) = error {
+            return disk::is_full(error);
+        }
+        // The shared-memory file reports a full disk as any other I/O error.
+        match code_of(error) {
             Some(SQLITE_FULL) => true,
             Some(SQLITE_IOERR) => self.lack_of_room(64 * 1024, 0).is_some(),
             _ => false,
@@ -118,6 +116,41 @@ impl SqliteLedger {
             .ok()
             .flatten()
     }
+}
+
+/// Connects. On a new file the write-ahead log is switched on, which SQLite refuses at once, whatever the time-out, while
+/// another process does the same.
+async fn connect_to_write(
+    pool: SqlitePoolOptions,
+    connection: SqliteConnectOptions,
+    patience: Duration,
+) -> Result<SqlitePool, sqlx::Error> {
+    const SQLITE_BUSY: u32 = 5;
+    let since = Instant::now();
+    loop {
+        match pool.clone().connect_with(connection.clone()).await {
+            Err(error) if code_of(&error) == Some(SQLITE_BUSY) && since.elapsed() < patience => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// SQLite's primary code, which is the low byte.
+fn code_of(error: &sqlx::Error) -> Option<u32> {
+    let code = error.as_database_error()?.code()?;
+    Some(code.parse::<u32>().ok()? & 0xff)
+}
+
+/// All of it under the write lock: sqlx takes none for SQLite, and of two processes that start at once on a new file the second
+/// would find its tables half made.
+async fn migrate(writer: &SqlitePool) -> Result<(), MigrateError> {
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+    MIGRATIONS
+        .run_direct(None, &mut *transaction, false)
+        .await?;
+    Ok(transaction.commit().await?)
 }
 
 impl Backend for SqliteLedger {
