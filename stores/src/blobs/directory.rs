@@ -191,7 +191,7 @@ impl SweepableBlobs for DirectoryBlobs {
         &self,
         shard: u8,
         before: SystemTime,
-    ) -> Result<Vec<BlobKey>, BlobError> {
+    ) -> Result<Vec<(BlobKey, SystemTime)>, BlobError> {
         self.blocking(move |place| {
             let shard = format!("{shard:02x}");
             place.files_before(&place.blobs.join(&shard), &shard, before)
@@ -199,9 +199,13 @@ impl SweepableBlobs for DirectoryBlobs {
         .await
     }
 
-    async fn set_aside(&self, key: &BlobKey) -> Result<(), BlobError> {
+    async fn set_aside(&self, key: &BlobKey, written: SystemTime) -> Result<(), BlobError> {
         let key = key.clone();
         self.blocking(move |place| {
+            let found = found(fs::metadata(place.path_of(&key)).and_then(|it| it.modified()));
+            if found.map_err(|error| place.unavailable(&error))? != Some(written) {
+                return Ok(());
+            }
             // The time first: a file that comes there with an old one could be erased at once.
             place
                 .move_as_new(&place.path_of(&key), &place.aside_of(&key))
@@ -211,8 +215,8 @@ impl SweepableBlobs for DirectoryBlobs {
     }
 
     async fn aside_since_before(&self, before: SystemTime) -> Result<Vec<BlobKey>, BlobError> {
-        self.blocking(move |place| place.files_before(&place.aside, "", before))
-            .await
+        let aside = self.blocking(move |place| place.files_before(&place.aside, "", before));
+        Ok(aside.await?.into_iter().map(|(key, _)| key).collect())
     }
 
     async fn bring_back(&self, key: &BlobKey) -> Result<bool, BlobError> {
@@ -386,14 +390,15 @@ impl Place {
         path.try_exists().map_err(|error| self.unavailable(&error))
     }
 
-    /// The keys of the files in `folder`, whose names follow `prefix` in the key, that were last written before `before`.
+    /// The keys of the files in `folder`, whose names follow `prefix` in the key, that were last written before `before`,
+    /// and when that was.
     fn files_before(
         &self,
         folder: &Path,
         prefix: &str,
         before: SystemTime,
-    ) -> Result<Vec<BlobKey>, BlobError> {
-        let listed = || -> io::Result<Vec<BlobKey>> {
+    ) -> Result<Vec<(BlobKey, SystemTime)>, BlobError> {
+        let listed = || -> io::Result<Vec<(BlobKey, SystemTime)>> {
             let mut keys = Vec::new();
             for entry in fs::read_dir(folder)? {
                 let entry = entry?;
@@ -402,10 +407,12 @@ impl Place {
                     continue;
                 };
                 // One that has gone since it was listed is no concern of ours.
-                if let Some(metadata) = found(entry.metadata())?
-                    && metadata.modified()? < before
-                {
-                    keys.push(key);
+                let Some(metadata) = found(entry.metadata())? else {
+                    continue;
+                };
+                let written = metadata.modified()?;
+                if written < before {
+                    keys.push((key, written));
                 }
             }
             Ok(keys)

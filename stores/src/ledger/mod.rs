@@ -8,7 +8,7 @@ pub(crate) mod postgres;
 mod sql;
 mod sqlite;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use async_trait::async_trait;
 use atelier_schemas::{
@@ -71,12 +71,12 @@ pub trait Ledger: Send + Sync {
             .map_err(LedgerError::from)
     }
 
-    /// Those of `keys` that tasks refer to which have not ended, or not longer ago than `kept` says.
-    async fn blobs_in_use(
+    /// What those of `keys` are to the ledger that any task refers to.
+    async fn blob_uses(
         &self,
         keys: &[BlobKey],
         kept: KeptSince,
-    ) -> Result<HashSet<BlobKey>, LedgerError>;
+    ) -> Result<HashMap<BlobKey, BlobUse>, LedgerError>;
 
     /// When the oldest task that has not ended was submitted.
     async fn oldest_open_task(&self) -> Result<Option<DateTime<Utc>>, LedgerError>;
@@ -90,6 +90,15 @@ pub trait Ledger: Send + Sync {
 
     /// Whether the ledger can be read and written now. Checked by `/health/ready`.
     async fn check(&self) -> Result<(), LedgerError>;
+}
+
+/// What a blob is to the tasks that refer to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlobUse {
+    /// One of them has not ended, or not longer ago than its class is kept.
+    InUse,
+    /// Its time is over for all of them.
+    Past,
 }
 
 /// What ended since then is kept; `None`: whenever it ended.
