@@ -23,7 +23,7 @@ fn sweep(folder: &Path, arguments: &[&str]) -> String {
 }
 
 fn make_old(file: &Path) {
-    let days_ago = SystemTime::now() - Duration::from_hours(8 * 24);
+    let days_ago = SystemTime::now() - Duration::from_hours(32 * 24);
     fs::File::open(file)
         .unwrap()
         .set_modified(days_ago)

@@ -15,6 +15,8 @@ INSERT INTO blob_uses
     FROM (
         SELECT task, substring(source FROM '"blob":\{"key":"([0-9a-f]{64})"') AS blob_key FROM images
         UNION ALL
+        SELECT sequence, substring(options FROM '"background":\{"blob":\{"key":"([0-9a-f]{64})"') FROM tasks
+        UNION ALL
         SELECT task, substring(result FROM '"original":\{"key":"([0-9a-f]{64})"') FROM images
     ) AS known
     WHERE known.blob_key IS NOT NULL;

@@ -12,6 +12,10 @@ INSERT INTO blob_uses
     SELECT DISTINCT json_extract(source, '$.blob.key'), task, 'original'
     FROM images WHERE json_extract(source, '$.blob.key') IS NOT NULL;
 INSERT INTO blob_uses
+    SELECT json_extract(options, '$.output.background.blob.key'), sequence, 'original'
+    FROM tasks WHERE json_extract(options, '$.output.background.blob.key') IS NOT NULL
+    ON CONFLICT DO NOTHING;
+INSERT INTO blob_uses
     SELECT DISTINCT json_extract(result, '$.original.key'), task, 'original'
     FROM images WHERE result IS NOT NULL
     ON CONFLICT DO NOTHING;

@@ -39,7 +39,7 @@ pub struct StoresOptions {
     pub retention: RetentionOptions,
 }
 
-/// How long blobs are kept. A blob that the ledger refers to is kept as its class says, one that it does not refer to as an
+/// How long blobs are kept, at least two hours after they were last written. A blob that the ledger refers to is kept as its class says, one that it does not refer to as an
 /// intermediate; where several refer to the same bytes, the longest time counts. Of a task that has not ended nothing goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields, default)]
@@ -48,8 +48,8 @@ pub struct RetentionOptions {
     pub originals_hours: Option<u32>,
     /// How long in hours after its task's end a result is kept, with its thumbnail and its matte. Absent: for ever.
     pub results_hours: Option<u32>,
-    /// How long in hours what stages hand to each other is kept after it was last written, at least 2. A dead letter can be
-    /// replayed for as long, and the pipeline may stand still for as long.
+    /// How long in hours what stages hand to each other is kept after it was last written. A dead letter can be replayed for
+    /// as long, so keep it above the retention of the dead letters; and the pipeline may stand still for as long.
     pub intermediates_hours: u32,
     /// How long in hours what is to go is kept aside before it is erased, at least 1. Whoever asks for it meanwhile
     /// brings it back.
@@ -63,7 +63,7 @@ impl Default for RetentionOptions {
         Self {
             originals_hours: None,
             results_hours: None,
-            intermediates_hours: 168,
+            intermediates_hours: 744,
             aside_hours: 24,
             sweep_interval_minutes: 360,
         }

@@ -7,20 +7,23 @@
 use std::time::{Duration, SystemTime};
 
 use atelier_schemas::BlobKey;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{BlobError, Ledger, LedgerError, RetentionOptions, SweepableBlobs, ledger::KeptSince};
+use crate::{
+    BlobError, Ledger, LedgerError, RetentionOptions, SweepableBlobs,
+    ledger::{BlobUse, KeptSince},
+};
 
 /// Blobs that the ledger is asked about at once.
 const KEYS_AT_ONCE: usize = 1_000;
 /// How far apart the clocks of those who submit, store and sweep may be.
 const CLOCK_SKEW: Duration = Duration::from_hours(1);
-/// The least retention of intermediates: twice what the clocks may differ.
-const LEAST_INTERMEDIATES_HOURS: u32 = 2;
+/// What was written in the last two hours stays: the clocks may differ, and what is put again within an hour does not count
+/// as new.
+const LEAST_HOURS: u32 = 2;
 
 /// What a sweep did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Blobs that are old enough to be asked about.
     pub looked_at: u64,
@@ -65,38 +68,55 @@ impl Sweep<'_> {
     pub async fn run(&self) -> Result<Swept, SweepError> {
         let mut swept = Swept::default();
         self.empty(&mut swept).await?;
-        let before = self.intermediates_before().await?;
+        let before = self.before().await?;
         for shard in 0..=u8::MAX {
-            let old = self.blobs.written_before(shard, before).await?;
+            let old = self.blobs.written_before(shard, before.any).await?;
             swept.looked_at += old.len() as u64;
-            for keys in old.chunks(KEYS_AT_ONCE) {
-                let in_use = self.ledger.blobs_in_use(keys, self.kept_since()).await?;
-                for key in keys.iter().filter(|key| !in_use.contains(key)) {
-                    if !self.is_dry_run {
-                        self.blobs.set_aside(key).await?;
-                    }
-                    swept.set_aside += 1;
-                }
+            for blobs in old.chunks(KEYS_AT_ONCE) {
+                swept.set_aside += self.set_aside(blobs, before.unknown).await?;
             }
         }
         Ok(swept)
     }
 
+    /// Sets those of `blobs` aside whose time is over, or that are unknown to the ledger and were written before
+    /// `unknown_before`; answers how many those are.
+    async fn set_aside(
+        &self,
+        blobs: &[(BlobKey, SystemTime)],
+        unknown_before: SystemTime,
+    ) -> Result<u64, SweepError> {
+        let keys: Vec<BlobKey> = blobs.iter().map(|(key, _)| key.clone()).collect();
+        let uses = self.ledger.blob_uses(&keys, self.kept_since()).await?;
+        let mut count = 0;
+        for (key, written) in blobs {
+            let is_over = match uses.get(key) {
+                Some(BlobUse::InUse) => false,
+                Some(BlobUse::Past) => true,
+                None => *written < unknown_before,
+            };
+            if is_over {
+                count += 1;
+                if !self.is_dry_run {
+                    self.blobs.set_aside(key, *written).await?;
+                }
+            }
+        }
+        Ok(count)
+    }
+
     async fn empty(&self, swept: &mut Swept) -> Result<(), SweepError> {
-        let aside_for = hours(self.options.aside_hours.max(1));
-        let aside = self
-            .blobs
-            .aside_since_before(system_time(self.now - aside_for))
-            .await?;
+        let before = self.ago(self.options.aside_hours.max(1)).into();
+        let aside = self.blobs.aside_since_before(before).await?;
         for keys in aside.chunks(KEYS_AT_ONCE) {
-            let in_use = self.ledger.blobs_in_use(keys, self.kept_since()).await?;
+            let uses = self.ledger.blob_uses(keys, self.kept_since()).await?;
             for key in keys {
-                let is_in_use = in_use.contains(key);
-                *if is_in_use {
-                    &mut swept.brought_back
+                let is_in_use = uses.get(key) == Some(&BlobUse::InUse);
+                if is_in_use {
+                    swept.brought_back += 1;
                 } else {
-                    &mut swept.erased
-                } += 1;
+                    swept.erased += 1;
+                }
                 if !self.is_dry_run {
                     self.settle(key, is_in_use).await?;
                 }
@@ -113,36 +133,51 @@ impl Sweep<'_> {
         }
     }
 
-    /// What was written before may be asked about. What open tasks hand from stage to stage was written after they were
-    /// submitted, or put again since.
-    async fn intermediates_before(&self) -> Result<SystemTime, LedgerError> {
-        let retention = self
-            .options
-            .intermediates_hours
-            .max(LEAST_INTERMEDIATES_HOURS);
-        let mut before = self.now - hours(retention);
-        if let Some(submitted) = self.ledger.oldest_open_task().await?
-            && submitted - CLOCK_SKEW < before
+    /// Of what was written since the oldest open task was submitted nothing goes: what it hands from stage to stage was
+    /// written, or put again, since then.
+    async fn before(&self) -> Result<Before, LedgerError> {
+        let open = self.ledger.oldest_open_task().await?;
+        let limit = |retention_hours: u32| {
+            let before = self.ago(retention_hours.max(LEAST_HOURS));
+            open.map_or(before, |submitted| before.min(submitted - CLOCK_SKEW))
+        };
+        let intermediates_hours = self.options.intermediates_hours;
+        let shortest = [self.options.originals_hours, self.options.results_hours]
+            .into_iter()
+            .flatten()
+            .fold(intermediates_hours, u32::min);
+        if let Some(submitted) = open
+            && submitted < self.ago(intermediates_hours)
         {
-            before = submitted - CLOCK_SKEW;
             tracing::info!(%submitted, "a task is open for longer than intermediates are kept: they are kept for it");
         }
-        Ok(system_time(before))
+        Ok(Before {
+            any: limit(shortest).into(),
+            unknown: limit(intermediates_hours).into(),
+        })
     }
 
     fn kept_since(&self) -> KeptSince {
-        let since = |retention: Option<u32>| retention.map(|retention| self.now - hours(retention));
+        let since = |retention_hours: Option<u32>| retention_hours.map(|hours| self.ago(hours));
         KeptSince {
             originals: since(self.options.originals_hours),
             results: since(self.options.results_hours),
         }
     }
+
+    fn ago(&self, hours: u32) -> DateTime<Utc> {
+        let hours = TimeDelta::hours(i64::from(hours));
+        // Longer ago than the calendar goes back is for ever.
+        self.now
+            .checked_sub_signed(hours)
+            .unwrap_or(DateTime::<Utc>::MIN_UTC)
+    }
 }
 
-fn hours(count: u32) -> Duration {
-    Duration::from_hours(u64::from(count))
-}
-
-fn system_time(time: DateTime<Utc>) -> SystemTime {
-    SystemTime::from(time)
+/// What was written before may go.
+struct Before {
+    /// Whatever it is: the shortest of all retentions.
+    any: SystemTime,
+    /// What the ledger does not know.
+    unknown: SystemTime,
 }

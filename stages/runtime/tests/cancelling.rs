@@ -36,7 +36,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 /// Longest wait for what must not hang.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn runner(stage: Arc<dyn AnyStage>, cancelled: &Cancelled) -> LocalRunner {
     let options = LocalOptions {

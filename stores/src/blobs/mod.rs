@@ -56,15 +56,16 @@ const REFRESH_AFTER: Duration = Duration::from_hours(1);
 /// only, but what nobody asked for in all the time that it stood aside is not in use.
 #[async_trait]
 pub trait SweepableBlobs: Blobs {
-    /// The blobs of a shard (the first byte of the key) that were last written before `before`.
+    /// The blobs of a shard (the first byte of the key) that were last written before `before`, and when that was.
     async fn written_before(
         &self,
         shard: u8,
         before: SystemTime,
-    ) -> Result<Vec<BlobKey>, BlobError>;
+    ) -> Result<Vec<(BlobKey, SystemTime)>, BlobError>;
 
-    /// Sets a blob aside. One that is not there is left alone.
-    async fn set_aside(&self, key: &BlobKey) -> Result<(), BlobError>;
+    /// Sets a blob aside that was last written at `written`, as listed. One that is not there, or was written again since, is
+    /// left alone: a blob that has come back does not go again under the hands of those who asked for it.
+    async fn set_aside(&self, key: &BlobKey, written: SystemTime) -> Result<(), BlobError>;
 
     /// The blobs that were set aside before `before`.
     async fn aside_since_before(&self, before: SystemTime) -> Result<Vec<BlobKey>, BlobError>;

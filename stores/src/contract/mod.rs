@@ -91,9 +91,11 @@ macro_rules! sweep_contract {
             sweep,
             what_is_old_is_found_and_nothing_else,
             what_is_set_aside_comes_back_when_asked_for,
+            what_has_come_back_is_not_set_aside_again,
             what_is_erased_is_gone_and_can_be_put_again,
             a_sweep_goes_by_the_ledger,
-            a_sweep_in_rehearsal_does_nothing,
+            a_class_may_be_kept_shorter_than_intermediates,
+            a_dry_run_does_nothing,
             a_sweep_races_those_who_put_and_get,
         );
     };

@@ -33,14 +33,23 @@ async fn all_before(blobs: &dyn SweepableBlobs, before: SystemTime) -> HashSet<B
     for shard in 0..=u8::MAX {
         let keys = blobs.written_before(shard, before).await.unwrap();
         assert!(
-            keys.iter()
-                .all(|key| key.as_str().starts_with(&format!("{shard:02x}")))
+            keys.iter().all(|(key, written)| *written < before
+                && key.as_str().starts_with(&format!("{shard:02x}")))
         );
-        all.extend(keys);
+        all.extend(keys.into_iter().map(|(key, _)| key));
     }
     // A store may keep the empty blob for itself.
     all.remove(&BlobKey::from_digest(Sha256::digest([]).into()));
     all
+}
+
+/// Lists the blob and sets it aside, as a sweep does.
+async fn set_aside(blobs: &dyn SweepableBlobs, key: &BlobKey) {
+    let shard = u8::from_str_radix(&key.as_str()[..2], 16).unwrap();
+    let listed = blobs.written_before(shard, later()).await.unwrap();
+    for (_, written) in listed.iter().filter(|(listed, _)| listed == key) {
+        blobs.set_aside(key, *written).await.unwrap();
+    }
 }
 
 /// Every blob that was written before the time is found, in its shard, and none that was written after it.
@@ -67,7 +76,7 @@ pub async fn what_is_set_aside_comes_back_when_asked_for<P: SweepablePlace>() {
     let bytes = Bytes::from_static(b"still wanted");
     let key = blobs.put(bytes.clone()).await.unwrap();
     for way in 0..4 {
-        blobs.set_aside(&key).await.unwrap();
+        set_aside(&*blobs, &key).await;
         assert_eq!(
             blobs.aside_since_before(later()).await.unwrap(),
             std::slice::from_ref(&key)
@@ -84,10 +93,28 @@ pub async fn what_is_set_aside_comes_back_when_asked_for<P: SweepablePlace>() {
         assert_eq!(all_before(&*blobs, later()).await, [key.clone()].into());
     }
     // Who puts it again need not look aside: the bytes are there.
-    blobs.set_aside(&key).await.unwrap();
+    set_aside(&*blobs, &key).await;
     assert_eq!(blobs.put(bytes.clone()).await.unwrap(), key);
     blobs.erase_aside(&key).await.unwrap();
     assert_eq!(blobs.get(&key).await.unwrap(), bytes);
+}
+
+/// What was written again since it was listed stays.
+pub async fn what_has_come_back_is_not_set_aside_again<P: SweepablePlace>() {
+    let place = P::fresh().await;
+    let blobs = place.open_to_sweep().await;
+    let key = blobs.put(Bytes::from_static(b"wanted")).await.unwrap();
+    let shard = u8::from_str_radix(&key.as_str()[..2], 16).unwrap();
+    let listed = blobs.written_before(shard, later()).await.unwrap();
+    let [(_, written)] = listed[..] else {
+        panic!("{listed:?}")
+    };
+    // Some servers tell whole seconds.
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    blobs.set_aside(&key, written).await.unwrap();
+    assert!(blobs.bring_back(&key).await.unwrap());
+    blobs.set_aside(&key, written).await.unwrap();
+    assert_eq!(blobs.aside_since_before(later()).await.unwrap(), []);
 }
 
 /// What is erased is gone; what is not aside cannot be erased; unknown keys are left alone.
@@ -98,7 +125,7 @@ pub async fn what_is_erased_is_gone_and_can_be_put_again<P: SweepablePlace>() {
     let key = blobs.put(bytes.clone()).await.unwrap();
     blobs.erase_aside(&key).await.unwrap();
     assert_eq!(blobs.get(&key).await.unwrap(), bytes);
-    blobs.set_aside(&key).await.unwrap();
+    set_aside(&*blobs, &key).await;
     blobs.erase_aside(&key).await.unwrap();
     assert!(matches!(
         blobs.get(&key).await,
@@ -106,7 +133,7 @@ pub async fn what_is_erased_is_gone_and_can_be_put_again<P: SweepablePlace>() {
     ));
     assert_eq!(blobs.size(&key).await.unwrap(), None);
     assert!(!blobs.bring_back(&key).await.unwrap());
-    blobs.set_aside(&key).await.unwrap();
+    blobs.set_aside(&key, later()).await.unwrap();
     assert_eq!(blobs.aside_since_before(later()).await.unwrap(), []);
     assert_eq!(blobs.put(bytes.clone()).await.unwrap(), key);
     assert_eq!(blobs.get(&key).await.unwrap(), bytes);
@@ -116,6 +143,7 @@ pub async fn what_is_erased_is_gone_and_can_be_put_again<P: SweepablePlace>() {
 struct Scene {
     blobs: Arc<dyn SweepableBlobs>,
     ledger: SqliteLedger,
+    options: RetentionOptions,
     began: DateTime<Utc>,
     _folder: tempfile::TempDir,
 }
@@ -147,6 +175,7 @@ impl Scene {
         Self {
             blobs,
             ledger,
+            options: RETENTION,
             began: Utc::now(),
             _folder: folder,
         }
@@ -156,7 +185,7 @@ impl Scene {
         let sweep = Sweep {
             blobs: &*self.blobs,
             ledger: &self.ledger,
-            options: &RETENTION,
+            options: &self.options,
             now: self.began + HOUR * after_hours,
             is_dry_run,
         };
@@ -231,8 +260,37 @@ pub async fn a_sweep_goes_by_the_ledger<P: SweepablePlace>() {
     assert!(!scene.is_there("result", 0).await);
 }
 
+/// An original goes when its class's time is over, although what the ledger does not know stays for longer.
+pub async fn a_class_may_be_kept_shorter_than_intermediates<P: SweepablePlace>() {
+    let place = P::fresh().await;
+    let mut scene = Scene::new(&place).await;
+    scene.options = RetentionOptions {
+        originals_hours: Some(3),
+        results_hours: None,
+        intermediates_hours: 100,
+        ..RETENTION
+    };
+    let sample = Sample::new(2);
+    let created = scene.ledger.create_task(sample.new_task("a"));
+    created.await.unwrap();
+    scene.end(&sample).await;
+    let set_aside = async |after_hours| {
+        scene.sweep(after_hours, false).await;
+        let aside = scene.blobs.aside_since_before(later()).await.unwrap();
+        aside.len()
+    };
+    assert_eq!(set_aside(2).await, 0);
+    assert_eq!(set_aside(4).await, 2);
+    assert!(scene.is_there("original", 0).await && scene.is_there("original", 1).await);
+    scene.options.aside_hours = u32::MAX;
+    scene.options.results_hours = Some(u32::MAX);
+    // They came back; the decoded pictures go with them.
+    let known = scene.sweep(101, true).await.set_aside;
+    assert_eq!(known, 4);
+}
+
 /// A dry run tells what a sweep would do.
-pub async fn a_sweep_in_rehearsal_does_nothing<P: SweepablePlace>() {
+pub async fn a_dry_run_does_nothing<P: SweepablePlace>() {
     let place = P::fresh().await;
     let scene = Scene::new(&place).await;
     for _ in 0..2 {
@@ -267,16 +325,16 @@ pub async fn a_sweep_races_those_who_put_and_get<P: SweepablePlace>() {
         .collect();
     let mut sweeps = 0;
     while work.iter().any(|(work, _)| !work.is_finished()) {
-        let before: Vec<u32> = work.iter().map(|(_, done)| *done.borrow()).collect();
         for index in 0..3 {
             let key = BlobKey::from_digest(Sha256::digest(bytes_of("shared", index)).into());
-            blobs.set_aside(&key).await.unwrap();
+            set_aside(&*blobs, &key).await;
         }
+        // A blob that came back is new: no sweep sets it aside again while one who asked for it then still waits.
+        let rounds: Vec<u32> = work.iter().map(|(_, done)| *done.borrow()).collect();
         sweeps += 1;
-        // A blob that came back is new: no sweep sets it aside again while the one who asked for it still waits.
-        for ((_, done), before) in work.iter().zip(before) {
+        for ((_, done), rounds) in work.iter().zip(rounds) {
             // An error: it is done with everything.
-            let _ = done.clone().wait_for(|done| *done > before).await;
+            let _ = done.clone().wait_for(|done| *done > rounds).await;
         }
     }
     for (work, _) in work {

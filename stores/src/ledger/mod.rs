@@ -9,7 +9,7 @@ pub(crate) mod postgres;
 mod sql;
 mod sqlite;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use async_trait::async_trait;
 use atelier_schemas::{
@@ -73,12 +73,12 @@ pub trait Ledger: Send + Sync {
             .map_err(LedgerError::from)
     }
 
-    /// Those of `keys` that tasks refer to which have not ended, or not longer ago than `kept` says.
-    async fn blobs_in_use(
+    /// What those of `keys` are to the ledger that any task refers to.
+    async fn blob_uses(
         &self,
         keys: &[BlobKey],
         kept: KeptSince,
-    ) -> Result<HashSet<BlobKey>, LedgerError>;
+    ) -> Result<HashMap<BlobKey, BlobUse>, LedgerError>;
 
     /// When the oldest task that has not ended was submitted.
     async fn oldest_open_task(&self) -> Result<Option<DateTime<Utc>>, LedgerError>;
@@ -108,6 +108,15 @@ pub struct Connections {
     pub idle: u32,
     /// Most that there may be.
     pub limit: u32,
+}
+
+/// What a blob is to the tasks that refer to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlobUse {
+    /// One of them has not ended, or not longer ago than its class is kept.
+    InUse,
+    /// Its time is over for all of them.
+    Past,
 }
 
 /// What ended since then is kept; `None`: whenever it ended.

@@ -16,6 +16,7 @@ use hyper::{
     Request, Response, StatusCode,
     body::Incoming,
     header::{CONTENT_LENGTH, DATE, HeaderValue},
+    http::response::Parts,
     server::conn::http1,
     service::service_fn,
 };
@@ -27,7 +28,10 @@ use s3s::{
     service::{S3Service, S3ServiceBuilder},
 };
 use tempfile::TempDir;
-use tokio::{net::TcpListener, sync::oneshot};
+use tokio::{
+    net::TcpListener,
+    sync::{RwLock, oneshot},
+};
 
 pub const BUCKET: &str = atelier_servers::S3::BUCKET;
 pub const ACCESS_KEY: &str = "maker";
@@ -164,6 +168,7 @@ async fn serve(
     mut stopped: oneshot::Receiver<()>,
 ) {
     let listener = TcpListener::from_std(listener).unwrap();
+    let copying = Arc::new(RwLock::new(()));
     loop {
         let (stream, _) = tokio::select! {
             accepted = listener.accept() => accepted.unwrap(),
@@ -172,8 +177,15 @@ async fn serve(
         // A body goes out in small pieces, which would wait for each other's acknowledgement.
         stream.set_nodelay(true).unwrap();
         let (service, faults) = (service.clone(), Arc::clone(&faults));
-        let answer =
-            service_fn(move |request| answer(request, service.clone(), Arc::clone(&faults)));
+        let copying = Arc::clone(&copying);
+        let answer = service_fn(move |request| {
+            answer(
+                request,
+                service.clone(),
+                Arc::clone(&faults),
+                Arc::clone(&copying),
+            )
+        });
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
     }
 }
@@ -183,6 +195,7 @@ async fn answer(
     request: Request<Incoming>,
     service: S3Service,
     faults: Faults,
+    copying: Arc<RwLock<()>>,
 ) -> Result<Response<Body>, std::io::Error> {
     let asked = Asked {
         method: request.method().as_str(),
@@ -221,7 +234,22 @@ async fn answer(
         }
         _ => {}
     }
-    let response = service.call(request.map(Body::from)).await;
+    // An object of S3 is whole or not there, but s3s-fs copies in place: nobody may look meanwhile.
+    let is_copy = request.headers().contains_key("x-amz-copy-source");
+    let response = if is_copy {
+        let _alone = copying.write().await;
+        service.call(request.map(Body::from)).await
+    } else {
+        let _beside = copying.read().await;
+        let response = service.call(request.map(Body::from)).await;
+        match response {
+            Ok(response) => {
+                let (parts, whole) = read(response).await;
+                Ok(Response::from_parts(parts, Body::from(whole)))
+            }
+            failed => failed,
+        }
+    };
     let response = response.map_err(|error| std::io::Error::other(format!("{error:?}")))?;
     match fault {
         Some(Fault::LoseAnswer) => Err(std::io::Error::other("lost")),
@@ -236,18 +264,24 @@ async fn drain(body: Incoming) {
     while let Some(Ok(_)) = body.next().await {}
 }
 
+/// The answer with all of its body.
+async fn read(response: Response<Body>) -> (Parts, Bytes) {
+    let (parts, body) = response.into_parts();
+    let mut whole = Vec::new();
+    let mut body = StreamingBlob::from(body);
+    while let Some(Ok(bytes)) = body.next().await {
+        whole.extend_from_slice(&bytes);
+    }
+    (parts, whole.into())
+}
+
 /// The same answer in pieces; without a size of the pieces its first half, and then the end of the connection.
 async fn in_pieces(
     response: Response<Body>,
     piece_bytes: Option<usize>,
     pause: Duration,
 ) -> Response<Body> {
-    let (mut parts, body) = response.into_parts();
-    let mut whole = Vec::new();
-    let mut body = StreamingBlob::from(body);
-    while let Some(Ok(bytes)) = body.next().await {
-        whole.extend_from_slice(&bytes);
-    }
+    let (mut parts, whole) = read(response).await;
     parts
         .headers
         .insert(CONTENT_LENGTH, HeaderValue::from(whole.len()));

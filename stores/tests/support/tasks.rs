@@ -5,6 +5,7 @@ use atelier_schemas::{
     TaskStatus,
     envelope::image_id,
     events::{ImagePersisted, TaskAccepted},
+    request::Background,
 };
 use atelier_stores::{
     Ledger,
@@ -79,8 +80,36 @@ pub fn completed(task_id: Uuid) -> Effect {
         }),
         ..ImageSource::default()
     };
+    image.options.output.background = Background::Blob(BlobRef {
+        key: "7".repeat(64).parse().unwrap(),
+        ..result.original.clone()
+    });
     Effect::ImageCompleted { image, result }
 }
+
+/// The blobs that it uses, and as what.
+pub fn uses_of_completed() -> [(String, String); 6] {
+    [
+        ('7', "original"),
+        ('8', "original"),
+        ('a', "original"),
+        ('d', "result"),
+        ('e', "result"),
+        ('f', "result"),
+    ]
+    .map(|(digit, class)| (digit.to_string().repeat(64), class.to_owned()))
+}
+
+/// Asks for what [`uses_of_completed`] answers.
+pub const USES: &str = "SELECT blob_key, class FROM blob_uses ORDER BY 1, 2";
+
+/// Makes a ledger one that does not know uses of blobs yet.
+pub const UNDO_RETENTION: [&str; 4] = [
+    "DROP TABLE blob_uses",
+    "DROP TABLE duties",
+    "DROP INDEX tasks_open",
+    "DELETE FROM _sqlx_migrations WHERE version = 3",
+];
 
 /// The events that a task's life is made of, with ids that repeat.
 pub fn life_of(task_id: Uuid) -> [(Uuid, Effect); 2] {

@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 static TURN: Mutex<()> = Mutex::const_new(());
 
 /// How long anything may take before a test says that it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Log {
     pub kafka: KafkaOptions,

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use atelier_schemas::BlobKey;
 
-use super::{Place, S3Blobs, failure::Refusal};
+use super::{Place, S3Blobs, Stored, failure::Refusal};
 use crate::{BlobError, blobs::SweepableBlobs};
 
 #[async_trait]
@@ -17,7 +17,7 @@ impl SweepableBlobs for S3Blobs {
         &self,
         shard: u8,
         before: SystemTime,
-    ) -> Result<Vec<BlobKey>, BlobError> {
+    ) -> Result<Vec<(BlobKey, SystemTime)>, BlobError> {
         let place = &self.place;
         let folder = format!("{}{shard:02x}/", place.address.prefix);
         place
@@ -25,8 +25,13 @@ impl SweepableBlobs for S3Blobs {
             .await
     }
 
-    async fn set_aside(&self, key: &BlobKey) -> Result<(), BlobError> {
+    async fn set_aside(&self, key: &BlobKey, written: SystemTime) -> Result<(), BlobError> {
         let place = &self.place;
+        // A list tells parts of a second that the answer to HEAD does not.
+        let is_as_listed = |stored: Stored| stored.written.is_some_and(|now| now <= written);
+        if !place.stored(key).await?.is_some_and(is_as_listed) {
+            return Ok(());
+        }
         if place.copy(&place.object(key), &place.aside(key)).await? {
             place.delete(&place.object(key)).await?;
         }
@@ -35,11 +40,10 @@ impl SweepableBlobs for S3Blobs {
 
     async fn aside_since_before(&self, before: SystemTime) -> Result<Vec<BlobKey>, BlobError> {
         let folder = self.place.aside_folder();
-        self.place
-            .listed_before(&folder, before, |object| {
-                object.strip_prefix(&folder)?.parse().ok()
-            })
-            .await
+        let aside = self.place.listed_before(&folder, before, |object| {
+            object.strip_prefix(&folder)?.parse().ok()
+        });
+        Ok(aside.await?.into_iter().map(|(key, _)| key).collect())
     }
 
     async fn bring_back(&self, key: &BlobKey) -> Result<bool, BlobError> {
@@ -105,13 +109,13 @@ impl Place {
         }
     }
 
-    /// The blobs that `blob_of` finds among the objects in `folder` that were written before `before`.
+    /// The blobs that `blob_of` finds among the objects in `folder` that were written before `before`, and when that was.
     async fn listed_before(
         &self,
         folder: &str,
         before: SystemTime,
         blob_of: impl Fn(&str) -> Option<BlobKey>,
-    ) -> Result<Vec<BlobKey>, BlobError> {
+    ) -> Result<Vec<(BlobKey, SystemTime)>, BlobError> {
         let mut keys = Vec::new();
         let mut pages = self
             .client
@@ -126,9 +130,8 @@ impl Place {
                 let written = object
                     .last_modified()
                     .and_then(|time| SystemTime::try_from(*time).ok());
-                if written.is_some_and(|written| written < before) {
-                    keys.extend(object.key().and_then(&blob_of));
-                }
+                let blob = object.key().and_then(&blob_of);
+                keys.extend(blob.zip(written.filter(|written| *written < before)));
             }
         }
         Ok(keys)

@@ -1,12 +1,16 @@
 //! Which blobs are in use, and who has a duty.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashMap, ops::Range, sync::Arc, time::Duration};
 
+use atelier_schemas::request::Background;
 use chrono::Utc;
 use uuid::Uuid;
 
 use super::samples::{Sample, blob};
-use crate::{contract::LedgerPlace, ledger::KeptSince};
+use crate::{
+    contract::LedgerPlace,
+    ledger::{BlobUse, KeptSince},
+};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -14,10 +18,23 @@ const HOUR: Duration = Duration::from_hours(1);
 pub async fn blobs_are_in_use_as_long_as_their_class_says<P: LedgerPlace>() {
     let place = P::fresh().await;
     let ledger = place.open().await;
-    let keys = ["original", "result", "thumbnail", "alpha", "never seen"]
-        .map(|what| blob(what, 1).key)
-        .to_vec();
-    let set = |range: std::ops::Range<usize>| keys[range].iter().cloned().collect::<HashSet<_>>();
+    let keys = [
+        "background",
+        "original",
+        "result",
+        "thumbnail",
+        "alpha",
+        "never seen",
+    ]
+    .map(|what| blob(what, 1).key)
+    .to_vec();
+    // Those of the first range are in use, those of the second were.
+    let uses = |in_use: Range<usize>, past: Range<usize>| {
+        let of = |range: Range<usize>, what| keys[range].iter().map(move |key| (key.clone(), what));
+        of(in_use, BlobUse::InUse)
+            .chain(of(past, BlobUse::Past))
+            .collect::<HashMap<_, _>>()
+    };
     let kept = |originals: bool, results: bool| {
         let since = |kept: bool| {
             Some(if kept {
@@ -37,16 +54,19 @@ pub async fn blobs_are_in_use_as_long_as_their_class_says<P: LedgerPlace>() {
     };
     let nothing = kept(false, false);
     assert_eq!(
-        ledger.blobs_in_use(&keys, for_ever).await.unwrap(),
-        set(0..0)
+        ledger.blob_uses(&keys, for_ever).await.unwrap(),
+        uses(0..0, 0..0)
     );
     assert_eq!(ledger.oldest_open_task().await.unwrap(), None);
 
     let sample = Sample::new(2);
-    ledger.create_task(sample.new_task("a")).await.unwrap();
+    let mut task = sample.new_task("a");
+    let options = task.request.options.as_mut().unwrap();
+    options.output.background = Background::Blob(blob("background", 1));
+    ledger.create_task(task).await.unwrap();
     assert_eq!(
-        ledger.blobs_in_use(&keys, nothing).await.unwrap(),
-        set(0..1)
+        ledger.blob_uses(&keys, nothing).await.unwrap(),
+        uses(0..2, 0..0)
     );
     assert_eq!(
         ledger.oldest_open_task().await.unwrap(),
@@ -57,23 +77,26 @@ pub async fn blobs_are_in_use_as_long_as_their_class_says<P: LedgerPlace>() {
         ledger.apply(Uuid::new_v4(), effect).await.unwrap();
     }
     assert_eq!(
-        ledger.blobs_in_use(&keys, nothing).await.unwrap(),
-        set(0..4)
+        ledger.blob_uses(&keys, nothing).await.unwrap(),
+        uses(0..5, 0..0)
     );
     let last = sample.image_failed(0);
     ledger.apply(Uuid::new_v4(), last).await.unwrap();
 
     assert_eq!(ledger.oldest_open_task().await.unwrap(), None);
     for (kept, expected) in [
-        (nothing, set(0..0)),
-        (kept(true, false), set(0..1)),
-        (kept(false, true), set(1..4)),
-        (kept(true, true), set(0..4)),
-        (for_ever, set(0..4)),
+        (nothing, uses(0..0, 0..5)),
+        (kept(true, false), uses(0..2, 2..5)),
+        (kept(false, true), uses(2..5, 0..2)),
+        (kept(true, true), uses(0..5, 0..0)),
+        (for_ever, uses(0..5, 0..0)),
     ] {
-        assert_eq!(ledger.blobs_in_use(&keys, kept).await.unwrap(), expected);
+        assert_eq!(ledger.blob_uses(&keys, kept).await.unwrap(), expected);
     }
-    assert_eq!(ledger.blobs_in_use(&[], for_ever).await.unwrap(), set(0..0));
+    assert_eq!(
+        ledger.blob_uses(&[], for_ever).await.unwrap(),
+        uses(0..0, 0..0)
+    );
 }
 
 /// Of many who want a duty one has it, until the next time.

@@ -132,10 +132,10 @@ impl Transaction for PostgresTransaction {
         add_uses: "INSERT INTO blob_uses (blob_key, task, class)
              SELECT value, $1, $3 FROM json_array_elements_text($2::json) AS known (value)
              ON CONFLICT DO NOTHING",
-        keys_in_use: "SELECT DISTINCT value FROM json_array_elements_text($1::json) AS known (value)
-             JOIN blob_uses ON blob_key = value JOIN tasks ON sequence = task
-             WHERE ended_at_us IS NULL
-                OR ended_at_us >= CASE class WHEN 'original' THEN $2 ELSE $3 END",
+        blob_uses: "SELECT value, CAST(max(CASE WHEN ended_at_us IS NULL THEN 1
+                 WHEN ended_at_us >= CASE class WHEN 'original' THEN $2 ELSE $3 END THEN 1 ELSE 0 END) AS BIGINT)
+             FROM json_array_elements_text($1::json) AS known (value)
+             JOIN blob_uses ON blob_key = value JOIN tasks ON sequence = task GROUP BY value",
         // Two processes that prune at once share the rows instead of waiting for each other.
         prune: [
             "DELETE FROM inbox WHERE ctid = ANY (ARRAY (

@@ -15,7 +15,7 @@ mod rows;
 mod statement;
 mod uses;
 
-use std::{collections::HashSet, future::Future, time::Duration};
+use std::{collections::HashMap, future::Future, time::Duration};
 
 use async_trait::async_trait;
 use atelier_schemas::{BlobKey, Event, TaskAnswer};
@@ -29,8 +29,8 @@ pub(super) use self::{
     statement::{Record, Statement},
 };
 use super::{
-    Applied, CancelRequested, Connections, Created, Effect, ImageRecord, KeptSince, Ledger,
-    LedgerError, NewTask, OutboxRow,
+    Applied, BlobUse, CancelRequested, Connections, Created, Effect, ImageRecord, KeptSince,
+    Ledger, LedgerError, NewTask, OutboxRow,
 };
 
 /// The statements that the adapters word differently.
@@ -46,8 +46,8 @@ pub(super) struct Dialect {
     /// `$1` the task's sequence, `$2` a JSON array of blob keys, `$3` their class.
     pub add_uses: &'static str,
     /// `$1` a JSON array of blob keys, `$2` since when a task must have ended for its originals to be kept, `$3` for its
-    /// results; answers the keys that are in use.
-    pub keys_in_use: &'static str,
+    /// results; answers those keys that tasks refer to, with 1 where they are in use.
+    pub blob_uses: &'static str,
     /// Each removes at most `$2` rows that are older than `$1`.
     pub prune: [&'static str; 3],
 }
@@ -190,12 +190,12 @@ impl<B: Backend> Ledger for B {
         }
     }
 
-    async fn blobs_in_use(
+    async fn blob_uses(
         &self,
         keys: &[BlobKey],
         kept: KeptSince,
-    ) -> Result<HashSet<BlobKey>, LedgerError> {
-        blobs_in_use(self, keys, kept)
+    ) -> Result<HashMap<BlobKey, BlobUse>, LedgerError> {
+        blob_uses(self, keys, kept)
             .await
             .map_err(|error| self.failed(error))
     }
@@ -293,15 +293,15 @@ async fn image(
     Ok(record)
 }
 
-async fn blobs_in_use(
+async fn blob_uses(
     backend: &impl Backend,
     keys: &[BlobKey],
     kept: KeptSince,
-) -> Result<HashSet<BlobKey>, RowError> {
+) -> Result<HashMap<BlobKey, BlobUse>, RowError> {
     let mut snapshot = backend.begin_to_read().await?;
-    let in_use = uses::in_use(&mut snapshot, keys, kept).await?;
+    let uses = uses::of_blobs(&mut snapshot, keys, kept).await?;
     snapshot.commit().await?;
-    Ok(in_use)
+    Ok(uses)
 }
 
 async fn oldest_open_task(backend: &impl Backend) -> Result<Option<DateTime<Utc>>, RowError> {

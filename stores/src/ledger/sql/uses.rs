@@ -2,30 +2,36 @@
 //!
 //! Invariant: a use is written in the transaction that makes the blob known to the ledger.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
-use atelier_schemas::{BlobKey, ImageSource, events::ImageResult};
+use atelier_schemas::{
+    BlobKey, ImageSource, TaskOptions, events::ImageResult, request::Background,
+};
 use chrono::{DateTime, Utc};
 
 use super::{
     Statement, Transaction,
     rows::{RowError, from_column, time_of, to_column},
 };
-use crate::ledger::KeptSince;
+use crate::ledger::{BlobUse, KeptSince};
 
 const ORIGINAL: &str = "original";
 const RESULT: &str = "result";
 
-/// The uploads among the sources of a task are its originals.
-pub(super) async fn add_sources(
+/// The uploads among the sources of a task are its originals, and so is an uploaded background.
+pub(super) async fn add_uploads(
     transaction: &mut impl Transaction,
     task_sequence: i64,
+    options: Option<&TaskOptions>,
     sources: &[Option<&ImageSource>],
 ) -> Result<(), RowError> {
-    let uploads = sources.iter().copied().flatten();
-    let keys: Vec<_> = uploads
-        .filter_map(|source| source.blob.as_ref().map(|blob| &blob.key))
-        .collect();
+    let background = options.and_then(|options| match &options.output.background {
+        Background::Blob(blob) => Some(blob),
+        Background::Transparent | Background::Color(_) | Background::Url(_) => None,
+    });
+    let images = sources.iter().copied().flatten();
+    let uploads = images.filter_map(|source| source.blob.as_ref());
+    let keys: Vec<_> = uploads.chain(background).map(|blob| &blob.key).collect();
     add(transaction, task_sequence, &keys, ORIGINAL).await
 }
 
@@ -64,23 +70,28 @@ async fn add<T: Transaction>(
     Ok(())
 }
 
-/// Those of `keys` that are to be kept.
-pub(super) async fn in_use<T: Transaction>(
+/// What those of `keys` are to the ledger that any task refers to.
+pub(super) async fn of_blobs<T: Transaction>(
     transaction: &mut T,
     keys: &[BlobKey],
     kept: KeptSince,
-) -> Result<HashSet<BlobKey>, RowError> {
+) -> Result<HashMap<BlobKey, BlobUse>, RowError> {
     let micros = |since: Option<DateTime<Utc>>| since.map_or(i64::MIN, |at| at.timestamp_micros());
-    let rows: Vec<(String,)> = Statement::new(T::DIALECT.keys_in_use)
+    let rows: Vec<(String, i64)> = Statement::new(T::DIALECT.blob_uses)
         .bind(to_column(&keys)?)
         .bind(micros(kept.originals))
         .bind(micros(kept.results))
         .fetch_all(transaction)
         .await?;
-    let keys = rows
-        .into_iter()
-        .map(|(key,)| from_column("of any task", "blob_key", &format!("\"{key}\"")));
-    keys.collect()
+    let uses = rows.into_iter().map(|(key, is_in_use)| {
+        let key = from_column("of any task", "blob_key", &format!("\"{key}\""))?;
+        let blob_use = match is_in_use {
+            0 => BlobUse::Past,
+            _ => BlobUse::InUse,
+        };
+        Ok((key, blob_use))
+    });
+    uses.collect()
 }
 
 /// When the oldest task that has not ended was submitted.

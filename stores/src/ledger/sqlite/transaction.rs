@@ -48,10 +48,10 @@ impl Transaction for SqliteTransaction {
              WHERE event_id IN (SELECT value FROM json_each($1)) AND sent_at_us IS NULL",
         add_uses: "INSERT INTO blob_uses (blob_key, task, class)
              SELECT value, $1, $3 FROM json_each($2) WHERE true ON CONFLICT DO NOTHING",
-        keys_in_use: "SELECT DISTINCT value FROM json_each($1)
-             JOIN blob_uses ON blob_key = value JOIN tasks ON sequence = task
-             WHERE ended_at_us IS NULL
-                OR ended_at_us >= CASE class WHEN 'original' THEN $2 ELSE $3 END",
+        blob_uses: "SELECT value, CAST(max(CASE WHEN ended_at_us IS NULL THEN 1
+                 WHEN ended_at_us >= CASE class WHEN 'original' THEN $2 ELSE $3 END THEN 1 ELSE 0 END) AS BIGINT)
+             FROM json_each($1)
+             JOIN blob_uses ON blob_key = value JOIN tasks ON sequence = task GROUP BY value",
         prune: [
             "DELETE FROM inbox
              WHERE rowid IN (SELECT rowid FROM inbox WHERE applied_at_us < $1 LIMIT $2)",

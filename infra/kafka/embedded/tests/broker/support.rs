@@ -15,7 +15,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tempfile::TempDir;
 
 /// Nothing that works takes this long; it only ends what hangs.
-pub const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A broker in a process of its own, on a folder of its own.
 pub struct TestBroker {

@@ -59,7 +59,7 @@ async fn describe_ended(
     .bind(description.submitted_at.timestamp_micros())
     .execute(&mut *transaction)
     .await?;
-    insert_images(transaction, task.sequence, description.sources).await?;
+    insert_images(transaction, task.sequence, description).await?;
     let mut events = take_early_failures(transaction, &task, now).await?;
     let error: Option<ErrorBody> = task
         .error
@@ -91,22 +91,25 @@ pub(in crate::ledger::sql) async fn insert_task(
     .bind(description.submitted_at.timestamp_micros())
     .fetch_one(&mut *transaction)
     .await?;
-    insert_images(transaction, task.sequence, description.sources).await?;
+    insert_images(transaction, task.sequence, description).await?;
     Ok(task)
 }
 
 async fn insert_images<T: Transaction>(
     transaction: &mut T,
     task_sequence: i64,
-    sources: &[Option<&ImageSource>],
+    description: &Description<'_>,
 ) -> Result<(), RowError> {
+    let Description {
+        options, sources, ..
+    } = description;
     // One statement, because a task may have a thousand images.
     Statement::new(T::DIALECT.insert_images)
         .bind(task_sequence)
         .bind(to_column(&sources)?)
         .execute(&mut *transaction)
         .await?;
-    uses::add_sources(transaction, task_sequence, sources).await
+    uses::add_uploads(transaction, task_sequence, Some(options), sources).await
 }
 
 pub(super) async fn fill_sources<T: Transaction>(
@@ -119,7 +122,7 @@ pub(super) async fn fill_sources<T: Transaction>(
         .bind(to_column(&sources)?)
         .execute(&mut *transaction)
         .await?;
-    uses::add_sources(transaction, task_sequence, sources).await
+    uses::add_uploads(transaction, task_sequence, None, sources).await
 }
 
 pub(super) async fn mark_processing(

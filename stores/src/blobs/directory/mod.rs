@@ -5,13 +5,14 @@
 //! removes. A file's modification time is when the blob was last put, and of one in `blobs/aside` when it was set aside.
 //! Any number of processes may share the folder.
 
+mod sweep;
+
 use std::{
     fs::{self, File},
     io::{self, Read as _, Seek as _, Write as _},
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
-    time::SystemTime,
 };
 
 use async_trait::async_trait;
@@ -21,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::{
-    REFRESH_AFTER, SweepableBlobs,
+    REFRESH_AFTER,
     temporary::{self, TemporaryFile},
 };
 use crate::{
@@ -185,52 +186,6 @@ impl Blobs for DirectoryBlobs {
     }
 }
 
-#[async_trait]
-impl SweepableBlobs for DirectoryBlobs {
-    async fn written_before(
-        &self,
-        shard: u8,
-        before: SystemTime,
-    ) -> Result<Vec<BlobKey>, BlobError> {
-        self.blocking(move |place| {
-            let shard = format!("{shard:02x}");
-            place.files_before(&place.blobs.join(&shard), &shard, before)
-        })
-        .await
-    }
-
-    async fn set_aside(&self, key: &BlobKey) -> Result<(), BlobError> {
-        let key = key.clone();
-        self.blocking(move |place| {
-            // The time first: a file that comes there with an old one could be erased at once.
-            place
-                .move_as_new(&place.path_of(&key), &place.aside_of(&key))
-                .map(drop)
-        })
-        .await
-    }
-
-    async fn aside_since_before(&self, before: SystemTime) -> Result<Vec<BlobKey>, BlobError> {
-        self.blocking(move |place| place.files_before(&place.aside, "", before))
-            .await
-    }
-
-    async fn bring_back(&self, key: &BlobKey) -> Result<bool, BlobError> {
-        let key = key.clone();
-        self.blocking(move |place| place.bring_back(&key)).await
-    }
-
-    async fn erase_aside(&self, key: &BlobKey) -> Result<(), BlobError> {
-        let key = key.clone();
-        self.blocking(move |place| {
-            found(fs::remove_file(place.aside_of(&key)))
-                .map(drop)
-                .map_err(|error| place.unavailable(&error))
-        })
-        .await
-    }
-}
-
 /// A source on its way into a blob.
 struct Writer {
     file: TemporaryFile,
@@ -353,64 +308,6 @@ impl Place {
 
     fn temporary_file(&self) -> Result<TemporaryFile, BlobError> {
         TemporaryFile::create(&self.temporary).map_err(|error| self.failed(&error))
-    }
-
-    fn aside_of(&self, key: &BlobKey) -> PathBuf {
-        self.aside.join(key.as_str())
-    }
-
-    /// Gives a file the present time; answers whether it is there.
-    fn mark_as_new(&self, path: &Path) -> Result<bool, BlobError> {
-        let marked = File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
-        found(marked)
-            .map(|there| there.is_some())
-            .map_err(|error| self.failed(&error))
-    }
-
-    /// Gives a file the present time and another name; answers whether it was there.
-    fn move_as_new(&self, from: &Path, to: &Path) -> Result<bool, BlobError> {
-        if !self.mark_as_new(from)? {
-            return Ok(false);
-        }
-        let moved = found(fs::rename(from, to)).map_err(|error| self.failed(&error))?;
-        Ok(moved.is_some())
-    }
-
-    fn bring_back(&self, key: &BlobKey) -> Result<bool, BlobError> {
-        let path = self.path_of(key);
-        if self.move_as_new(&self.aside_of(key), &path)? {
-            self.sync_parent(&path)?;
-            return Ok(true);
-        }
-        // Another reader may have brought it back a moment ago.
-        path.try_exists().map_err(|error| self.unavailable(&error))
-    }
-
-    /// The keys of the files in `folder`, whose names follow `prefix` in the key, that were last written before `before`.
-    fn files_before(
-        &self,
-        folder: &Path,
-        prefix: &str,
-        before: SystemTime,
-    ) -> Result<Vec<BlobKey>, BlobError> {
-        let listed = || -> io::Result<Vec<BlobKey>> {
-            let mut keys = Vec::new();
-            for entry in fs::read_dir(folder)? {
-                let entry = entry?;
-                let name = entry.file_name();
-                let Ok(key) = format!("{prefix}{}", name.to_string_lossy()).parse() else {
-                    continue;
-                };
-                // One that has gone since it was listed is no concern of ours.
-                if let Some(metadata) = found(entry.metadata())?
-                    && metadata.modified()? < before
-                {
-                    keys.push(key);
-                }
-            }
-            Ok(keys)
-        };
-        listed().map_err(|error| self.unavailable(&error))
     }
 
     fn open_blob(&self, key: &BlobKey) -> Result<(File, u64), BlobError> {
