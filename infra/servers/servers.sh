@@ -10,7 +10,7 @@
 #   servers.sh env               exports for their clients: passwords and keys, made at the first start
 #   servers.sh guard             waits for the end of its input, then kills all of this folder's and removes it (for tests)
 #
-# Without names: kafka postgres redis s3 prometheus jaeger (ATELIER_SERVERS names others).
+# Without names: kafka postgres redis s3 prometheus jaeger (ATELIER_SERVERS names others); neo4j and elasticsearch only by name.
 # ATELIER_SERVERS_DIR: what they write, data/servers of the checkout by default. KAFKA_BROKERS=3: three brokers.
 # KAFKA_PORT, POSTGRES_PORT, …: another port than the default, which is the first line of each server.sh.
 set -euo pipefail
