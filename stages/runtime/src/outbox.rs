@@ -257,7 +257,7 @@ impl Rounds {
         let group = self.group.group_metadata().ok_or_else(|| {
             TransactionError::Fatal("librdkafka knows no group for the outbox".to_owned())
         })?;
-        self.producer.send_offsets(&place, &group, patience)?;
+        self.producer.send_offsets(place, group, patience)?;
         self.producer.commit(patience)
     }
 }

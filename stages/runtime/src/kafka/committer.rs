@@ -60,7 +60,7 @@ impl Committer {
                 continue;
             };
             let started = Instant::now();
-            match self.transact(&producer, &commits, &group) {
+            match self.transact(&producer, &commits, group) {
                 Ok(()) => {
                     self.shared.committed(&commits);
                     self.shared.readiness.found(Dependency::Producer);
@@ -141,7 +141,7 @@ impl Committer {
         &self,
         producer: &TransactionalProducer,
         commits: &[PartitionCommit],
-        group: &ConsumerGroupMetadata,
+        group: ConsumerGroupMetadata,
     ) -> Result<(), TransactionError> {
         let patience = |error: Option<&KafkaError>| self.goes_on(error);
         producer.begin()?;
@@ -167,7 +167,7 @@ impl Committer {
         fail_point!("runtime::before-send-offsets", |_| Err(injected(
             "runtime::before-send-offsets"
         )));
-        producer.send_offsets(&offsets, group, &patience)?;
+        producer.send_offsets(offsets, group, &patience)?;
         producer.flush(&patience)?;
         fail_point!("runtime::before-commit", has_outputs(commits), |_| Err(
             injected("runtime::before-commit")

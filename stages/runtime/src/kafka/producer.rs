@@ -1,7 +1,11 @@
 //! One transactional producer, and what its errors mean.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        mpsc::{RecvTimeoutError, sync_channel},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -33,12 +37,17 @@ pub(crate) enum TransactionError {
 /// How long one blocking call waits before the caller looks whether the stage is to end.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long a call may take that has no time-out of its own, although it is given one.
+const CALL_LIMIT: Duration = Duration::from_secs(10);
+/// How often the caller of such a one looks whether the stage is to end.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Asked before every repetition, with what it is for: whether to go on.
 pub(crate) type Patience<'a> = &'a dyn Fn(Option<&KafkaError>) -> bool;
 
 /// A transactional producer that is initialised.
 pub(crate) struct TransactionalProducer {
-    producer: BaseProducer<ProducerEvents>,
+    producer: Arc<BaseProducer<ProducerEvents>>,
     trouble: Trouble,
     transactional_id: String,
 }
@@ -57,7 +66,7 @@ impl TransactionalProducer {
             .create_with_context(ProducerEvents::new(trouble.clone()))
             .map_err(|error| TransactionError::Fatal(error.to_string()))?;
         let connected = Self {
-            producer,
+            producer: Arc::new(producer),
             trouble: trouble.clone(),
             transactional_id: config
                 .get("transactional.id")
@@ -65,7 +74,7 @@ impl TransactionalProducer {
                 .to_owned(),
         };
         connected.persist(patience, || {
-            connected.producer.init_transactions(CALL_TIMEOUT)
+            Ok(connected.producer.init_transactions(CALL_TIMEOUT))
         })?;
         trouble.is_over();
         Ok(connected)
@@ -120,14 +129,51 @@ impl TransactionalProducer {
 
     pub fn send_offsets(
         &self,
-        offsets: &TopicPartitionList,
-        group: &ConsumerGroupMetadata,
+        offsets: TopicPartitionList,
+        group: ConsumerGroupMetadata,
         patience: Patience<'_>,
     ) -> Result<(), TransactionError> {
+        let request = Arc::new((offsets, group));
         self.persist(patience, || {
-            self.producer
-                .send_offsets_to_transaction(offsets, group, CALL_TIMEOUT)
+            let request = Arc::clone(&request);
+            self.on_a_thread(patience, move |producer| {
+                let (offsets, group) = &*request;
+                producer.send_offsets_to_transaction(offsets, group, CALL_TIMEOUT)
+            })
         })
+    }
+
+    /// For a call that may never come back: librdkafka's of the offsets does not where the group's coordinator goes away at the
+    /// wrong moment (its issues 5456 and 5511). The thread is then left behind with the producer. The next producer fences it: what
+    /// it may still send is refused, and both end.
+    fn on_a_thread(
+        &self,
+        patience: Patience<'_>,
+        call: impl FnOnce(&BaseProducer<ProducerEvents>) -> Result<(), KafkaError> + Send + 'static,
+    ) -> Result<Result<(), KafkaError>, TransactionError> {
+        let (answer, answered) = sync_channel(1);
+        let producer = Arc::clone(&self.producer);
+        thread::Builder::new()
+            .name("offsets".to_owned())
+            // Where nobody waits for the answer any more it is of no use.
+            .spawn(move || answer.send(call(&producer)))
+            .map_err(|error| TransactionError::Abort(format!("no thread: {error}")))?;
+        let since = Instant::now();
+        loop {
+            match answered.recv_timeout(LOOK_INTERVAL) {
+                Ok(answer) => return Ok(answer),
+                Err(RecvTimeoutError::Timeout) if !patience(None) => {
+                    return Err(TransactionError::GivenUp);
+                }
+                Err(RecvTimeoutError::Timeout) if since.elapsed() < CALL_LIMIT => {}
+                Err(_) => {
+                    return Err(TransactionError::Fatal(format!(
+                        "kafka has not taken the offsets of a transaction within {} s",
+                        since.elapsed().as_secs()
+                    )));
+                }
+            }
+        }
     }
 
     /// Waits until every record is acknowledged. rdkafka's own flush polls in steps of 100 ms, which would be most of a
@@ -144,7 +190,9 @@ impl TransactionalProducer {
     }
 
     pub fn commit(&self, patience: Patience<'_>) -> Result<(), TransactionError> {
-        self.persist(patience, || self.producer.commit_transaction(CALL_TIMEOUT))
+        self.persist(patience, || {
+            Ok(self.producer.commit_transaction(CALL_TIMEOUT))
+        })
     }
 
     /// Flushes first: librdkafka makes a fatal error of an abort with undelivered records.
@@ -153,17 +201,19 @@ impl TransactionalProducer {
         while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
             self.producer.poll(Duration::from_millis(5));
         }
-        self.persist(patience, || self.producer.abort_transaction(CALL_TIMEOUT))
+        self.persist(patience, || {
+            Ok(self.producer.abort_transaction(CALL_TIMEOUT))
+        })
     }
 
     /// Repeats a call while librdkafka says that it can be repeated.
     fn persist(
         &self,
         patience: Patience<'_>,
-        mut call: impl FnMut() -> Result<(), KafkaError>,
+        mut call: impl FnMut() -> Result<Result<(), KafkaError>, TransactionError>,
     ) -> Result<(), TransactionError> {
         loop {
-            let Err(error) = call() else { return Ok(()) };
+            let Err(error) = call()? else { return Ok(()) };
             // What the connections say is served by polling alone.
             self.producer.poll(Duration::ZERO);
             if !patience(Some(&error)) {
@@ -227,3 +277,79 @@ pub(crate) fn kafka_headers(record: &OutRecord) -> OwnedHeaders {
 /// What the committer needs of a group.
 pub(crate) type SharedConsumer =
     Arc<rdkafka::consumer::BaseConsumer<super::client::ConsumerEvents>>;
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::{
+        Offset,
+        config::FromClientConfig as _,
+        consumer::{BaseConsumer, Consumer as _},
+        mocking::{MockCluster, MockCoordinator},
+    };
+
+    use super::*;
+    use crate::options::KafkaOptions;
+
+    const GROUP: &str = "group";
+    const TRANSACTIONAL_ID: &str = "transactional-id";
+
+    /// Everything is on broker 1, but the group's coordinator.
+    fn cluster(coordinator: i32) -> MockCluster<'static, impl rdkafka::ClientContext> {
+        let cluster = MockCluster::new(2).unwrap();
+        cluster.create_topic("topic", 1, 1).unwrap();
+        cluster.partition_leader("topic", 0, Some(1)).unwrap();
+        let transactions = MockCoordinator::Transaction(TRANSACTIONAL_ID.to_owned());
+        cluster.coordinator(transactions, 1).unwrap();
+        move_coordinator(&cluster, coordinator);
+        cluster
+    }
+
+    fn move_coordinator<C: rdkafka::ClientContext>(cluster: &MockCluster<'_, C>, broker: i32) {
+        let group = MockCoordinator::Group(GROUP.to_owned());
+        cluster.coordinator(group, broker).unwrap();
+    }
+
+    fn transact(
+        config: &ClientConfig,
+        producer: &TransactionalProducer,
+        patience: Patience<'_>,
+    ) -> Result<(), TransactionError> {
+        let consumer = BaseConsumer::from_config(config).unwrap();
+        let mut offsets = TopicPartitionList::new();
+        offsets
+            .add_partition_offset("topic", 0, Offset::Offset(1))
+            .unwrap();
+        producer.begin()?;
+        producer.send_offsets(offsets, consumer.group_metadata().unwrap(), patience)?;
+        producer.commit(patience)
+    }
+
+    #[test]
+    fn a_coordinator_that_is_gone_costs_the_producer_and_not_the_stage() {
+        let cluster = cluster(2);
+        let kafka = KafkaOptions::at(cluster.bootstrap_servers());
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", cluster.bootstrap_servers())
+            .set("group.id", GROUP)
+            .set("transactional.id", TRANSACTIONAL_ID);
+        let connect = || {
+            TransactionalProducer::connect(&config, &Trouble::new(&kafka), &|_| true)
+                .unwrap_or_else(|error| panic!("{error}"))
+        };
+        let producer = connect();
+        cluster.broker_down(2).unwrap();
+        let gone = transact(&config, &producer, &|_| true).unwrap_err();
+        assert!(matches!(gone, TransactionError::Fatal(_)), "{gone}");
+        drop(producer);
+
+        // Who is to end does not wait for so long.
+        let producer = connect();
+        let given_up = transact(&config, &producer, &|_| false).unwrap_err();
+        assert!(matches!(given_up, TransactionError::GivenUp), "{given_up}");
+        drop(producer);
+
+        move_coordinator(&cluster, 1);
+        transact(&config, &connect(), &|_| true).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
