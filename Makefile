@@ -115,7 +115,7 @@ $(PYTHON_VENV)/.stamp: infra/kafka/embedded/tests/python/requirements.txt
 
 # versitygw and Jaeger are built by Go; Debian 12's is too old, so where there is no newer one the tests have their own S3 and their own
 # collector of traces alone.
-TEST_SERVERS := kafka prometheus $(shell go version 2>/dev/null | grep -qE 'go1\.(2[1-9]|[3-9][0-9])' && echo s3 jaeger)
+TEST_SERVERS := kafka prometheus redis $(shell go version 2>/dev/null | grep -qE 'go1\.(2[1-9]|[3-9][0-9])' && echo s3 jaeger)
 
 test-servers: setup-test
 	@$(SERVERS_SH) install $(TEST_SERVERS)

@@ -11,7 +11,7 @@ fail() { printf '[setup] error: %s\n' "$*" >&2; exit 1; }
 build_packages=(build-essential cmake mold pkg-config libcurl4-openssl-dev libssl-dev zlib1g-dev python3 python3-venv python3-pip ca-certificates)
 # Kafka runs on Java, and Maven fetches it. redis-tools holds the server's program too and starts no service.
 kafka_packages=(openjdk-17-jre-headless maven)
-test_packages=(chromium kcat curl postgresql unzip "${kafka_packages[@]}")
+test_packages=(chromium kcat curl postgresql redis-tools unzip "${kafka_packages[@]}")
 server_packages=(curl postgresql redis-tools "${kafka_packages[@]}")
 
 wanted=("${build_packages[@]}")

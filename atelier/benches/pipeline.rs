@@ -30,7 +30,7 @@ use atelier_schemas::{
 use atelier_servers::Collector;
 use atelier_stores::{Blobs, blobs::MemoryBlobs};
 use serde_json::json;
-use support::Installation;
+use support::{Installation, WORK_ON_EVERY_PICTURE};
 use uuid::Uuid;
 
 const IMAGES_PER_TASK: usize = 25;
@@ -139,7 +139,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 fn throughput(pictures: &[PathBuf], rounds: usize) {
     let plain = PlainLoop::new();
     plain.run(&pictures[..pictures.len().min(10)]);
-    let mut installation = Installation::new("");
+    let mut installation = Installation::new(WORK_ON_EVERY_PICTURE);
     installation.start_up();
     run_pipeline(&installation, &pictures[..pictures.len().min(10)]);
     let mut ratios = Vec::new();
@@ -162,10 +162,13 @@ fn throughput(pictures: &[PathBuf], rounds: usize) {
 fn telemetry(pictures: &[PathBuf], rounds: usize) {
     let collector = Collector::start();
     let settings = format!(
-        "[telemetry]\notlp_endpoint = \"{}\"\n",
+        "{WORK_ON_EVERY_PICTURE}[telemetry]\notlp_endpoint = \"{}\"\n",
         collector.endpoint()
     );
-    let (mut with, mut without) = (Installation::new(&settings), Installation::new(""));
+    let (mut with, mut without) = (
+        Installation::new(&settings),
+        Installation::new(WORK_ON_EVERY_PICTURE),
+    );
     with.start_up();
     without.start_up();
     let warm_up = &pictures[..pictures.len().min(10)];
@@ -354,7 +357,7 @@ fn blobs_of(event: &Event) -> Vec<BlobKey> {
 
 /// One picture on an idle pipeline: submitted → result ready, without the model's own time.
 fn latency(pictures: &[PathBuf]) {
-    let mut installation = Installation::new("");
+    let mut installation = Installation::new(WORK_ON_EVERY_PICTURE);
     installation.start_up();
     let mut overheads = Vec::new();
     for (turn, path) in pictures.iter().take(33).enumerate() {
@@ -396,7 +399,7 @@ fn latency(pictures: &[PathBuf]) {
 }
 
 fn memory(pictures: &[PathBuf]) {
-    let mut installation = Installation::new("");
+    let mut installation = Installation::new(WORK_ON_EVERY_PICTURE);
     installation.start_up();
     println!(
         "idle: pipeline {} MB",

@@ -12,7 +12,7 @@ use atelier_persist::Persist;
 use atelier_preprocess::Preprocess;
 use atelier_runtime::AnyStage;
 use atelier_schemas::{TaskOptions, TopicTable};
-use atelier_stores::{Blobs, Ledger, Rasters};
+use atelier_stores::{Blobs, Ledger, Rasters, open_cache};
 
 use crate::config::Loaded;
 
@@ -64,7 +64,9 @@ impl<'a> Assembly<'a> {
             }
             "matte" => {
                 let (models, runtime) = (self.models.clone(), self.model_runtime().await?);
-                Arc::new(Matte::start(options.matte, models, runtime, rasters).await?)
+                let stores = &self.loaded.config.stores;
+                let cache = open_cache(stores.cache_url.as_deref(), &stores.cache)?;
+                Arc::new(Matte::start(options.matte, models, runtime, rasters, cache).await?)
             }
             "compose" => Arc::new(Compose::new(options.compose, rasters)),
             "persist" => match &self.ledger {

@@ -9,7 +9,7 @@ use std::{fs, thread, time::Duration};
 use atelier_schemas::{TaskAnswer, TaskStatus};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
-use support::{Installation, Record, assert_ended_once, samples};
+use support::{Installation, Record, WORK_ON_EVERY_PICTURE, assert_ended_once, samples};
 use uuid::Uuid;
 
 /// Pictures that differ by a byte behind their end, so that nothing is known from one to the next.
@@ -59,7 +59,7 @@ fn a_neighbour_goes_through(installation: &Installation) {
 
 #[test]
 fn a_stopped_task_ends_once_and_costs_nothing_more() {
-    let mut installation = Installation::new("");
+    let mut installation = Installation::new(WORK_ON_EVERY_PICTURE);
     let unread = a_task_is_stopped_before_anything_is_read(&mut installation);
     let in_flight = a_task_is_stopped_in_the_middle(&installation);
     a_finished_task_is_not_stopped(&installation);

@@ -182,10 +182,10 @@ fn damaged_models() -> tempfile::TempDir {
 fn faults_of_servers_are_told_with_what_to_do() {
     let port = free_port();
     let away = Installation::new(&format!(
-        "embedded = false\n[kafka]\nbootstrap_servers = \"127.0.0.1:{port}\"\n[stores]\nledger_url = \"postgres://atelier@127.0.0.1:{port}/atelier\"\nblobs_url = \"s3://atelier\"\n[stores.blobs.s3]\nendpoint = \"http://127.0.0.1:{port}\"\nmax_attempts = 1\n"
+        "embedded = false\n[kafka]\nbootstrap_servers = \"127.0.0.1:{port}\"\n[stores]\nledger_url = \"postgres://atelier@127.0.0.1:{port}/atelier\"\ncache_url = \"redis://127.0.0.1:{port}\"\nblobs_url = \"s3://atelier\"\n[stores.blobs.s3]\nendpoint = \"http://127.0.0.1:{port}\"\nmax_attempts = 1\n"
     ));
     let visit = Visit::of(&away);
-    for name in ["kafka", "ledger", "blobs"] {
+    for name in ["kafka", "ledger", "blobs", "cache"] {
         let (ok, message) = visit.finding(name);
         assert!(
             !ok && message.contains(&port.to_string()),

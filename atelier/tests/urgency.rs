@@ -12,7 +12,7 @@ use atelier_schemas::{ErrorCode, TaskAnswer, TaskStatus, envelope::image_id};
 use atelier_servers::Kafka;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
-use support::{Installation, Record, assert_ended_once, samples};
+use support::{Installation, Record, WORK_ON_EVERY_PICTURE, assert_ended_once, samples};
 use uuid::Uuid;
 
 const IMAGES_PER_BULK_TASK: usize = 20;
@@ -59,10 +59,14 @@ fn made_at(record: &Record) -> DateTime<Utc> {
     record.header("ce_time").unwrap().parse().unwrap()
 }
 
-/// When the work that a report speaks of began, or a moment later.
-fn begun_at(completed: &Record) -> DateTime<Utc> {
-    let took_ms = completed.json()["processingTimeMs"].as_f64().unwrap();
-    made_at(completed) - TimeDelta::microseconds((took_ms * 1_000.0) as i64)
+/// When the stage began the work that a report of `completed` speaks of; `input` is what it read.
+fn begun_at(input: &[Record], completed: &Record) -> DateTime<Utc> {
+    let image = completed.header("ce_subject");
+    let read = input
+        .iter()
+        .find(|record| image.is_none() || record.header("ce_subject") == image);
+    let waited_ms = completed.json()["queueMs"].as_f64().unwrap();
+    made_at(read.unwrap()) + TimeDelta::microseconds((waited_ms * 1_000.0) as i64)
 }
 
 /// Bulk tasks of a picture that is stored already.
@@ -85,6 +89,7 @@ fn submit_bulk(installation: &Installation, original: &Value, images: usize) -> 
 fn an_interactive_image_does_not_wait(mut installation: Installation) {
     let config = installation.folder.path().join("atelier.toml");
     let mut config = fs::OpenOptions::new().append(true).open(config).unwrap();
+    write!(config, "{WORK_ON_EVERY_PICTURE}").unwrap();
     if bulk_images() <= 2 * IMAGES_PER_BULK_TASK {
         writeln!(config, "[stages.ingest.runtime]\nbulk_under_way = 2").unwrap();
     }
@@ -120,15 +125,19 @@ fn an_interactive_image_does_not_wait(mut installation: Installation) {
     };
     let preprocessed = of_stage("preprocess");
     assert_eq!(preprocessed.header("ce_subject"), Some(image.as_str()));
+    let ingested = of_task(&installation, "images-ingested", task);
+    // It stands for all of its images.
+    let mut requests = of_task(&installation, "image-tasks", task);
+    requests.retain(|record| record.header("ce_subject").is_none());
     let after_ms = |at: DateTime<Utc>| (at - submitted_at).num_milliseconds();
     println!(
         "behind {} bulk images, {done_meanwhile} of them done by its end: ingest begun after {} ms, preprocess after {} ms, ended after {} ms",
         bulk_images(),
-        after_ms(begun_at(&of_stage("ingest"))),
-        after_ms(begun_at(&preprocessed)),
+        after_ms(begun_at(&requests, &of_stage("ingest"))),
+        after_ms(begun_at(&ingested, &preprocessed)),
         after_ms(installation.task(task).unwrap().ended_at.unwrap()),
     );
-    let ingested = made_at(&of_task(&installation, "images-ingested", task)[0]);
+    let ingested = made_at(&ingested[0]);
     let let_in_before = installation
         .read_topic("images-ingested")
         .iter()
@@ -190,7 +199,7 @@ fn assert_failed_late(task: &TaskAnswer) {
 
 #[test]
 fn what_is_not_begun_by_its_deadline_fails_once_and_what_is_done_stays() {
-    let mut installation = Installation::new("");
+    let mut installation = Installation::new(WORK_ON_EVERY_PICTURE);
     installation.start_up();
     installation.wait_for_end(upload(&installation));
 
@@ -223,11 +232,12 @@ fn what_is_not_begun_by_its_deadline_fails_once_and_what_is_done_stays() {
     );
     assert!(ended.summary.success_count < u32::from(count));
     assert_failed_late(&ended);
+    let classified = of_task(&installation, "images-classified", late);
     let begun_late = of_task(&installation, "task-events", late)
         .iter()
         .filter(|record| record.event_type() == "atelier.stage.completed.v1")
         .filter(|record| record.json()["stage"] == "matte")
-        .filter(|record| begun_at(record) > deadline + TimeDelta::seconds(1))
+        .filter(|record| begun_at(&classified, record) > deadline + TimeDelta::seconds(1))
         .count();
     assert_eq!(begun_late, 0, "models that were begun after the deadline");
 

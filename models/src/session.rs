@@ -45,6 +45,7 @@ impl Default for SessionOptions {
 /// A network ready to run. Runs beyond [`SessionOptions::concurrent_runs`] wait for one to end.
 pub struct Session {
     name: String,
+    file_identity: String,
     provider: Provider,
     input_name: String,
     output_names: Vec<String>,
@@ -133,6 +134,7 @@ impl Session {
                 fix,
             });
         }
+        let file_identity = store.file_identity(model);
         let unloadable_because = |reason: String| LoadError::Unloadable {
             name: model.name.clone(),
             path: path.clone(),
@@ -164,6 +166,7 @@ impl Session {
         };
         Ok(Self {
             name: model.name.clone(),
+            file_identity,
             provider: runtime.provider(),
             input_name,
             output_names,
@@ -174,6 +177,11 @@ impl Session {
     /// The catalogue name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Tells its file from any other of the same name.
+    pub fn file_identity(&self) -> &str {
+        &self.file_identity
     }
 
     /// What runs it.

@@ -161,6 +161,24 @@ impl ModelStore {
         }
     }
 
+    /// Tells a model's file from another of the same name: by the catalogue's checksums, or, where it has none, by when the file
+    /// was written.
+    pub(crate) fn file_identity(&self, model: &Model) -> String {
+        let digests = model
+            .usable_sources()
+            .map(|source| source.digest.as_ref().map(ToString::to_string));
+        let digests: Option<Vec<_>> = digests.collect();
+        let written = |path: PathBuf| {
+            let since = path.metadata().ok()?.modified().ok()?;
+            let since = since.duration_since(std::time::UNIX_EPOCH).ok()?;
+            Some(format!("written:{}", since.as_nanos()))
+        };
+        match digests {
+            Some(digests) if !digests.is_empty() => digests.join(","),
+            _ => written(self.path(model)).unwrap_or_default(),
+        }
+    }
+
     /// What a person does to get a model's file.
     pub fn fix(&self, model: &Model) -> String {
         if model.automatic_source().is_some() {

@@ -199,6 +199,9 @@ pub struct ModelUse {
     pub inference_ms: f64,
     /// The processor that used it.
     pub processor: String,
+    /// Whether this matte was made for the same picture before, and the model did not run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reused: bool,
 }
 
 /// The matte is there.

@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod blobs;
+pub mod cache;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod disk;
@@ -14,11 +15,14 @@ pub mod raster;
 pub mod retention;
 
 pub use blobs::{BlobError, Blobs, DirectoryBlobs, S3Blobs, SweepableBlobs};
+pub use cache::{Cache, Cached, MemoryCache, RedisCache};
 pub use disk::free_bytes;
 pub use ledger::{Ledger, LedgerError, LedgerState, PostgresLedger, SqliteLedger};
-pub use open::{OpenError, inspect_ledger, open_blobs, open_ledger, without_password};
+pub use open::{
+    OpenError, check_cache, inspect_ledger, open_blobs, open_cache, open_ledger, without_password,
+};
 pub use options::{
-    BlobsOptions, Durability, LedgerOptions, PostgresOptions, RetentionOptions, S3Options,
-    StoresOptions,
+    BlobsOptions, CacheOptions, Durability, LedgerOptions, PostgresOptions, RetentionOptions,
+    S3Options, StoresOptions,
 };
 pub use raster::{Raster, RasterError, Rasters};

@@ -7,16 +7,20 @@ use std::{path::PathBuf, sync::Arc};
 use url::Url;
 
 use crate::{
-    BlobError, Ledger, LedgerError,
+    BlobError, Cache, Ledger, LedgerError, MemoryCache, RedisCache,
     blobs::{DirectoryBlobs, S3Blobs, SweepableBlobs, s3},
     ledger::{LedgerState, PostgresLedger, SqliteLedger, inspect, postgres},
-    options::{BlobsOptions, LedgerOptions},
+    options::{BlobsOptions, CacheOptions, LedgerOptions},
 };
 
 /// The setting that says where blobs are kept.
 pub const BLOBS_SETTING: &str = "stores.blobs_url";
 /// The setting that says where the ledger is kept.
 pub const LEDGER_SETTING: &str = "stores.ledger_url";
+/// The setting that says where the cache is.
+pub const CACHE_SETTING: &str = "stores.cache_url";
+const CACHE_URLS: &str =
+    "`redis://user:password@host:6379/0`, or `rediss://` for TLS, or leave it out";
 const BLOBS_URLS: &str = "`file:///absolute/folder` or `s3://bucket/prefix`";
 const LEDGER_URLS: &str =
     "`sqlite:///absolute/file.sqlite` or `postgres://user:password@host:5432/database`";
@@ -111,6 +115,36 @@ pub async fn inspect_ledger(url: &str, options: &LedgerOptions) -> Result<Ledger
     let file = local_path(LEDGER_SETTING, url, "sqlite", LEDGER_URLS)?;
     let state = inspect::of_file(&file).await;
     state.map_err(|error| failed(error.to_string()))
+}
+
+/// Opens the cache at `url`, a Redis server, or this process's own where there is none. A server that is not there is no
+/// error: it is asked when it is needed.
+///
+/// # Errors
+/// [`OpenError::Unusable`] names the setting, its value (without its password) and what to write instead.
+pub fn open_cache(url: Option<&str>, options: &CacheOptions) -> Result<Arc<dyn Cache>, OpenError> {
+    Ok(match url {
+        None => Arc::new(MemoryCache::new(options.memory_bytes)),
+        Some(url) => Arc::new(open_redis(url, options)?),
+    })
+}
+
+/// Asks the cache's server at `url` whether it answers.
+///
+/// # Errors
+/// [`OpenError`] names the setting, its value (without its password) and what is wrong.
+pub async fn check_cache(url: &str, options: &CacheOptions) -> Result<(), OpenError> {
+    let answer = open_redis(url, options)?.check().await;
+    answer.map_err(|reason| unreachable(CACHE_SETTING, url, &reason))
+}
+
+fn open_redis(url: &str, options: &CacheOptions) -> Result<RedisCache, OpenError> {
+    RedisCache::open(url, options).map_err(|error| OpenError::Unusable {
+        setting: CACHE_SETTING,
+        url: without_password(url),
+        reason: error.to_string(),
+        possible: CACHE_URLS,
+    })
 }
 
 fn is_postgres(url: &str) -> bool {

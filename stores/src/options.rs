@@ -31,12 +31,40 @@ pub struct StoresOptions {
     /// database of its own (TLS by `?sslmode=verify-full`; the password may come by `PGPASSWORD` or `~/.pgpass` instead).
     /// Absent: `ledger.sqlite` in the data folder.
     pub ledger_url: Option<String>,
+    /// Where what can be made again is remembered for a while, so that several processes need not make it twice:
+    /// `redis://user:password@host:6379/0`, or `rediss://` for TLS. A server that is away costs time and nothing else.
+    /// Absent: each process has its own memory.
+    pub cache_url: Option<String>,
     /// How blobs are kept.
     pub blobs: BlobsOptions,
     /// How the ledger is kept.
     pub ledger: LedgerOptions,
     /// How long blobs are kept.
     pub retention: RetentionOptions,
+    /// How the cache is used.
+    pub cache: CacheOptions,
+}
+
+/// How the cache is used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields, default)]
+pub struct CacheOptions {
+    /// Most bytes that a process's own cache holds; a server has its own limit.
+    pub memory_bytes: u64,
+    /// Longest wait in milliseconds for a server, to connect and to answer.
+    pub timeout_ms: u64,
+    /// How long in milliseconds a server that failed is not asked again.
+    pub pause_ms: u64,
+}
+
+impl Default for CacheOptions {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 16 * 1024 * 1024,
+            timeout_ms: 200,
+            pause_ms: 1_000,
+        }
+    }
 }
 
 /// How long blobs are kept, at least two hours after they were last written. A blob that the ledger refers to is kept as its class says, one that it does not refer to as an

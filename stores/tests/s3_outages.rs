@@ -7,7 +7,7 @@ mod support;
 use std::{
     process::Command,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -19,6 +19,7 @@ use atelier_stores::{BlobError, Blobs, BlobsOptions, S3Blobs, open_blobs};
 use bytes::Bytes;
 use support::{
     CHILD_PLACE, SmallDisk, child_place,
+    log::Log,
     s3::{ACCESS_KEY, BUCKET, Fault, SECRET_KEY, Server},
     s3_blobs::{
         LONG, assert_unavailable, bytes_of, credentials, impatient, open, options, try_open, url,
@@ -439,37 +440,15 @@ fn credentials_come_from_the_environment_or_a_profile() {
     }
 }
 
-/// What was logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn no_log_has_a_secret_at_whatever_level() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
     let server = Server::start();
-    let logging = tracing::subscriber::set_default(subscriber);
+    let log = Log::of_this_thread();
     let blobs = open(impatient(&server.endpoint())).await;
     let key = blobs.put(PICTURE).await.unwrap();
     server.faults(|_| Some(Fault::Refuse(403, "SignatureDoesNotMatch", "no")));
     assert_unavailable(blobs.get(&key).await);
-    drop(logging);
-    let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let logged = log.text();
     assert!(logged.contains("TRACE") && logged.contains(ACCESS_KEY));
     assert!(!logged.contains(SECRET_KEY));
 }

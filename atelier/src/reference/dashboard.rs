@@ -12,7 +12,7 @@ const PANEL_HEIGHT: usize = 7;
 /// The rows: how the names of their metrics begin, and what they are called.
 const ROWS: [(&[&str], &str); 6] = [
     (&["atelier_stage_"], "Stages"),
-    (&["atelier_model_"], "Networks"),
+    (&["atelier_model_", "atelier_cache_"], "Networks"),
     (&["atelier_http_"], "Gateway"),
     (&["atelier_outbox_", "atelier_ledger_"], "Outbox and ledger"),
     (&["atelier_trace_"], "Traces"),

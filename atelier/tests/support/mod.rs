@@ -35,6 +35,9 @@ pub fn free_port() -> u16 {
         .port()
 }
 
+/// Settings: what is known of a picture from before is not used, so that each picks up all of its work.
+pub const WORK_ON_EVERY_PICTURE: &str = "[stages.matte]\nreuse_hours = 0\n";
+
 /// One installation: a data folder, a configuration, two ports.
 pub struct Installation {
     pub folder: TempDir,

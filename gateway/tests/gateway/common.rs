@@ -466,6 +466,7 @@ fn result_of(
             provider: "cpu".into(),
             inference_ms: 30.0,
             processor: "general".into(),
+            reused: false,
         },
         stages: vec![StageTiming {
             stage: "matte".into(),

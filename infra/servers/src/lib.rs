@@ -11,6 +11,7 @@ mod jaeger;
 mod kafka;
 mod postgres;
 mod promtool;
+mod redis;
 mod requests;
 mod s3;
 mod secured;
@@ -31,6 +32,7 @@ pub use jaeger::Jaeger;
 pub use kafka::{Coordinator, Kafka};
 pub use postgres::Postgres;
 pub use promtool::promtool;
+pub use redis::Redis;
 pub use s3::S3;
 pub use secured::{AclRule, Listener, SecuredKafka};
 

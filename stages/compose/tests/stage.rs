@@ -44,6 +44,7 @@ fn message(pixels: &BlobRef, alpha: &BlobRef, background: Background) -> Message
         provider: "cpu".into(),
         inference_ms: 1.0,
         processor: "general".into(),
+        reused: false,
     };
     Message {
         envelope: Envelope::root("/test", "atelier.image.matted.v1", Uuid::new_v4(), task_id),

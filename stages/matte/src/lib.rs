@@ -10,10 +10,11 @@
 //! - A picture is matted by the model that was asked for or rejected with the reason, never by another.
 //! - Networks run off the async threads, one run at a time unless the options say otherwise; pictures before and after
 //!   the network are worked on meanwhile.
-//! - The same picture and model give the same matte.
+//! - The same picture and model give the same matte, so one that was made before is used again for a while.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod error;
+mod memory;
 mod options;
 pub mod processors;
 mod segmenters;

@@ -19,6 +19,9 @@ pub struct MatteOptions {
     pub max_concurrent_runs: usize,
     /// Pictures that are worked on at the same time: `max_concurrent_runs` in the network, the others before or after it.
     pub max_concurrent: usize,
+    /// How long in hours the matte of a picture is used again, where the same pixels come and the same network is to work on
+    /// them. It is remembered in the cache (`stores.cache_url`). 0: every picture is worked on.
+    pub reuse_hours: u32,
     /// Most pictures of one batch. The pictures of a batch are passed on together.
     pub max_batch: usize,
     /// Most pixels of one batch, summed over its pictures.
@@ -36,6 +39,7 @@ impl Default for MatteOptions {
             intra_threads: 0,
             max_concurrent_runs: 1,
             max_concurrent: 3,
+            reuse_hours: 24,
             max_batch: 4,
             max_pixels: 100_000_000,
             max_delay_ms: 0,

@@ -1,15 +1,22 @@
 //! The stage: pixels and their kind in, an alpha matte out.
 
+use std::{sync::Arc, time::Duration};
+
 use async_trait::async_trait;
 use atelier_models::{ModelStore, Runtime};
 use atelier_runtime::{Batch, Batching, Failure, Outcome, Stage};
-use atelier_schemas::events::{ImageClassified, ImageMatted};
-use atelier_stores::Rasters;
+use atelier_schemas::{
+    BlobRef,
+    events::{ImageClassified, ImageMatted, ModelUse},
+};
+use atelier_stores::{Cache, Rasters};
 use futures::future::join_all;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use crate::{
-    MatteError, MatteOptions, Segmenters, model_for,
+    MatteError, MatteOptions, Segmenters,
+    memory::Memory,
+    model_for,
     processors::{General, Job, Processors},
 };
 
@@ -18,12 +25,14 @@ pub struct Matte {
     options: MatteOptions,
     rasters: Rasters,
     processors: Processors,
+    /// Where mattes are to be used again.
+    memory: Option<Memory>,
     /// One permit for each picture that may be in memory.
     places: Semaphore,
 }
 
 impl Matte {
-    /// Loads the models of `preload` and starts the stage over the blobs and the cache of `rasters`.
+    /// Loads the models of `preload` and starts the stage over the blobs of `rasters`; what it made is remembered in `cache`.
     ///
     /// # Errors
     /// A model is missing or wrong; the error says which command fetches it.
@@ -32,14 +41,18 @@ impl Matte {
         store: ModelStore,
         runtime: Runtime,
         rasters: Rasters,
+        cache: Arc<dyn Cache>,
     ) -> Result<Self, MatteError> {
         let to_load = options.clone();
         let segmenters =
             spawn_blocking(move || Segmenters::load(&to_load, store, runtime)).await??;
         let processors = Processors::new(General::new(&options, segmenters));
         let places = Semaphore::new(options.max_concurrent.max(1));
+        let time = Duration::from_secs(3_600 * u64::from(options.reuse_hours));
+        let memory = (!time.is_zero()).then(|| Memory::new(cache, rasters.clone(), time));
         Ok(Self {
             options,
+            memory,
             rasters,
             processors,
             places,
@@ -53,27 +66,20 @@ impl Matte {
             .await
             .map_err(|_| MatteError::ShuttingDown)?;
         let options = &classified.image.options;
+        let model = options.model.as_deref();
         let job = Job {
-            pixels: self.rasters.get(&classified.pixels).await?,
             classification: classified.classification.clone(),
-            model: options
-                .model
-                .clone()
-                .unwrap_or_else(|| model_for(options.quality).to_owned()),
-            model_was_named: options.model.is_some(),
+            model: model.unwrap_or(model_for(options.quality)).to_owned(),
+            model_was_named: model.is_some(),
         };
-        let matted = self
-            .processors
-            .for_kind(classified.classification.kind)
-            .matte(job)
-            .await?;
+        let (alpha, model) = self.matte(job, &classified.pixels).await?;
         tracing::debug!(
             image_id = %classified.image.image_id,
-            model = matted.model.name,
-            inference_ms = matted.model.inference_ms,
+            model = model.name,
+            reused = model.reused,
+            inference_ms = model.inference_ms,
             "matted"
         );
-        let alpha = self.rasters.put(matted.alpha).await?;
         Ok(ImageMatted {
             image: classified.image,
             original: classified.original,
@@ -82,8 +88,30 @@ impl Matte {
             measurements: classified.measurements,
             classification: classified.classification,
             alpha,
-            model: matted.model,
+            model,
         })
+    }
+
+    /// Stores the matte, made now or before.
+    async fn matte(&self, job: Job, pixels: &BlobRef) -> Result<(BlobRef, ModelUse), MatteError> {
+        let processor = self.processors.for_kind(job.classification.kind);
+        let reuse = match &self.memory {
+            Some(memory) => processor.recipe(&job).await?.map(|recipe| (memory, recipe)),
+            None => None,
+        };
+        if let Some((memory, recipe)) = &reuse
+            && let Some((alpha, model)) = memory.recall(pixels, recipe).await?
+        {
+            return Ok((self.rasters.put_shared(alpha).await?, model));
+        }
+        let matted = processor
+            .matte(job, self.rasters.get(pixels).await?)
+            .await?;
+        let alpha = self.rasters.put(matted.alpha).await?;
+        if let Some((memory, recipe)) = &reuse {
+            memory.remember(pixels, recipe, &alpha, &matted.model).await;
+        }
+        Ok((alpha, matted.model))
     }
 }
 

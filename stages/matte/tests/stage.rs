@@ -1,7 +1,7 @@
 //! The stage on real networks: `atelier models pull` first.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use atelier_matte::{Matte, MatteOptions};
 use atelier_models::{ModelStore, ProviderChoice, Runtime};
@@ -13,7 +13,9 @@ use atelier_schemas::{
         Strategy,
     },
 };
-use atelier_stores::{Raster, Rasters, blobs::MemoryBlobs, raster::Channels};
+use atelier_stores::{
+    Cache, Cached, MemoryCache, Raster, Rasters, blobs::MemoryBlobs, raster::Channels,
+};
 use uuid::Uuid;
 
 /// Only the small model, so that a test starts in no time.
@@ -29,10 +31,24 @@ fn runtime(store: &ModelStore) -> Runtime {
 }
 
 async fn stage(rasters: &Rasters) -> Matte {
+    started(options(), rasters, cache()).await
+}
+
+async fn started(options: MatteOptions, rasters: &Rasters, cache: Arc<dyn Cache>) -> Matte {
     let store = ModelStore::open(None).unwrap();
-    Matte::start(options(), store.clone(), runtime(&store), rasters.clone())
-        .await
-        .unwrap_or_else(|error| panic!("{error}"))
+    Matte::start(
+        options,
+        store.clone(),
+        runtime(&store),
+        rasters.clone(),
+        cache,
+    )
+    .await
+    .unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn cache() -> Arc<dyn Cache> {
+    Arc::new(MemoryCache::new(1 << 20))
 }
 
 fn rasters() -> Rasters {
@@ -128,7 +144,11 @@ async fn alpha(rasters: &Rasters, outcome: &Outcome) -> Arc<Raster> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_is_matted_in_order_and_the_same_every_time() {
     let rasters = rasters();
-    let stage = stage(&rasters).await;
+    let options = MatteOptions {
+        reuse_hours: 0,
+        ..options()
+    };
+    let stage = started(options, &rasters, cache()).await;
     let mut batch = Vec::new();
     for width in [200, 320, 411, 200] {
         let picture = disc(width, 200, Channels::Rgb);
@@ -151,15 +171,13 @@ async fn a_batch_is_matted_in_order_and_the_same_every_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn runs_at_the_same_time_give_the_same_mattes() {
     let rasters = rasters();
-    let store = ModelStore::open(None).unwrap();
     let options = MatteOptions {
         intra_threads: 1,
         max_concurrent_runs: 2,
+        reuse_hours: 0,
         ..options()
     };
-    let stage = Matte::start(options, store.clone(), runtime(&store), rasters.clone())
-        .await
-        .unwrap_or_else(|error| panic!("{error}"));
+    let stage = started(options, &rasters, cache()).await;
     let mut batch = Vec::new();
     for _ in 0..4 {
         batch.push(
@@ -268,19 +286,11 @@ async fn models_that_cannot_be_used_are_rejected_beside_a_neighbour_that_can() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_named_model_is_loaded_when_it_is_first_asked_for() {
     let rasters = rasters();
-    let store = ModelStore::open(None).unwrap();
     let nothing_preloaded = MatteOptions {
         preload: Vec::new(),
         ..MatteOptions::default()
     };
-    let stage = Matte::start(
-        nothing_preloaded,
-        store.clone(),
-        runtime(&store),
-        rasters.clone(),
-    )
-    .await
-    .unwrap_or_else(|error| panic!("{error}"));
+    let stage = started(nothing_preloaded, &rasters, cache()).await;
     for model in ["u2netp", "u2net", "u2netp"] {
         let message = message(
             &rasters,
@@ -322,7 +332,7 @@ async fn a_missing_default_model_is_an_error_at_start() {
     let pulled = ModelStore::open(None).unwrap();
     let store = ModelStore::open(Some(folder.path().to_owned())).unwrap();
     let runtime = runtime(&pulled);
-    let start = |options| Matte::start(options, store.clone(), runtime.clone(), rasters());
+    let start = |options| Matte::start(options, store.clone(), runtime.clone(), rasters(), cache());
     let message = start(options()).await.err().unwrap().to_string();
     assert_eq!(
         message,
@@ -332,7 +342,7 @@ async fn a_missing_default_model_is_an_error_at_start() {
         preload: vec!["nothing".into()],
         ..MatteOptions::default()
     };
-    let error = Matte::start(unknown, pulled, runtime, rasters())
+    let error = Matte::start(unknown, pulled, runtime, rasters(), cache())
         .await
         .err()
         .unwrap();
@@ -340,4 +350,77 @@ async fn a_missing_default_model_is_an_error_at_start() {
         error.to_string().contains("there is no model `nothing`"),
         "{error}"
     );
+}
+
+/// The outcome for the disc, with these options.
+async fn matte_disc(stage: &Matte, rasters: &Rasters, options: TaskOptions) -> ImageMatted {
+    let picture = disc(320, 240, Channels::Rgb);
+    let message = message(rasters, picture, Strategy::Segmentation, options).await;
+    matted(&stage.handle(vec![message]).await.unwrap()[0]).clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_matte_that_was_made_before_is_used_again() {
+    let (rasters, cache) = (rasters(), cache());
+    let stage = started(options(), &rasters, Arc::clone(&cache)).await;
+    let first = matte_disc(&stage, &rasters, low()).await;
+    assert!(!first.model.reused && first.model.inference_ms > 0.0);
+    // By another process that has the same cache, too.
+    let other = started(options(), &rasters, Arc::clone(&cache)).await;
+    for stage in [&stage, &other] {
+        let again = matte_disc(stage, &rasters, named("u2netp")).await;
+        assert!(again.model.reused && again.model.inference_ms == 0.0);
+        assert_eq!(again.alpha, first.alpha);
+        assert_eq!(again.model.provider, first.model.provider);
+    }
+    let by_another_model = matte_disc(&stage, &rasters, named("u2net")).await;
+    assert!(!by_another_model.model.reused);
+    let never = MatteOptions {
+        reuse_hours: 0,
+        ..options()
+    };
+    let forgetful = started(never, &rasters, cache).await;
+    assert!(!matte_disc(&forgetful, &rasters, low()).await.model.reused);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_matte_that_is_gone_is_made_again() {
+    let blobs = Arc::new(MemoryBlobs::default());
+    // Nothing in memory besides the blobs.
+    let rasters = Rasters::new(Arc::clone(&blobs) as Arc<_>, 0);
+    let stage = stage(&rasters).await;
+    let first = matte_disc(&stage, &rasters, low()).await;
+    blobs.release(&first.alpha.key);
+    let again = matte_disc(&stage, &rasters, low()).await;
+    assert!(!again.model.reused);
+    assert_eq!(again.alpha, first.alpha);
+    assert!(matte_disc(&stage, &rasters, low()).await.model.reused);
+}
+
+/// A cache that is away, or holds what another version wrote.
+struct Useless(Cached);
+
+#[async_trait::async_trait]
+impl Cache for Useless {
+    async fn get(&self, _key: &str) -> Cached {
+        self.0.clone()
+    }
+
+    async fn put(&self, _key: &str, _value: bytes::Bytes, _time: Duration) {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_cache_every_picture_is_worked_on() {
+    let rasters = rasters();
+    for answer in [
+        Cached::Away,
+        Cached::Hit("nothing that can be read".into()),
+        Cached::Hit("{}".into()),
+    ] {
+        let stage = started(options(), &rasters, Arc::new(Useless(answer))).await;
+        for _ in 0..2 {
+            let made = matte_disc(&stage, &rasters, low()).await;
+            assert!(!made.model.reused && made.model.inference_ms > 0.0);
+        }
+    }
 }

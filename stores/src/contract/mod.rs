@@ -1,5 +1,5 @@
 //! What every adapter of a port must do, as tests. An adapter's own tests name a place where it can be opened, and expand
-//! [`blobs_contract`](crate::blobs_contract), [`sweep_contract`](crate::sweep_contract) or [`ledger_contract`](crate::ledger_contract); each clause becomes a test.
+//! [`blobs_contract`](crate::blobs_contract), [`sweep_contract`](crate::sweep_contract), [`cache_contract`](crate::cache_contract) or [`ledger_contract`](crate::ledger_contract); each clause becomes a test.
 //!
 //! Invariant: the clauses use nothing but the port, so that a new adapter is held to the same promises.
 
@@ -7,12 +7,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
 pub mod blobs;
+pub mod cache;
 pub mod ledger;
 pub mod sweep;
 
 use std::{future::Future, sync::Arc};
 
-use crate::{Blobs, Ledger, SweepableBlobs};
+use crate::{Blobs, Cache, Ledger, SweepableBlobs};
 
 /// A place of its own, empty at first, where blobs can be opened again and again. Dropping it leaves nothing behind.
 pub trait BlobsPlace: Send + Sync + 'static {
@@ -34,6 +35,14 @@ pub trait LedgerPlace: Send + Sync + 'static {
     fn fresh() -> impl Future<Output = Self> + Send;
     /// Opens what is there.
     fn open(&self) -> impl Future<Output = Arc<dyn Ledger>> + Send;
+}
+
+/// A place of its own, empty at first, where a cache can be opened. Dropping it leaves nothing behind.
+pub trait CachePlace: Send + Sync + 'static {
+    /// A new, empty place.
+    fn fresh() -> impl Future<Output = Self> + Send;
+    /// Opens what is there.
+    fn open(&self) -> Arc<dyn Cache>;
 }
 
 /// One test per clause of a contract.
@@ -97,6 +106,25 @@ macro_rules! sweep_contract {
             a_class_may_be_kept_shorter_than_intermediates,
             a_dry_run_does_nothing,
             a_sweep_races_those_who_put_and_get,
+        );
+    };
+}
+
+/// Holds the cache of a [`CachePlace`] to the contract; with `if`, only where its server is there.
+#[macro_export]
+macro_rules! cache_contract {
+    ($place:ty) => {
+        $crate::cache_contract!($place, if true);
+    };
+    ($place:ty, if $is_there:expr) => {
+        $crate::contract_tests!(
+            $place,
+            $is_there,
+            cache,
+            what_is_put_is_got_as_it_is,
+            what_was_put_last_counts,
+            a_value_has_its_time,
+            racing_writers_leave_one_of_their_values,
         );
     };
 }

@@ -1,6 +1,7 @@
 //! A small disk, and a process that is killed: what the adapters' own tests share.
 #![allow(dead_code)]
 
+pub mod log;
 pub mod postgres;
 pub mod postgres_ledger;
 pub mod s3;

@@ -10,7 +10,7 @@ use atelier_models::{ModelStore, Runtime};
 use atelier_runtime::{TopicAdmin, TopicChange};
 use atelier_schemas::TopicTable;
 use atelier_stores::{
-    LedgerState, free_bytes, inspect_ledger, open_blobs, open_ledger, without_password,
+    LedgerState, check_cache, free_bytes, inspect_ledger, open_blobs, open_ledger, without_password,
 };
 
 use super::Finding;
@@ -37,6 +37,9 @@ pub async fn all(loaded: &Loaded) -> Vec<Finding> {
     // Opening a store makes its folder, so it is only asked where there is one to make it in.
     if found[0].ok {
         found.push(finding("blobs", blobs(loaded).await));
+    }
+    if let Some(url) = &loaded.config.stores.cache_url {
+        found.push(finding("cache", cache(loaded, url).await));
     }
     let state = inspect_ledger(&loaded.ledger_url(), &loaded.config.stores.ledger).await;
     match state {
@@ -115,6 +118,14 @@ fn disk(loaded: &Loaded) -> Outcome {
         least = least.min(free);
     }
     Ok(format!("{} MiB free", least >> 20))
+}
+
+/// Work goes on without it, so this is the only place where one that is away is an error.
+async fn cache(loaded: &Loaded, url: &str) -> Outcome {
+    let answer = check_cache(url, &loaded.config.stores.cache).await;
+    answer
+        .map(|()| format!("{} answers", without_password(url)))
+        .map_err(|error| error.to_string())
 }
 
 async fn models(loaded: &Loaded) -> Outcome {

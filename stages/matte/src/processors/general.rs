@@ -15,6 +15,10 @@ use crate::{MatteError, MatteOptions, Segmenters};
 /// What stands in events as the model where the picture's own alpha was kept.
 const OWN_ALPHA: &str = "own-alpha";
 
+/// To be raised with every change after which the same picture and network give another matte: those made before are not used
+/// again then.
+const VERSION: u32 = 1;
+
 /// Cuts out what stands out, whatever the kind.
 pub struct General {
     segmenters: Arc<Segmenters>,
@@ -37,6 +41,7 @@ impl General {
             provider: provider.to_owned(),
             inference_ms,
             processor: self.name().to_owned(),
+            reused: false,
         }
     }
 
@@ -84,23 +89,38 @@ impl Processor for General {
         "general"
     }
 
-    async fn matte(&self, job: Job) -> Result<Matted, MatteError> {
-        // Who names a model wants that model's matte, also of a picture that could keep its own.
-        if job.classification.strategy == Strategy::KeepAlpha && !job.model_was_named {
-            let alpha = own_alpha(&job.pixels).ok_or(MatteError::NoAlpha)?;
-            let alpha = Raster::new(
-                job.pixels.width(),
-                job.pixels.height(),
-                Channels::Gray,
-                alpha,
-            )?;
+    async fn recipe(&self, job: &Job) -> Result<Option<String>, MatteError> {
+        if keeps_own_alpha(job) {
+            return Ok(None);
+        }
+        let (segmenters, model) = (Arc::clone(&self.segmenters), job.model.clone());
+        let segmenter = spawn_blocking(move || segmenters.get(&model)).await??;
+        let session = segmenter.session();
+        Ok(Some(format!(
+            "{} {VERSION} {} {} {}",
+            self.name(),
+            session.name(),
+            session.file_identity(),
+            session.provider()
+        )))
+    }
+
+    async fn matte(&self, job: Job, pixels: Arc<Raster>) -> Result<Matted, MatteError> {
+        if keeps_own_alpha(&job) {
+            let alpha = own_alpha(&pixels).ok_or(MatteError::NoAlpha)?;
+            let alpha = Raster::new(pixels.width(), pixels.height(), Channels::Gray, alpha)?;
             return Ok(Matted {
                 alpha,
                 model: self.model_use(OWN_ALPHA, "none", 0.0),
             });
         }
-        self.segment(job.pixels, job.model).await
+        self.segment(pixels, job.model).await
     }
+}
+
+/// Who names a model wants that model's matte, also of a picture that could keep its own.
+fn keeps_own_alpha(job: &Job) -> bool {
+    job.classification.strategy == Strategy::KeepAlpha && !job.model_was_named
 }
 
 fn picture(raster: &Raster) -> Picture<'_> {

@@ -18,10 +18,8 @@ pub use general::General;
 
 use crate::MatteError;
 
-/// A picture to matte.
+/// How a picture is to be matted.
 pub struct Job {
-    /// Its pixels.
-    pub pixels: Arc<Raster>,
     /// What `classify` found.
     pub classification: Classification,
     /// The catalogue's name of the model to use.
@@ -44,11 +42,18 @@ pub trait Processor: Send + Sync {
     /// Its name, as it stands in events.
     fn name(&self) -> &'static str;
 
+    /// Names everything that decides the matte besides the pixels; `None` where making it costs less than finding one that
+    /// was made before.
+    ///
+    /// # Errors
+    /// The model cannot be used.
+    async fn recipe(&self, job: &Job) -> Result<Option<String>, MatteError>;
+
     /// The matte of one picture.
     ///
     /// # Errors
     /// The model cannot be used, or failed on this picture.
-    async fn matte(&self, job: Job) -> Result<Matted, MatteError>;
+    async fn matte(&self, job: Job, pixels: Arc<Raster>) -> Result<Matted, MatteError>;
 }
 
 /// The processors by kind.

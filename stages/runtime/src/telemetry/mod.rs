@@ -20,8 +20,8 @@ pub use table::{METRICS, Metric, MetricKind};
 pub use traces::{Step, StepKind, TelemetryOptions, Traces};
 
 use table::{
-    BATCH_SIZE, DEAD_LETTERS_TOTAL, FENCES_TOTAL, HANDLE_SECONDS, IN_FLIGHT, LAG,
-    LEDGER_CONNECTIONS, LEDGER_CONNECTIONS_LIMIT, MESSAGES_TOTAL, MODEL_PROVIDER,
+    BATCH_SIZE, CACHE_ANSWERS_TOTAL, DEAD_LETTERS_TOTAL, FENCES_TOTAL, HANDLE_SECONDS, IN_FLIGHT,
+    LAG, LEDGER_CONNECTIONS, LEDGER_CONNECTIONS_LIMIT, MESSAGES_TOTAL, MODEL_PROVIDER,
     MODEL_RUN_SECONDS, OUTBOX_PUBLISHED_TOTAL, PARTITIONS, QUEUE_SECONDS, READY, REBALANCES_TOTAL,
     RETRIES_TOTAL, SECONDS_BUCKETS, SIZE_BUCKETS, TRANSACTION_SECONDS, TRANSACTIONS_TOTAL,
 };
@@ -100,6 +100,27 @@ pub fn model_ran(stage: &'static str, model: &str, provider: &'static str, netwo
 /// What calculates the networks of `stage`.
 pub fn model_provider(stage: &'static str, provider: &'static str) {
     gauge!(MODEL_PROVIDER.name, "stage" => stage, "provider" => provider).set(1.0);
+}
+
+/// What a cache says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheAnswer {
+    /// It was there and is used.
+    Hit,
+    /// It was not there, or cannot be used any more.
+    Miss,
+    /// The server does not answer.
+    Away,
+}
+
+/// `stage` asked the cache.
+pub fn cache_answered(stage: &'static str, answer: CacheAnswer) {
+    let answer = match answer {
+        CacheAnswer::Hit => "hit",
+        CacheAnswer::Miss => "miss",
+        CacheAnswer::Away => "away",
+    };
+    counter!(CACHE_ANSWERS_TOTAL.name, "stage" => stage, "answer" => answer).increment(1);
 }
 
 /// Connections to PostgreSQL: those at work, those that wait for work, and most that there may be.

@@ -55,6 +55,7 @@ const CHANGE: Label = label("change", "assigned, revoked, lost");
 const STATE: Label = label("state", "in_use, idle");
 const MODEL: Label = label("model", "a model of models/models.toml");
 const PROVIDER: Label = label("provider", "cpu, openvino-f32, openvino-bf16");
+const ANSWER: Label = label("answer", "hit, miss, away");
 const EXPORTED: Label = label("result", "exported, lost");
 const ROUTE: Label = label("route", "a path of /api/openapi.json, or page");
 const METHOD: Label = label(
@@ -135,6 +136,8 @@ metrics! {
     MODEL_RUN_SECONDS: Histogram "atelier_model_run_seconds" in Seconds by [STAGE, MODEL, PROVIDER];
     /// 1 for what calculates the networks of a stage.
     MODEL_PROVIDER: Gauge "atelier_model_provider" in Count by [STAGE, PROVIDER];
+    /// What the cache answered: there, not there, or the server is away.
+    CACHE_ANSWERS_TOTAL: Counter "atelier_cache_answers_total" in Count by [STAGE, ANSWER];
     /// Outbox rows that were published.
     OUTBOX_PUBLISHED_TOTAL: Counter "atelier_outbox_published_total" in Count by [];
     /// Age of the oldest outbox row that is not published, 0 where there is none.

@@ -153,6 +153,7 @@ fn model() -> ModelUse {
         provider: "cpu".into(),
         inference_ms: 0.0,
         processor: "none".into(),
+        reused: false,
     }
 }
 

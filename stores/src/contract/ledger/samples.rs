@@ -165,6 +165,7 @@ pub(in crate::contract) fn result(index: u32) -> ImageResult {
                 provider: "cpu".to_owned(),
                 inference_ms: third,
                 processor: "general".to_owned(),
+                reused: false,
             },
             stages: vec![StageTiming {
                 stage: "matte".to_owned(),
