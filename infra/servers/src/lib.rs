@@ -169,17 +169,19 @@ fn script(arguments: &[&str]) -> Command {
     command
 }
 
+/// Where ports are looked for: below those that systems give to outgoing connections, one of which would take a port between its
+/// finding and its use.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
 /// The first of `count` ports in a row that nobody listens on.
-pub(crate) fn free_ports(count: u16) -> u16 {
-    loop {
-        let first = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = first.local_addr().unwrap().port();
-        let rest: Vec<_> = (1..count)
-            .filter_map(|further| port.checked_add(further))
-            .filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok())
-            .collect();
-        if rest.len() + 1 == usize::from(count) {
-            return port;
-        }
-    }
+///
+/// # Panics
+/// Where there is no more.
+pub fn free_ports(count: u16) -> u16 {
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    // Any place in the range, so that processes that look at the same time do not find the same.
+    std::iter::repeat_with(|| fastrand::u16(PORTS.start..PORTS.end - count))
+        .take(10_000)
+        .find(|first| (*first..first + count).all(is_free))
+        .expect("no free ports on loopback")
 }

@@ -10,6 +10,7 @@ use atelier_chaos::{
     run::{Outcome, run},
 };
 use clap::{Parser, ValueEnum};
+use futures::{StreamExt as _, stream};
 
 /// Findings that are printed of one run; all of them are in its folder.
 const MOST_FINDINGS: usize = 10;
@@ -24,6 +25,9 @@ struct Arguments {
     /// How many runs.
     #[arg(long, default_value_t = 1)]
     runs: u64,
+    /// How many at the same time. A run waits most of its time.
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
     /// What to run on.
     #[arg(long, value_enum, default_value_t = On::Embedded)]
     on: On,
@@ -101,16 +105,28 @@ async fn runs(arguments: &Arguments) -> anyhow::Result<bool> {
         faults: arguments.faults,
         span_ms: arguments.span_ms.max(1),
     };
-    let mut totals = Totals::default();
-    for seed in (arguments.seed..).take(usize::try_from(arguments.runs)?) {
-        let plan = Plan::of(seed, ground, size);
-        println!("seed {seed}: static membership {}", plan.static_membership);
-        if arguments.plan {
+    let plans = (arguments.seed..)
+        .take(usize::try_from(arguments.runs)?)
+        .map(|seed| Plan::of(seed, ground, size));
+    if arguments.plan {
+        plans.for_each(|plan| {
+            announce(&plan);
             plan.steps.iter().for_each(|step| println!("  {step}"));
-            continue;
-        }
+        });
+        return Ok(true);
+    }
+    let mut totals = Totals::default();
+    let carried_out = stream::iter(plans)
+        .map(|plan| async move {
+            let outcome = run(&plan, ground, &Planting::None, arguments.keep).await;
+            (plan, outcome)
+        })
+        .buffer_unordered(arguments.jobs.max(1));
+    let mut carried_out = std::pin::pin!(carried_out);
+    while let Some((plan, outcome)) = carried_out.next().await {
+        announce(&plan);
         plan.faults().for_each(|step| println!("  {step}"));
-        match run(&plan, ground, &Planting::None, arguments.keep).await {
+        match outcome {
             Ok(outcome) => {
                 report(&outcome);
                 totals.add(&outcome);
@@ -122,10 +138,15 @@ async fn runs(arguments: &Arguments) -> anyhow::Result<bool> {
         }
         totals.runs += 1;
     }
-    if !arguments.plan {
-        totals.print();
-    }
+    totals.print();
     Ok(totals.is_content())
+}
+
+fn announce(plan: &Plan) {
+    println!(
+        "seed {}: static membership {}",
+        plan.seed, plan.static_membership
+    );
 }
 
 /// Each bug is found by the rule that it breaks, and without a bug nothing is found.

@@ -56,7 +56,7 @@ impl System {
             servers: None,
             links: BTreeMap::new(),
             environment: planting.environment(),
-            gateway: free_address()?,
+            gateway: free_address(),
             ledger_url: format!("sqlite://{}", data.join("ledger.sqlite").display()),
             blobs_url: format!("file://{}", data.join("blobs").display()),
             s3_endpoint: None,
@@ -85,7 +85,7 @@ impl System {
 
     async fn start_broker(&mut self, data: &Path) -> anyhow::Result<()> {
         let broker = self.ground.log();
-        let address = free_address()?;
+        let address = free_address();
         let advertised = self.link(broker, listener().await?, address)?;
         let arguments = [
             "--data-dir".to_owned(),
@@ -295,7 +295,6 @@ async fn listener() -> anyhow::Result<TcpListener> {
 }
 
 /// An address on loopback that nobody listens on.
-fn free_address() -> anyhow::Result<SocketAddr> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-    Ok(listener.local_addr()?)
+fn free_address() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], atelier_servers::free_ports(1)))
 }
