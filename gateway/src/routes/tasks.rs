@@ -246,6 +246,7 @@ async fn read_form(state: &State, form: &mut Form) -> Result<TaskRequest, ApiErr
                     name: upload.name,
                     size: Some(upload.blob.bytes),
                     blob: Some(upload.blob),
+                    repeat_of: None,
                 });
             }
             "urls" => {

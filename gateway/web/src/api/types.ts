@@ -20,6 +20,7 @@ export const ERROR_CODES = [
   "tooManyImages",
   "idempotencyConflict",
   "notFound",
+  "noOriginal",
   "imageTooLarge",
   "unsupportedFormat",
   "undecodableImage",
