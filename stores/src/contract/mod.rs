@@ -143,6 +143,7 @@ macro_rules! ledger_contract {
             a_repeat_by_topic_is_a_version_once_both_are_known,
             a_claim_that_does_not_hold_makes_no_version,
             a_repeat_keeps_its_original,
+            the_largest_task_is_repeated,
             originals_are_known_as_soon_as_they_are_there,
             a_ledger_in_order_says_so,
         );

@@ -35,7 +35,7 @@ pub use versions::{
     a_claim_that_does_not_hold_makes_no_version,
     a_repeat_by_topic_is_a_version_once_both_are_known, a_repeat_keeps_its_original,
     originals_are_known_as_soon_as_they_are_there, racing_repeats_are_different_versions,
-    repeats_are_versions_of_the_first,
+    repeats_are_versions_of_the_first, the_largest_task_is_repeated,
 };
 
 use proptest::{

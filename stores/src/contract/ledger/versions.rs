@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use atelier_schemas::{Event, TaskStatus, answer::VersionAnswer};
+use atelier_schemas::{Event, TaskStatus, answer::VersionAnswer, request::MAX_IMAGES_PER_TASK};
 use chrono::Utc;
 use uuid::Uuid;
 
@@ -225,6 +225,29 @@ pub async fn a_claim_that_does_not_hold_makes_no_version<P: LedgerPlace>() {
     apply(&*ledger, claiming.completed(0)).await;
     assert_eq!(versions(&*ledger, &late, 0).await.len(), 1);
     assert_eq!(versions(&*ledger, &claiming.task, 0).await.len(), 2);
+}
+
+/// As many images as a task may have are repeated at once, also each of them twice.
+pub async fn the_largest_task_is_repeated<P: LedgerPlace>() {
+    let place = P::fresh().await;
+    let ledger = place.open().await;
+    let first = Sample::new(MAX_IMAGES_PER_TASK.try_into().unwrap());
+    ledger.create_task(first.new_task("a")).await.unwrap();
+    // The odd ones are uploads, so that their originals are known at once.
+    let uploads = (0..first.image_count).filter(|index| index % 2 == 1);
+    let twice: Vec<_> = uploads
+        .flat_map(|index| [(&first, index, index); 2])
+        .collect();
+    let repeat = Repeat::of(&twice);
+    create(&*ledger, &repeat).await;
+    let answer = ledger.task(repeat.task.task_id).await.unwrap().unwrap();
+    assert_eq!(answer.results.len(), MAX_IMAGES_PER_TASK);
+    for (image, version) in answer.results.iter().zip([2, 3].iter().cycle()) {
+        assert_eq!(image.version, *version);
+    }
+    for index in [1, first.image_count - 1] {
+        assert_eq!(versions(&*ledger, &first, index).await.len(), 3);
+    }
 }
 
 /// While a repeat is open its original is in use, however long ago the first task ended.
