@@ -54,7 +54,7 @@ pub(super) async fn assign<T: Transaction>(
     if by_first.is_empty() {
         return Ok(());
     }
-    // In the order of the map, so that two who repeat the same pictures never wait for each other.
+    // In the order of the map, so that of two who repeat the same pictures only one waits for the other.
     let wanted: Vec<_> = by_first
         .iter()
         .map(|((task, index), images)| (task, index, images.len()))
