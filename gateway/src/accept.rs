@@ -4,8 +4,10 @@
 //! refuse.
 
 use atelier_schemas::{
-    Background, BlobKey, ErrorBody, ErrorCode, TaskAnswer, TaskRequest, TopicTable,
-    envelope::task_id_of_idempotency_key, request::ValidRequest, topics::IMAGE_TASKS,
+    Background, BlobKey, BlobRef, ErrorCode, TaskAnswer, TaskRequest, TopicTable,
+    envelope::task_id_of_idempotency_key,
+    request::{RepeatOf, ValidRequest},
+    topics::IMAGE_TASKS,
 };
 use atelier_stores::ledger::{Created, NewTask};
 use axum::http::{HeaderMap, StatusCode};
@@ -178,37 +180,43 @@ fn unwritable(error: &serde_json::Error) -> ApiError {
     )
 }
 
-/// Blobs that a request names must be there: ingest could only fail later.
+/// Blobs that a request names must be there: ingest could only fail later. Looking also brings one back that was set aside,
+/// before the task makes it one that is in use.
 async fn check_blobs(state: &State, valid: &ValidRequest) -> Result<(), ApiError> {
-    let of_images = valid
-        .images
-        .iter()
-        .enumerate()
-        .filter_map(|(index, image)| Some((format!("/images/{index}/blob"), image.blob.as_ref()?)));
-    let of_background = match &valid.options.output.background {
-        Background::Blob(blob) => Some(("/options/output/background/blob".to_owned(), blob)),
-        _ => None,
-    };
-    for (pointer, blob) in of_images.chain(of_background) {
-        match state.deps.blobs.size(&blob.key).await? {
-            Some(bytes) if bytes == blob.bytes => {}
-            found => {
-                let message = match found {
-                    Some(bytes) => format!(
-                        "the blob {} has {bytes} bytes, not {}",
-                        blob.key, blob.bytes
-                    ),
-                    None => format!(
-                        "no blob {}: upload the picture as multipart/form-data",
-                        blob.key
-                    ),
-                };
-                let body =
-                    ErrorBody::new(ErrorCode::InvalidRequest, GATEWAY, "UnknownBlob", message)
-                        .at(pointer);
-                return Err(body.into());
-            }
+    for (index, image) in valid.images.iter().enumerate() {
+        if let Some(blob) = &image.blob {
+            let pointer = format!("/images/{index}/blob");
+            check_blob(state, blob, image.repeat_of.as_ref(), pointer).await?;
         }
     }
+    if let Background::Blob(blob) = &valid.options.output.background {
+        check_blob(state, blob, None, "/options/output/background/blob".into()).await?;
+    }
     Ok(())
+}
+
+async fn check_blob(
+    state: &State,
+    blob: &BlobRef,
+    repeat_of: Option<&RepeatOf>,
+    pointer: String,
+) -> Result<(), ApiError> {
+    let message = match (state.deps.blobs.size(&blob.key).await?, repeat_of) {
+        (Some(bytes), _) if bytes == blob.bytes => return Ok(()),
+        (None, Some(RepeatOf { image_id, .. })) => {
+            let message = format!(
+                "the original of the image {image_id} is no longer kept (`stores.retention` says how long); submit the picture again"
+            );
+            return Err(ApiError::not_found(message).with_status(StatusCode::GONE));
+        }
+        (Some(bytes), _) => format!(
+            "the blob {} has {bytes} bytes, not {}",
+            blob.key, blob.bytes
+        ),
+        (None, None) => format!(
+            "no blob {}: upload the picture as multipart/form-data",
+            blob.key
+        ),
+    };
+    Err(ApiError::invalid("UnknownBlob", message).at(pointer))
 }

@@ -35,9 +35,10 @@ pub fn status_of(code: ErrorCode) -> StatusCode {
         | ErrorCode::UndecodableImage
         | ErrorCode::AddressForbidden
         | ErrorCode::ModelUnavailable => StatusCode::UNPROCESSABLE_ENTITY,
-        ErrorCode::IdempotencyConflict | ErrorCode::Cancelled | ErrorCode::AlreadyEnded => {
-            StatusCode::CONFLICT
-        }
+        ErrorCode::IdempotencyConflict
+        | ErrorCode::Cancelled
+        | ErrorCode::AlreadyEnded
+        | ErrorCode::NoOriginal => StatusCode::CONFLICT,
         ErrorCode::NotFound => StatusCode::NOT_FOUND,
         ErrorCode::ImageTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -194,8 +194,10 @@ fn error_meaning(status: u16) -> &'static str {
         404 => "Nothing of that name.",
         408 => "The client fell silent in the middle of its body.",
         409 => {
-            "It contradicts what is there: another request has this key or id, or the task has ended."
+            "It contradicts what is there: another request has this key or id, the task has ended, or the image has no original \
+                to repeat."
         }
+        410 => "It was there once, and is no longer kept.",
         413 => "A file, or the whole request, is too large.",
         415 => "The content type is not read here.",
         422 => "The request does not match its schema; `error.details.pointer` names the value.",

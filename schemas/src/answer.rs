@@ -5,7 +5,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{ErrorBody, Kind, StageTiming, TaskOptions, events::ModelUse};
+use crate::{
+    ErrorBody, Kind, StageTiming, TaskOptions,
+    events::{ModelUse, first_version},
+    request::RepeatOf,
+};
 
 /// Where a task stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -78,6 +82,12 @@ pub struct ImageAnswer {
     /// Its name, where the sender gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Which version of the picture it is: 1, or more where it repeats another one's original.
+    #[serde(default = "first_version")]
+    pub version: u32,
+    /// The image that it repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat_of: Option<RepeatOf>,
     /// Where it came from: the sender's address, or this server's address of the upload.
     pub original_url: String,
     /// Where the finished picture is, once there is one.
@@ -95,6 +105,28 @@ pub struct ImageAnswer {
     /// Why it has no result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorBody>,
+}
+
+/// Every version of a picture, the first one first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct VersionsAnswer {
+    /// The versions.
+    pub versions: Vec<VersionAnswer>,
+}
+
+/// One version of a picture: an image of a task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VersionAnswer {
+    /// The task.
+    pub task_id: Uuid,
+    /// When the task was accepted.
+    pub submitted_at: DateTime<Utc>,
+    /// What was asked for.
+    pub options: TaskOptions,
+    /// The image.
+    #[serde(flatten)]
+    pub image: ImageAnswer,
 }
 
 /// What was found about a finished image.

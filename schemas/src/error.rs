@@ -33,6 +33,8 @@ error_codes! {
     IdempotencyConflict => "idempotencyConflict", "use a new Idempotency-Key for a different request";
     /// Nothing of that name.
     NotFound => "notFound", "check the identifier";
+    /// The image has no original that could go through the pipeline again: not yet, or it could never be fetched.
+    NoOriginal => "noOriginal", "wait until the picture is taken in; if it could not be, submit it again";
     /// An image larger, in bytes or pixels, than the limits.
     ImageTooLarge => "imageTooLarge", "send a smaller picture, or raise the limit in the configuration";
     /// The bytes are no picture of a known format.

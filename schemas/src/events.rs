@@ -15,6 +15,19 @@ use crate::{
     topics::IMAGE_TASKS_BULK,
 };
 
+/// The version of a picture that repeats no other.
+pub const FIRST_VERSION: u32 = 1;
+
+pub(crate) fn first_version() -> u32 {
+    FIRST_VERSION
+}
+
+// serde's skip_serializing_if hands over a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_first_version(version: &u32) -> bool {
+    *version == FIRST_VERSION
+}
+
 /// Which image of which task an event speaks of, and what was asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -255,6 +268,9 @@ pub struct ImageComposed {
 pub struct ImagePersisted {
     /// The image.
     pub image: ImageContext,
+    /// Which version of the picture it is; absent where it is the first.
+    #[serde(default = "first_version", skip_serializing_if = "is_first_version")]
+    pub version: u32,
     /// Its result.
     pub result: ImageResult,
 }
@@ -369,6 +385,9 @@ pub struct ImageEnded {
     pub image_id: Uuid,
     /// Its place in the request, from 0.
     pub index: u32,
+    /// Which version of the picture it is; absent where it is the first.
+    #[serde(default = "first_version", skip_serializing_if = "is_first_version")]
+    pub version: u32,
     /// `completed`, `failed` or `cancelled`.
     pub status: TaskStatus,
     /// Its result.
@@ -509,6 +528,9 @@ pub struct ImageRepaired {
     pub image_id: Uuid,
     /// Its place in the request, from 0.
     pub index: u32,
+    /// Which version of the picture it is; absent where it is the first.
+    #[serde(default = "first_version", skip_serializing_if = "is_first_version")]
+    pub version: u32,
     /// Its result.
     pub result: ImageResult,
     /// The task's counts after the repair.

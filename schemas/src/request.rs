@@ -52,6 +52,52 @@ pub struct TaskRequest {
     pub priority: Priority,
 }
 
+/// A task that goes through the pipeline again with other options: the same as a [`TaskRequest`], but that its pictures are
+/// there already.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RepeatRequest {
+    /// The ids of the task's images to repeat, each once; all of them where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<Vec<Uuid>>,
+    /// Short form of `options.type`.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<KindChoice>,
+    /// Short form of `options.quality`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Quality>,
+    /// What to do this time; what is not said has its default, whatever it was the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<TaskOptions>,
+    /// As of every task.
+    #[serde(
+        default,
+        deserialize_with = "urgency::deadline",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub deadline: Option<DateTime<Utc>>,
+    /// As of every task.
+    #[serde(default, skip_serializing_if = "Priority::is_interactive")]
+    pub priority: Priority,
+}
+
+impl RepeatRequest {
+    /// The task that it is, over `images`.
+    pub fn of(self, images: Vec<ImageSource>) -> TaskRequest {
+        TaskRequest {
+            task_id: None,
+            images,
+            kind: self.kind,
+            quality: self.quality,
+            watermark: None,
+            options: self.options,
+            callback: None,
+            deadline: self.deadline,
+            priority: self.priority,
+        }
+    }
+}
+
 /// One picture: an address, or a blob that was already uploaded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -69,6 +115,22 @@ pub struct ImageSource {
     /// A blob that was already uploaded, instead of `url`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blob: Option<BlobRef>,
+    /// The image that this is another version of; `blob` is then that image's original, as its end named it
+    /// (`result.original`). It becomes a version where the ledger knows the image with this original, and is a picture of its
+    /// own otherwise. It opens nothing that `blob` alone does not: whoever may publish tasks may read pictures. Over HTTP it
+    /// is made by `POST /api/v1/tasks/{id}/repeat`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeat_of: Option<RepeatOf>,
+}
+
+/// An image that another one repeats with other options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RepeatOf {
+    /// Its task.
+    pub task_id: Uuid,
+    /// The image.
+    pub image_id: Uuid,
 }
 
 /// The short form of an image is its address alone.
@@ -86,6 +148,7 @@ impl<'de> Deserialize<'de> for ImageSource {
             name: Option<String>,
             size: Option<u64>,
             blob: Option<BlobRef>,
+            repeat_of: Option<RepeatOf>,
         }
         struct StringOrObject;
         impl<'de> de::Visitor<'de> for StringOrObject {
@@ -108,12 +171,14 @@ impl<'de> Deserialize<'de> for ImageSource {
                     name,
                     size,
                     blob,
+                    repeat_of,
                 } = Fields::deserialize(de::value::MapAccessDeserializer::new(map))?;
                 Ok(ImageSource {
                     url,
                     name,
                     size,
                     blob,
+                    repeat_of,
                 })
             }
         }
@@ -498,6 +563,11 @@ impl TaskRequest {
                 let message = "an image needs exactly one of `url` and `blob`".to_owned();
                 return Err(invalid(&format!("/images/{index}"), message));
             }
+            if image.repeat_of.is_some() && image.blob.is_none() {
+                let message =
+                    "an image that repeats another names its original as `blob`".to_owned();
+                return Err(invalid(&format!("/images/{index}/repeatOf"), message));
+            }
         }
         Ok(ValidRequest {
             task_id: self.task_id,
@@ -622,6 +692,10 @@ mod tests {
         for (json, pointer) in [
             (r#"{"images":[]}"#, "/images"),
             (r#"{"images":[{"name":"x"}]}"#, "/images/0"),
+            (
+                r#"{"images":[{"url":"https://a.example/1.jpg","repeatOf":{"taskId":"6f9619ff-8b86-4011-b42d-00c04fc964ff","imageId":"6f9619ff-8b86-4011-b42d-00c04fc964ff"}}]}"#,
+                "/images/0/repeatOf",
+            ),
             (
                 r#"{"images":["https://a.example/1.jpg"],"options":{"output":{"encodingQuality":0}}}"#,
                 "/options/output/encodingQuality",

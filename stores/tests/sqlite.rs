@@ -109,7 +109,8 @@ async fn a_ledger_of_before_there_was_cancelling_keeps_what_it_has_and_can_cance
     .fetch_all(&mut connection)
     .await
     .unwrap();
-    assert_eq!(indexes, [("images_pending".to_owned(),)]);
+    let expected = ["images_pending", "images_versions"].map(|name| (name.to_owned(),));
+    assert_eq!(indexes, expected);
     sqlx::query("PRAGMA foreign_keys = ON")
         .execute(&mut connection)
         .await

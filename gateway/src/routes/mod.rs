@@ -15,6 +15,7 @@ mod page;
 mod pipeline;
 mod removebg;
 mod tasks;
+mod versions;
 
 use std::sync::Arc;
 
@@ -47,9 +48,11 @@ pub const ENDPOINTS: &[Endpoint] = &[
     tasks::LIST,
     tasks::SHOW,
     tasks::CANCEL,
+    versions::REPEAT,
     events::OF_TASK,
     events::OF_ALL,
     images::SHOW,
+    versions::LIST,
     archive::DOWNLOAD,
     pipeline::SHOW,
     pipeline::FOLLOW,

@@ -140,8 +140,22 @@ async fn create(
             "application/json or multipart/form-data",
         ));
     };
-    let Accepted { answer, repeated } =
-        accept::accept(&state, request, fixed_id, trace, "api").await?;
+    refuse_repeats(&request)?;
+    answer_accepted(accept::accept(&state, request, fixed_id, trace, "api").await?)
+}
+
+/// The gateway knows the originals of what is repeated itself, and says what is wrong with a repeat.
+fn refuse_repeats(request: &TaskRequest) -> Result<(), ApiError> {
+    let repeats = |image: &ImageSource| image.repeat_of.is_some();
+    let Some(index) = request.images.iter().position(repeats) else {
+        return Ok(());
+    };
+    let message = "a picture is repeated by POST /api/v1/tasks/{id}/repeat";
+    Err(ApiError::invalid("RepeatNotHere", message).at(format!("/images/{index}/repeatOf")))
+}
+
+/// The answer about a task that was taken in.
+pub fn answer_accepted(Accepted { answer, repeated }: Accepted) -> Result<Response, ApiError> {
     let status = if repeated {
         StatusCode::OK
     } else {
@@ -246,6 +260,7 @@ async fn read_form(state: &State, form: &mut Form) -> Result<TaskRequest, ApiErr
                     name: upload.name,
                     size: Some(upload.blob.bytes),
                     blob: Some(upload.blob),
+                    repeat_of: None,
                 });
             }
             "urls" => {

@@ -10,3 +10,4 @@ mod operations;
 mod removebg;
 mod tasks;
 mod urgency;
+mod versions;

@@ -180,6 +180,46 @@ test("a finished picture is made again with another background", async ({ page }
   expect((await bytesOf(await download)).subarray(1, 4).toString("latin1")).toBe("PNG");
 });
 
+test("every version of a picture leads to the others, and none is uploaded again", async ({ page }) => {
+  const [name] = names("vase") as [string];
+  await open(page);
+  await finished(page, [picture(name, 4)]);
+  await tile(page, name)
+    .getByRole("link", { name: `Open ${name}` })
+    .click();
+  const before = new URL(page.url()).pathname;
+  const versions = page.getByTestId("versions");
+  await expect(page.getByRole("link", { name: "Download", exact: true })).toBeVisible();
+  await expect(versions).toHaveCount(0);
+  // Nothing of the file is left in the page.
+  await page.reload();
+  const sent: string[] = [];
+  page.on("request", (request) => {
+    if (request.method() === "POST") sent.push(new URL(request.url()).pathname);
+  });
+  for (const [number, background] of [
+    [2, "White"],
+    [3, "Transparent"],
+  ] as const) {
+    await page.getByRole("button", { name: "Make again" }).click();
+    const dialog = page.getByRole("dialog");
+    await dialog.getByRole("radio", { name: background }).check();
+    await dialog.getByRole("button", { name: "Make it" }).click();
+    await expect(dialog).toBeHidden();
+    await expect(versions.getByRole("link")).toHaveCount(number);
+    await expect(page.getByRole("link", { name: "Download", exact: true })).toBeVisible();
+  }
+  expect(sent).toHaveLength(2);
+  for (const path of sent) expect(path).toMatch(/\/repeat$/);
+  await expect(versions.locator("[aria-current=page]")).toHaveText("Version 3");
+  await expect(versions).toContainText("#ffffff");
+  await expectAccessible(page, "the versions");
+  await shot(page, "picture-versions");
+  await versions.getByRole("link", { name: "Version 1" }).click();
+  await expect.poll(() => new URL(page.url()).pathname).toBe(before);
+  await expect(versions.locator("[aria-current=page]")).toHaveText("Version 1");
+});
+
 test("several selected pictures come down as a ZIP and go on the line again", async ({ page }) => {
   const [first, second, third] = names("cup", "bowl", "can") as [string, string, string];
   await open(page);

@@ -3,7 +3,7 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Plugin } from "vite";
-import type { TaskOptions, TaskRequest } from "../src/api/types";
+import type { RepeatRequest, TaskOptions, TaskRequest } from "../src/api/types";
 import { ZipWriter } from "../src/features/table/zip.ts";
 import { type MockFile, sha256, World } from "./world.ts";
 
@@ -46,6 +46,10 @@ class Gateway {
     const task = /^tasks\/([^/]+)$/.exec(path);
     if (path === "tasks" && request.method === "POST") return this.submit(request, response);
     if (path === "tasks") return this.list(url, response);
+    const repeated = /^tasks\/([^/]+)\/repeat$/.exec(path);
+    if (repeated?.[1]) return this.repeat(request, response, repeated[1]);
+    const versions = /^tasks\/([^/]+)\/images\/(\d+)\/versions$/.exec(path);
+    if (versions) return json(response, 200, { versions: this.world.versionsOf(`${versions[1]}/${versions[2]}`) });
     const history = /^tasks\/([^/]+)\/events$/.exec(path);
     if (history?.[1]) return this.history(request, response, history[1]);
     if (path === "events") return this.events(request, response);
@@ -106,6 +110,19 @@ class Gateway {
     const taskId = randomUUID();
     if (key) this.byKey.set(key, taskId);
     json(response, 202, this.world.submit(taskId, files, options));
+  }
+
+  private async repeat(request: IncomingMessage, response: ServerResponse, taskId: string): Promise<void> {
+    const key = request.headers["idempotency-key"] as string | undefined;
+    const { images, options } = JSON.parse((await bodyOf(request)).toString()) as RepeatRequest;
+    const known = key ? this.byKey.get(key) : undefined;
+    if (known) return json(response, 200, this.world.tasks.get(known));
+    const repeated = this.world.tasks.get(taskId);
+    const madeId = randomUUID();
+    const made = repeated && this.world.repeat(madeId, repeated, images, options);
+    if (!made) return refuse(response, 404, "notFound", `no such images of ${taskId}`);
+    if (key) this.byKey.set(key, madeId);
+    json(response, 202, made);
   }
 
   private list(url: URL, response: ServerResponse): void {

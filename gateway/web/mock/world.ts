@@ -72,14 +72,52 @@ export class World {
   // One worker a stage, so that pictures queue and the line has something to show.
   private readonly locks = STAGES.map(() => Promise.resolve());
 
-  submit(taskId: string, files: MockFile[], options: TaskOptions): TaskAnswer {
+  /** Every version of the picture that an image is one of, by its place `<task>/<index>`; the first one first. */
+  readonly versions = new Map<string, string[]>();
+
+  /** A task of the originals of images that are there; `undefined` where one is not. */
+  repeat(taskId: string, repeated: TaskAnswer, imageIds: string[], options: TaskOptions): TaskAnswer | undefined {
+    const images = imageIds.flatMap((id) => repeated.results.find(({ imageId }) => imageId === id) ?? []);
+    if (images.length < imageIds.length) return undefined;
+    const places = images.map(({ index }) => `${repeated.taskId}/${index}`);
+    const files = images.map(({ name = "" }, at) => ({
+      name,
+      bytes: this.stored.get(places[at] ?? "")?.original ?? Buffer.from(""),
+    }));
+    return this.submit(taskId, files, options, (image, index) => {
+      const place = places[index] ?? "";
+      const versions = this.versions.get(place) ?? [place];
+      versions.push(`${taskId}/${index}`);
+      for (const version of versions) this.versions.set(version, versions);
+      image.version = versions.length;
+      image.repeatOf = { taskId: repeated.taskId, imageId: imageIds[index] ?? "" };
+    });
+  }
+
+  versionsOf(place: string) {
+    return (this.versions.get(place) ?? [place]).flatMap((version) => {
+      const [taskId = "", index] = version.split("/");
+      const task = this.tasks.get(taskId);
+      const image = task?.results[Number(index)];
+      return task && image ? [{ taskId, submittedAt: task.submittedAt, options: task.options, ...image }] : [];
+    });
+  }
+
+  submit(
+    taskId: string,
+    files: MockFile[],
+    options: TaskOptions,
+    mark: (image: ImageAnswer, index: number) => void = () => {},
+  ): TaskAnswer {
     const results: ImageAnswer[] = files.map((file, index) => ({
       imageId: randomUUID(),
       index,
       status: "pending",
       name: file.name,
+      version: 1,
       originalUrl: `/api/v1/tasks/${taskId}/images/${index}/original`,
     }));
+    results.forEach(mark);
     const task: TaskAnswer = {
       taskId,
       status: "pending",

@@ -7,7 +7,13 @@ const task: TaskAnswer = {
   status: "pending",
   submittedAt: "2026-01-01T00:00:00Z",
   options: {},
-  results: [0, 1].map((index) => ({ imageId: `i${index}`, index, status: "pending" as const, originalUrl: "" })),
+  results: [0, 1].map((index) => ({
+    imageId: `i${index}`,
+    index,
+    status: "pending" as const,
+    version: 1,
+    originalUrl: "",
+  })),
   summary: { totalImages: 2, successCount: 0, failureCount: 0, cancelledCount: 0, totalProcessingTime: 0 },
 };
 const metadata = { bytes: 7 } as ImageMetadata;

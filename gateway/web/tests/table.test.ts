@@ -50,6 +50,7 @@ describe("downloads", () => {
     imageId: `${index}`,
     index,
     status,
+    version: 1,
     originalUrl: "",
   });
   const task = (taskId: string): TaskAnswer => ({
@@ -155,9 +156,9 @@ describe("pictures on the line", () => {
       submittedAt: "",
       options: {},
       results: [
-        { imageId: "a", index: 0, status: "processing", originalUrl: "" },
-        { imageId: "b", index: 1, status: "failed", originalUrl: "" },
-        { imageId: "c", index: 2, status: "pending", originalUrl: "" },
+        { imageId: "a", index: 0, status: "processing", version: 1, originalUrl: "" },
+        { imageId: "b", index: 1, status: "failed", version: 1, originalUrl: "" },
+        { imageId: "c", index: 2, status: "pending", version: 1, originalUrl: "" },
       ],
       summary: { totalImages: 3, successCount: 0, failureCount: 1, cancelledCount: 0, totalProcessingTime: 0 },
     };

@@ -106,6 +106,7 @@ macro_rules! sweep_contract {
             a_class_may_be_kept_shorter_than_intermediates,
             a_dry_run_does_nothing,
             a_sweep_races_those_who_put_and_get,
+            a_sweep_races_those_who_repeat,
         );
     };
 }
@@ -165,6 +166,13 @@ macro_rules! ledger_contract {
             the_largest_task_is_kept,
             blobs_are_in_use_as_long_as_their_class_says,
             a_duty_is_taken_once,
+            repeats_are_versions_of_the_first,
+            racing_repeats_are_different_versions,
+            a_repeat_by_topic_is_a_version_once_both_are_known,
+            a_claim_that_does_not_hold_makes_no_version,
+            a_repeat_keeps_its_original,
+            the_largest_task_is_repeated,
+            originals_are_known_as_soon_as_they_are_there,
             a_ledger_in_order_says_so,
         );
     };

@@ -10,9 +10,13 @@ use atelier_schemas::BlobKey;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::{SweepablePlace, ledger::samples::Sample};
+use super::{
+    SweepablePlace,
+    ledger::samples::{Repeat, Sample},
+};
 use crate::{
     BlobError, Ledger, LedgerOptions, RetentionOptions, SqliteLedger, SweepableBlobs,
     retention::{Sweep, Swept},
@@ -341,4 +345,43 @@ pub async fn a_sweep_races_those_who_put_and_get<P: SweepablePlace>() {
         work.await.unwrap();
     }
     assert!(sweeps > 1, "{sweeps}");
+}
+
+/// Who repeats a picture whose time is over finds its original, whatever sweeps at the same time, and keeps it.
+pub async fn a_sweep_races_those_who_repeat<P: SweepablePlace>() {
+    const ROUNDS: u32 = 20;
+    let place = P::fresh().await;
+    let scene = Arc::new(Scene::new(&place).await);
+    let sample = Sample::new(2);
+    let created = scene.ledger.create_task(sample.new_task("a"));
+    created.await.unwrap();
+    scene.end(&sample).await;
+    for round in 0..ROUNDS {
+        let mut tasks = Vec::new();
+        let mut repeating = JoinSet::new();
+        for index in 0..2 {
+            let repeat = Repeat::of(&[(&sample, index, index)]);
+            tasks.push(repeat.task.clone());
+            let scene = Arc::clone(&scene);
+            // First as the gateway does, then as the stages do.
+            repeating.spawn(async move {
+                assert!(scene.is_there("original", index).await, "{round}");
+                scene.ledger.create_task(repeat.new_task()).await.unwrap();
+                let key = repeat.sources[0].blob.clone().unwrap().key;
+                let bytes = scene.blobs.get(&key).await.unwrap();
+                assert_eq!(bytes, bytes_of("original", index));
+            });
+        }
+        tokio::join!(repeating.join_all(), scene.sweep(49, false));
+        // What went aside under their hands is in use now.
+        scene.sweep(60, false).await;
+        for (index, task) in (0..).zip(tasks) {
+            assert!(scene.is_there("original", index).await, "{round}");
+            let cancelled = task.cancelled();
+            scene.ledger.apply(Uuid::new_v4(), cancelled).await.unwrap();
+        }
+    }
+    scene.sweep(120, false).await;
+    scene.sweep(180, false).await;
+    assert!(!scene.is_there("original", 0).await);
 }

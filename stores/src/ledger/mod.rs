@@ -13,7 +13,8 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use atelier_schemas::{
-    BlobKey, ErrorBody, Event, TaskAnswer, TaskRequest, TaskStatus,
+    BlobKey, BlobRef, ErrorBody, Event, TaskAnswer, TaskRequest, TaskStatus,
+    answer::VersionAnswer,
     events::{ImageContext, ImageResult, TaskAccepted},
 };
 use chrono::{DateTime, Utc};
@@ -43,6 +44,20 @@ pub trait Ledger: Send + Sync {
 
     /// What is known of one image: its context as far as known, and its result.
     async fn image(&self, task_id: Uuid, index: u32) -> Result<Option<ImageRecord>, LedgerError>;
+
+    /// The same of all images of a task, in order.
+    async fn images(&self, task_id: Uuid) -> Result<Option<Vec<ImageRecord>>, LedgerError>;
+
+    /// Every version of the picture that an image is one of, the first one first.
+    ///
+    /// An image whose source says which one it repeats (`repeatOf`) is the next version of it, where the ledger knows that one
+    /// with the same original; else it is a picture of its own. This is so from when the ledger first knows both: when the
+    /// task is created, is accepted, or has the image completed. Two repeats at once are two versions.
+    async fn versions(
+        &self,
+        task_id: Uuid,
+        index: u32,
+    ) -> Result<Option<Vec<VersionAnswer>>, LedgerError>;
 
     /// Asks for a task to stop: where it has not ended, an outbox row says so, in the transaction that looked. A repeat
     /// changes nothing. The task itself changes when the event comes back as [`Effect::Cancelled`].
@@ -252,12 +267,22 @@ pub struct ImageRecord {
     pub task_id: Uuid,
     /// The image.
     pub image_id: Uuid,
+    /// Where it stands.
+    pub status: TaskStatus,
     /// Its name, where the sender gave one.
     pub name: Option<String>,
     /// Its uploaded bytes, where it did not come from an address.
-    pub uploaded: Option<atelier_schemas::BlobRef>,
+    pub uploaded: Option<BlobRef>,
     /// Its result, once there is one.
     pub result: Option<ImageResult>,
+}
+
+impl ImageRecord {
+    /// Its bytes as they came, where they are known: those of a fetched picture only with its result.
+    pub fn original(&self) -> Option<&BlobRef> {
+        let of_result = self.result.as_ref().map(|result| &result.original);
+        self.uploaded.as_ref().or(of_result)
+    }
 }
 
 /// An event that cannot be about the task that the ledger knows.

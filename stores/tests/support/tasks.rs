@@ -69,7 +69,9 @@ pub fn failed(task_id: Uuid) -> Effect {
 /// The end of an upload whose name looks like a blob's.
 pub fn completed(task_id: Uuid) -> Effect {
     let fixture = include_str!("../../../schemas/fixtures/atelier.image.persisted.v1.json");
-    let ImagePersisted { mut image, result } = serde_json::from_str(fixture).unwrap();
+    let ImagePersisted {
+        mut image, result, ..
+    } = serde_json::from_str(fixture).unwrap();
     image.task_id = task_id;
     image.image_id = image_id(task_id, image.index);
     image.source = ImageSource {

@@ -274,6 +274,7 @@ fn uploaded(name: Option<String>, blob: BlobRef) -> ImageSource {
         name,
         size: Some(blob.bytes),
         blob: Some(blob),
+        repeat_of: None,
     }
 }
 

@@ -1,16 +1,17 @@
 // The typed client. Every failure, the network's included, becomes an ApiError with a stable code, so that whoever shows
 // it can say what happened in the reader's language.
 import type {
-  BlobRef,
   Capabilities,
   DeadLetter,
   ErrorBody,
   Measurements,
   PipelineState,
+  RepeatRequest,
   TaskAnswer,
   TaskOptions,
   TaskPage,
   TaskRequest,
+  VersionsAnswer,
 } from "./types";
 
 /** Codes that only the page itself gives: they say that no answer of the gateway was had. */
@@ -102,6 +103,16 @@ export const api = {
   cancel: (taskId: string) => request(`/api/v1/tasks/${taskId}`, { method: "DELETE" }),
   submit: (body: TaskRequest, idempotencyKey: string) =>
     postJson<TaskAnswer>("/api/v1/tasks", body, { "idempotency-key": idempotencyKey }),
+  /** Further versions of pictures of a task, from the originals that the gateway keeps. */
+  repeat: (taskId: string, body: RepeatRequest, idempotencyKey: string) =>
+    postJson<TaskAnswer>(`/api/v1/tasks/${taskId}/repeat`, body, { "idempotency-key": idempotencyKey }).catch(
+      (error: unknown) => {
+        const failure = asApiError(error);
+        throw failure.status === 410 ? pageError("originalGone", failure.message, 410) : failure;
+      },
+    ),
+  versions: (taskId: string, index: number, signal?: AbortSignal) =>
+    getJson<VersionsAnswer>(`/api/v1/tasks/${taskId}/images/${index}/versions`, signal),
 };
 
 export type ImagePart = "original" | "result" | "thumbnail" | "alpha";
@@ -116,25 +127,6 @@ export function downloadPath(taskId: string, index: number, part: ImagePart = "r
 
 export function archivePath(taskIds: string[]): string {
   return `/api/v1/archive?tasks=${taskIds.join(",")}`;
-}
-
-/**
- * The reference of an original that the gateway already keeps, read off the answer's headers (its ETag is the blob's key),
- * so that other options need no second upload.
- */
-export async function originalBlob(taskId: string, index: number): Promise<BlobRef> {
-  const response = await request(imagePath(taskId, index, "original"), { method: "HEAD" }).catch((error: unknown) => {
-    const failure = asApiError(error);
-    throw failure.status === 404 ? pageError("originalGone", failure.message, 404) : failure;
-  });
-  const key = /"([0-9a-f]{64})"/.exec(response.headers.get("etag") ?? "")?.[1];
-  const bytes = Number(response.headers.get("content-length"));
-  const mediaType = response.headers.get("content-type");
-  if (!key || !mediaType || !Number.isFinite(bytes)) {
-    throw pageError("originalGone", `no ETag for ${imagePath(taskId, index, "original")}`);
-  }
-  // Width and height are 0 where they are not known yet: the pipeline reads them from the file.
-  return { key, mediaType, bytes, width: 0, height: 0 };
 }
 
 export interface UploadHandle {

@@ -21,6 +21,12 @@ export const tasksQuery = infiniteQueryOptions({
 export const taskQuery = (taskId: string) =>
   queryOptions({ queryKey: ["task", taskId], queryFn: ({ signal }) => api.task(taskId, signal) });
 
+export const versionsQuery = (taskId: string, index: number) =>
+  queryOptions({
+    queryKey: ["versions", taskId, index],
+    queryFn: ({ signal }) => api.versions(taskId, index, signal),
+  });
+
 export const capabilitiesQuery = queryOptions({
   queryKey: ["capabilities"],
   queryFn: ({ signal }) => api.capabilities(signal),
@@ -63,4 +69,5 @@ export function showTask(queries: QueryClient, task: TaskAnswer): void {
     return { ...data, pages: first ? [{ ...first, tasks: [task, ...first.tasks] }, ...others] : [{ tasks: [task] }] };
   });
   void queries.invalidateQueries({ queryKey: ["tasks"] });
+  void queries.invalidateQueries({ queryKey: ["versions"] });
 }

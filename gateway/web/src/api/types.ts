@@ -20,6 +20,7 @@ export const ERROR_CODES = [
   "tooManyImages",
   "idempotencyConflict",
   "notFound",
+  "noOriginal",
   "imageTooLarge",
   "unsupportedFormat",
   "undecodableImage",
@@ -78,6 +79,11 @@ export interface TaskRequest {
   options?: TaskOptions;
 }
 
+export interface RepeatRequest {
+  images: string[];
+  options: TaskOptions;
+}
+
 export interface ErrorBody {
   // A newer gateway may know codes that this page does not: they are shown by the words of `internal` and the message.
   code: ErrorCode | (string & {});
@@ -107,6 +113,9 @@ export interface ImageAnswer {
   index: number;
   status: TaskStatus;
   name?: string;
+  /** Which version of the picture it is, from 1. */
+  version: number;
+  repeatOf?: { taskId: string; imageId: string };
   originalUrl: string;
   resultUrl?: string;
   thumbnailUrl?: string;
@@ -132,6 +141,17 @@ export interface TaskAnswer {
   results: ImageAnswer[];
   summary: TaskSummary;
   error?: ErrorBody;
+}
+
+/** One version of a picture: an image of a task. */
+export interface ImageVersion extends ImageAnswer {
+  taskId: string;
+  submittedAt: string;
+  options: TaskOptions;
+}
+
+export interface VersionsAnswer {
+  versions: ImageVersion[];
 }
 
 export interface TaskPage {

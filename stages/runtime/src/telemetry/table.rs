@@ -63,7 +63,7 @@ const METHOD: Label = label(
     "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, OTHER",
 );
 const STATUS: Label = label("status", "an HTTP status code");
-const WAY: Label = label("way", "api, removebg");
+const WAY: Label = label("way", "api, repeat, removebg");
 
 /// One row of the closed list.
 #[derive(Clone, Copy, Debug)]

@@ -12,8 +12,9 @@ use atelier_runtime::{
 use atelier_schemas::{
     BlobRef, ErrorBody, ErrorCode, Event, ImageSource, Kind, Priority, TaskOptions, TaskRequest,
     events::{
-        Classification, Evidence, ImageClassified, ImageComposed, ImageContext, ImageIngested,
-        ImageMatted, ImagePersisted, ImagePreprocessed, Measurements, ModelUse, Strategy,
+        Classification, Evidence, FIRST_VERSION, ImageClassified, ImageComposed, ImageContext,
+        ImageIngested, ImageMatted, ImagePersisted, ImagePreprocessed, Measurements, ModelUse,
+        Strategy,
     },
 };
 use chrono::DateTime;
@@ -231,6 +232,7 @@ pub fn persist_one(message: &Message<Composed>) -> Outcome {
     let composed = &message.data.0;
     Outcome::emit(ImagePersisted {
         image: composed.image.clone(),
+        version: FIRST_VERSION,
         result: composed.to_result(&message.envelope.timings),
     })
 }

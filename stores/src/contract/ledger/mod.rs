@@ -6,6 +6,7 @@ mod orders;
 pub(in crate::contract) mod samples;
 mod tasks;
 mod uses;
+mod versions;
 
 pub use cancelling::{
     a_cancel_in_any_order_ends_everything_once, a_cancel_is_asked_for_once,
@@ -30,6 +31,12 @@ pub use tasks::{
 };
 
 pub use uses::{a_duty_is_taken_once, blobs_are_in_use_as_long_as_their_class_says};
+pub use versions::{
+    a_claim_that_does_not_hold_makes_no_version,
+    a_repeat_by_topic_is_a_version_once_both_are_known, a_repeat_keeps_its_original,
+    originals_are_known_as_soon_as_they_are_there, racing_repeats_are_different_versions,
+    repeats_are_versions_of_the_first, the_largest_task_is_repeated,
+};
 
 use proptest::{
     strategy::Strategy,

@@ -8,6 +8,7 @@ use atelier_schemas::{
     events::{
         Classification, Evidence, ImageContext, ImageResult, ModelUse, Strategy, TaskAccepted,
     },
+    request::RepeatOf,
 };
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -40,6 +41,7 @@ impl Sample {
                 name: Some(format!("shirt \"{index}\" 衬衫.jpg")),
                 size: None,
                 blob: (index % 2 == 1).then(|| blob("original", index)),
+                repeat_of: None,
             })
             .collect()
     }
@@ -123,6 +125,75 @@ impl Sample {
             task_id: self.task_id,
             image_id: None,
             error: error("the request does not hold"),
+        }
+    }
+}
+
+/// A task that repeats images of others, each given with the index that its original has in the samples.
+pub(in crate::contract) struct Repeat {
+    pub task: Sample,
+    pub sources: Vec<ImageSource>,
+}
+
+impl Repeat {
+    pub(in crate::contract) fn of(images: &[(&Sample, u32, u32)]) -> Self {
+        let source = |(task, index, original): &(&Sample, u32, u32)| ImageSource {
+            blob: Some(blob("original", *original)),
+            repeat_of: Some(RepeatOf {
+                task_id: task.task_id,
+                image_id: task.image(*index),
+            }),
+            ..ImageSource::default()
+        };
+        Self {
+            task: Sample::new(u32::try_from(images.len()).unwrap()),
+            sources: images.iter().map(source).collect(),
+        }
+    }
+
+    /// A repeat of all that this one repeats.
+    pub(in crate::contract) fn again(&self) -> Self {
+        let mut again = Self {
+            task: Sample::new(self.task.image_count),
+            sources: self.sources.clone(),
+        };
+        for (index, source) in (0..).zip(&mut again.sources) {
+            source.repeat_of = Some(self.repeat_of(index));
+        }
+        again
+    }
+
+    /// What an image that repeats one of its images says.
+    pub(in crate::contract) fn repeat_of(&self, index: u32) -> RepeatOf {
+        RepeatOf {
+            task_id: self.task.task_id,
+            image_id: self.task.image(index),
+        }
+    }
+
+    pub(in crate::contract) fn new_task(&self) -> NewTask {
+        let mut task = self.task.new_task("repeat");
+        task.request.images.clone_from(&self.sources);
+        task
+    }
+
+    pub(in crate::contract) fn accepted(&self) -> Effect {
+        Effect::Accepted(TaskAccepted {
+            task_id: self.task.task_id,
+            options: self.task.options(),
+            images: self.sources.clone(),
+            submitted_at: self.task.submitted_at(),
+        })
+    }
+
+    pub(in crate::contract) fn completed(&self, index: u32) -> Effect {
+        let image = ImageContext {
+            source: self.sources[index as usize].clone(),
+            ..self.task.context(index)
+        };
+        Effect::ImageCompleted {
+            image,
+            result: result(index),
         }
     }
 }

@@ -136,6 +136,15 @@ impl Transaction for PostgresTransaction {
                  WHEN ended_at_us >= CASE class WHEN 'original' THEN $2 ELSE $3 END THEN 1 ELSE 0 END) AS BIGINT)
              FROM json_array_elements_text($1::json) AS known (value)
              JOIN blob_uses ON blob_key = value JOIN tasks ON sequence = task GROUP BY value",
+        take_versions: "INSERT INTO latest_versions AS known (task, image_index, version)
+             SELECT (value->>0)::bigint, (value->>1)::bigint, 1 + (value->>2)::bigint
+             FROM json_array_elements($1::json) AS wanted (value)
+             ON CONFLICT (task, image_index) DO UPDATE SET version = known.version + excluded.version - 1
+             RETURNING task, image_index, version",
+        set_versions: "UPDATE images SET version = (value->>1)::bigint,
+                 first_task = (value->>2)::bigint, first_index = (value->>3)::bigint
+             FROM json_array_elements($2::json) AS given (value)
+             WHERE images.task = $1 AND images.image_index = (value->>0)::bigint",
         // Two processes that prune at once share the rows instead of waiting for each other.
         prune: [
             "DELETE FROM inbox WHERE ctid = ANY (ARRAY (

@@ -14,11 +14,12 @@ mod read;
 mod rows;
 mod statement;
 mod uses;
+mod versions;
 
 use std::{collections::HashMap, future::Future, time::Duration};
 
 use async_trait::async_trait;
-use atelier_schemas::{BlobKey, Event, TaskAnswer};
+use atelier_schemas::{BlobKey, Event, TaskAnswer, answer::VersionAnswer};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -48,6 +49,11 @@ pub(super) struct Dialect {
     /// `$1` a JSON array of blob keys, `$2` since when a task must have ended for its originals to be kept, `$3` for its
     /// results; answers those keys that tasks refer to, with 1 where they are in use.
     pub blob_uses: &'static str,
+    /// `$1` a JSON array of first images, each `[task's sequence, index, how many repeat it]`; answers the latest version of each
+    /// (`task`, `image_index`, `version`).
+    pub take_versions: &'static str,
+    /// `$1` the task's sequence, `$2` a JSON array with `[index, version, first image's task, first image's index]` of each image.
+    pub set_versions: &'static str,
     /// Each removes at most `$2` rows that are older than `$1`.
     pub prune: [&'static str; 3],
 }
@@ -140,6 +146,22 @@ impl<B: Backend> Ledger for B {
 
     async fn image(&self, task_id: Uuid, index: u32) -> Result<Option<ImageRecord>, LedgerError> {
         image(self, task_id, index)
+            .await
+            .map_err(|error| self.failed(error))
+    }
+
+    async fn images(&self, task_id: Uuid) -> Result<Option<Vec<ImageRecord>>, LedgerError> {
+        images(self, task_id)
+            .await
+            .map_err(|error| self.failed(error))
+    }
+
+    async fn versions(
+        &self,
+        task_id: Uuid,
+        index: u32,
+    ) -> Result<Option<Vec<VersionAnswer>>, LedgerError> {
+        versions(self, task_id, index)
             .await
             .map_err(|error| self.failed(error))
     }
@@ -291,6 +313,27 @@ async fn image(
     let record = read::image(&mut snapshot, task_id, index).await?;
     snapshot.commit().await?;
     Ok(record)
+}
+
+async fn images(
+    backend: &impl Backend,
+    task_id: Uuid,
+) -> Result<Option<Vec<ImageRecord>>, RowError> {
+    let mut snapshot = backend.begin_to_read().await?;
+    let records = read::images(&mut snapshot, task_id).await?;
+    snapshot.commit().await?;
+    Ok(records)
+}
+
+async fn versions(
+    backend: &impl Backend,
+    task_id: Uuid,
+    index: u32,
+) -> Result<Option<Vec<VersionAnswer>>, RowError> {
+    let mut snapshot = backend.begin_to_read().await?;
+    let versions = versions::of_image(&mut snapshot, task_id, index).await?;
+    snapshot.commit().await?;
+    Ok(versions)
 }
 
 async fn blob_uses(

@@ -19,6 +19,17 @@ use crate::ledger::{ImageRecord, LedgerError};
 
 const CURSOR_PREFIX: &str = "t-";
 
+/// The statement that reads an [`ImageRow`] from each image that its end names.
+macro_rules! select_images {
+    ($which:literal) => {
+        concat!(
+            "SELECT task, image_index, source, status, result, error, version, first_task, first_index FROM images ",
+            $which
+        )
+    };
+}
+pub(super) use select_images;
+
 /// The task's row.
 pub(super) async fn task_row(
     transaction: &mut impl Transaction,
@@ -34,12 +45,21 @@ pub(super) async fn image_row(
     task_sequence: i64,
     index: u32,
 ) -> Result<Option<ImageRow>, RowError> {
-    let row = Statement::new(
-        "SELECT image_index, source, status, result, error FROM images WHERE task = $1 AND image_index = $2",
-    );
+    let row = Statement::new(select_images!("WHERE task = $1 AND image_index = $2"));
     row.bind(task_sequence)
         .bind(index)
         .fetch_optional(transaction)
+        .await
+}
+
+/// The rows of a task's images, in order.
+pub(super) async fn images_of(
+    transaction: &mut impl Transaction,
+    task_sequence: i64,
+) -> Result<Vec<ImageRow>, RowError> {
+    Statement::new(select_images!("WHERE task = $1 ORDER BY image_index"))
+        .bind(task_sequence)
+        .fetch_all(transaction)
         .await
 }
 
@@ -128,28 +148,42 @@ pub(super) async fn image(
     let Some(row) = image_row(transaction, task.sequence, index).await? else {
         return Ok(None);
     };
-    let source = source_of(&task, &row)?;
+    record(&task, &row).map(Some)
+}
+
+/// What is known of every image of a task.
+pub(super) async fn images(
+    transaction: &mut impl Transaction,
+    task_id: Uuid,
+) -> Result<Option<Vec<ImageRecord>>, RowError> {
+    let Some(task) = task_row(transaction, task_id).await? else {
+        return Ok(None);
+    };
+    let rows = images_of(transaction, task.sequence).await?;
+    let records = rows.iter().map(|row| record(&task, row));
+    records.collect::<Result<_, _>>().map(Some)
+}
+
+fn record(task: &TaskRow, row: &ImageRow) -> Result<ImageRecord, RowError> {
+    let task_id = task.id()?;
+    let source = source_of(task, row)?;
     let result = row
         .result
         .as_deref()
         .map(|json| from_column(&task.task_id, "result", json))
         .transpose()?;
-    Ok(Some(ImageRecord {
+    Ok(ImageRecord {
         task_id,
-        image_id: image_id(task_id, index),
+        image_id: image_id(task_id, row.image_index),
+        status: status_of(&task.task_id, &row.status)?,
         name: source.name,
         uploaded: source.blob,
         result,
-    }))
+    })
 }
 
 async fn answer(transaction: &mut impl Transaction, row: TaskRow) -> Result<TaskAnswer, RowError> {
-    let images: Vec<ImageRow> = Statement::new(
-        "SELECT image_index, source, status, result, error FROM images WHERE task = $1 ORDER BY image_index",
-    )
-    .bind(row.sequence)
-    .fetch_all(&mut *transaction)
-    .await?;
+    let images = images_of(transaction, row.sequence).await?;
     let results = images
         .into_iter()
         .map(|image| image_answer(&row, &image))
@@ -177,7 +211,7 @@ async fn answer(transaction: &mut impl Transaction, row: TaskRow) -> Result<Task
     })
 }
 
-fn image_answer(task: &TaskRow, row: &ImageRow) -> Result<ImageAnswer, RowError> {
+pub(super) fn image_answer(task: &TaskRow, row: &ImageRow) -> Result<ImageAnswer, RowError> {
     let task_id = task.id()?;
     let index = row.image_index;
     let source = source_of(task, row)?;
@@ -202,6 +236,8 @@ fn image_answer(task: &TaskRow, row: &ImageRow) -> Result<ImageAnswer, RowError>
         index,
         status: status_of(&task.task_id, &row.status)?,
         name: source.name,
+        version: row.version,
+        repeat_of: source.repeat_of.filter(|_| row.first_task.is_some()),
         original_url: source.url.unwrap_or_else(|| path("original")),
         result_url: result.is_some().then(|| path("result")),
         thumbnail_url: result.is_some().then(|| path("thumbnail")),

@@ -39,12 +39,32 @@ pub(super) struct TaskRow {
 /// A row of `images`.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub(super) struct ImageRow {
+    /// The sequence of its task.
+    pub task: i64,
     #[sqlx(try_from = "i64")]
     pub image_index: u32,
     pub source: Option<String>,
     pub status: String,
     pub result: Option<String>,
     pub error: Option<String>,
+    #[sqlx(try_from = "i64")]
+    pub version: u32,
+    pub first_task: Option<i64>,
+    pub first_index: Option<i64>,
+}
+
+/// The first image of those that repeat each other: its task's sequence and its index.
+pub(super) type First = (i64, u32);
+
+impl ImageRow {
+    /// The first version, where it is another one.
+    pub(super) fn first(&self, row: &str) -> Result<Option<First>, RowError> {
+        let (Some(task), Some(index)) = (self.first_task, self.first_index) else {
+            return Ok(None);
+        };
+        let index = u32::try_from(index).map_err(|error| corrupt(row, "first_index", &error))?;
+        Ok(Some((task, index)))
+    }
 }
 
 /// What a task's images add up to.

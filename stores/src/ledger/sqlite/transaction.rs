@@ -52,6 +52,14 @@ impl Transaction for SqliteTransaction {
                  WHEN ended_at_us >= CASE class WHEN 'original' THEN $2 ELSE $3 END THEN 1 ELSE 0 END) AS BIGINT)
              FROM json_each($1)
              JOIN blob_uses ON blob_key = value JOIN tasks ON sequence = task GROUP BY value",
+        take_versions: "INSERT INTO latest_versions AS known (task, image_index, version)
+             SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), 1 + json_extract(value, '$[2]')
+             FROM json_each($1) WHERE true
+             ON CONFLICT (task, image_index) DO UPDATE SET version = known.version + excluded.version - 1
+             RETURNING task, image_index, version",
+        set_versions: "UPDATE images SET version = json_extract(value, '$[1]'),
+                 first_task = json_extract(value, '$[2]'), first_index = json_extract(value, '$[3]')
+             FROM json_each($2) WHERE images.task = $1 AND images.image_index = json_extract(value, '$[0]')",
         prune: [
             "DELETE FROM inbox
              WHERE rowid IN (SELECT rowid FROM inbox WHERE applied_at_us < $1 LIMIT $2)",

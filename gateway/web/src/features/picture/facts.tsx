@@ -11,6 +11,7 @@ import { useI18n } from "../../i18n";
 import { formatBytes, formatMs, formatPercent } from "../../i18n/format";
 import { CopyBlock, CopyId } from "../../ui/copy";
 import { Failure, useStageName } from "../../ui/failure";
+import { Versions } from "./versions";
 
 interface Props {
   taskId: string;
@@ -48,6 +49,7 @@ export function Facts({ taskId, image, live }: Props) {
           <Times stages={found.stages} />
         </section>
       )}
+      <Versions taskId={taskId} image={image} />
       <section>
         <h2 className="edge-print mb-1">{t("picture.ids")}</h2>
         <div className="text-[0.85rem]">

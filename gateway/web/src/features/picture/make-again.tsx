@@ -1,8 +1,8 @@
-// The same original with another background, quality or format: a new task, from the bytes that the server has already.
+// The same original with another background, quality or format: its next version, a task of its own.
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useRef } from "react";
-import { api, asApiError } from "../../api/client";
+import { asApiError } from "../../api/client";
 import { showTask } from "../../api/queries";
 import { choiceFromOptions, choiceToSearch, toTaskOptions } from "../../api/request-options";
 import { pictureKey } from "../../api/selection";
@@ -15,7 +15,7 @@ import { carriedSearch } from "../../ui/shell";
 import { useChoice } from "../../ui/use-choice";
 import { OptionsPanel } from "../options/options-panel";
 import { copyPreview } from "../table/previews";
-import { sourceOf } from "../table/repeat";
+import { makeAgain } from "../table/repeat";
 
 export function MakeAgain({ task, image }: { task: TaskAnswer; image: ImageAnswer }) {
   const { t } = useI18n();
@@ -28,12 +28,10 @@ export function MakeAgain({ task, image }: { task: TaskAnswer; image: ImageAnswe
 
   const make = useMutation({
     mutationFn: async () => {
-      const key = pictureKey(task.taskId, image.index);
-      const source = await sourceOf({ key, name: image.name, originalUrl: image.originalUrl });
-      const request = { images: [source], options: toTaskOptions(choice) };
-      const body = JSON.stringify(request);
+      const options = toTaskOptions(choice);
+      const body = JSON.stringify(options);
       if (wish.current.body !== body) wish.current = { key: crypto.randomUUID(), body };
-      return api.submit(request, wish.current.key);
+      return makeAgain({ taskId: task.taskId, images: [image] }, options, wish.current.key);
     },
     onSuccess: (made) => {
       wish.current = { key: "", body: "" };

@@ -13,7 +13,7 @@ export interface Batch<F> {
 }
 
 /** Enough pictures to be worth a request, few enough that a failed one costs little to repeat. */
-export const BATCH_FILES = 24;
+const BATCH_FILES = 24;
 export const BATCH_BYTES = 48_000_000;
 
 /** Splits files into tasks of moderate size, in order; `tooLarge` are those that the gateway takes in no request. */

@@ -1,49 +1,40 @@
-// Another background, quality or format: new tasks from originals that the server has already.
-import { asApiError, originalBlob } from "../../api/client";
-import { splitKey } from "../../api/selection";
-import type { ImageSource } from "../../api/types";
-import { BATCH_FILES } from "./files";
+// Another background, quality or format: further versions of pictures that the server has already.
+import { api, asApiError } from "../../api/client";
+import type { ImageAnswer, TaskAnswer, TaskOptions } from "../../api/types";
 
-const ASKED_AT_ONCE = 6;
-
-export interface Picture {
-  key: string;
-  name: string | undefined;
-  /** Where it came from: the sender's address, or this server's. */
-  originalUrl: string | undefined;
+/** Pictures of one task that are made again together. */
+export interface Repeat {
+  taskId: string;
+  images: ImageAnswer[];
 }
 
-export async function sourceOf(picture: Picture): Promise<ImageSource> {
-  const { taskId, index } = splitKey(picture.key);
-  const name = picture.name ? { name: picture.name } : {};
+const hasAddress = (image: ImageAnswer) => /^https?:/.test(image.originalUrl);
+
+/** By task, and so that a picture without an original keeps no other one from being made again. */
+export function repeatsOf(pictures: { taskId: string; image: ImageAnswer }[]): Repeat[] {
+  const repeats = new Map<string, Repeat>();
+  for (const { taskId, image } of pictures) {
+    // Of what is fetched the server knows the original only with the result.
+    const isKnown = image.status === "completed" || !hasAddress(image);
+    const group = `${taskId} ${isKnown}`;
+    const repeat = repeats.get(group) ?? { taskId, images: [] };
+    repeat.images.push(image);
+    repeats.set(group, repeat);
+  }
+  return [...repeats.values()];
+}
+
+export async function makeAgain(repeat: Repeat, options: TaskOptions, idempotencyKey: string): Promise<TaskAnswer> {
+  const { taskId, images } = repeat;
   try {
-    return { blob: await originalBlob(taskId, index), ...name };
+    const body = { images: images.map(({ imageId }) => imageId), options };
+    return await api.repeat(taskId, body, idempotencyKey);
   } catch (error) {
     // What was never fetched, or is no longer kept, may still be had where it came from.
-    const isGone = asApiError(error).body.code === "originalGone";
-    if (isGone && picture.originalUrl && /^https?:/.test(picture.originalUrl))
-      return { url: picture.originalUrl, ...name };
-    throw error;
+    const { code } = asApiError(error).body;
+    const isMissing = code === "noOriginal" || code === "originalGone";
+    if (!isMissing || !images.every(hasAddress)) throw error;
+    const sources = images.map(({ originalUrl, name }) => ({ url: originalUrl, ...(name ? { name } : {}) }));
+    return api.submit({ images: sources, options }, idempotencyKey);
   }
-}
-
-/** The sources of the pictures in tasks of moderate size. Fails whole where one original is gone. */
-export async function sourcesOf(pictures: Picture[], onProgress: (done: number) => void): Promise<ImageSource[][]> {
-  const sources: ImageSource[] = new Array(pictures.length);
-  let next = 0;
-  let done = 0;
-  const worker = async () => {
-    for (;;) {
-      const place = next++;
-      const picture = pictures[place];
-      if (!picture) return;
-      sources[place] = await sourceOf(picture);
-      onProgress(++done);
-    }
-  };
-  await Promise.all(Array.from({ length: ASKED_AT_ONCE }, worker));
-  const batches: ImageSource[][] = [];
-  for (let start = 0; start < sources.length; start += BATCH_FILES)
-    batches.push(sources.slice(start, start + BATCH_FILES));
-  return batches;
 }

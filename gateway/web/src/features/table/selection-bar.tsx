@@ -1,6 +1,6 @@
 // What can be done with the marked pictures: download them, or make them again with the options that are chosen now.
 import { useState } from "react";
-import { type ApiError, archivePath, asApiError, downloadPath } from "../../api/client";
+import { type ApiError, archivePath, asApiError, downloadPath, pageError } from "../../api/client";
 import { type Choice, toTaskOptions } from "../../api/request-options";
 import { splitKey } from "../../api/selection";
 import type { TaskAnswer } from "../../api/types";
@@ -11,8 +11,8 @@ import { Failure } from "../../ui/failure";
 import { EdgeSheet } from "../../ui/sheet";
 import { OptionsPanel } from "../options/options-panel";
 import { downloadPlan, type PictureState, packPictures, saveBlob } from "./download";
-import { sourcesOf } from "./repeat";
-import { layDownSources } from "./uploads";
+import { repeatsOf } from "./repeat";
+import { layDownRepeats } from "./uploads";
 import { useSelectedTasks } from "./use-merged-tasks";
 import type { SelectionTools } from "./use-selection";
 
@@ -58,26 +58,20 @@ export function SelectionBar({ selection, tasks, choice, onChoice }: Props) {
       setWork(undefined);
     }
   };
-  const repeat = async () => {
-    setError(undefined);
-    const wanted = pictures.map(({ key, name }) => {
+  const repeat = () => {
+    const wanted = pictures.flatMap(({ key }) => {
       const { taskId, index } = splitKey(key);
       const image = merged.get(taskId)?.results.find((result) => result.index === index);
-      return { key, name, originalUrl: image?.originalUrl };
+      return image ? [{ taskId, image }] : [];
     });
-    const progress = (done: number) => setWork(t("repeat.working", { done, total: pictures.length }));
-    try {
-      const batches = await sourcesOf(wanted, progress);
-      for (const sources of batches) layDownSources(sources, toTaskOptions(choice));
-      announce(t("repeat.done", { count: pictures.length }));
-      setIsRepeating(false);
-      selection.clear();
-      window.scrollTo({ top: 0, behavior: "smooth" });
-    } catch (thrown) {
-      setError(asApiError(thrown));
-    } finally {
-      setWork(undefined);
-    }
+    // A selection in an address may name what is not there, or not yet.
+    if (wanted.length < pictures.length) return setError(pageError("originalGone", "not every picture is known"));
+    setError(undefined);
+    layDownRepeats(repeatsOf(wanted), toTaskOptions(choice));
+    announce(t("repeat.done", { count: pictures.length }));
+    setIsRepeating(false);
+    selection.clear();
+    window.scrollTo({ top: 0, behavior: "smooth" });
   };
 
   return (

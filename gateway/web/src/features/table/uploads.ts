@@ -7,6 +7,7 @@ import { pictureKey } from "../../api/selection";
 import type { ImageSource, TaskAnswer, TaskOptions } from "../../api/types";
 import { splitIntoBatches } from "./files";
 import { makePreview, renamePreview } from "./previews";
+import { makeAgain, type Repeat } from "./repeat";
 
 export interface UploadItem {
   key: string;
@@ -19,8 +20,10 @@ export interface Upload {
   idempotencyKey: string;
   items: UploadItem[];
   files: File[];
-  /** Instead of files: pictures that the server fetches or has already. */
+  /** Instead of files: pictures that the server fetches. */
   sources: ImageSource[];
+  /** Instead of both: pictures that the server has already. */
+  repeat: Repeat | undefined;
   options: TaskOptions;
   state: "queued" | "sending" | "waiting" | "failed";
   sentBytes: number;
@@ -63,10 +66,14 @@ export function onAccepted(listener: (task: TaskAnswer) => void): () => void {
   return () => acceptedListeners.delete(listener);
 }
 
-function newUpload(options: TaskOptions, files: File[], sources: ImageSource[]): Upload {
+function newUpload(options: TaskOptions, what: { files?: File[]; sources?: ImageSource[]; repeat?: Repeat }): Upload {
   const id = crypto.randomUUID();
-  const named =
-    files.length > 0 ? files : sources.map((source) => ({ name: source.name ?? source.url ?? "", size: 0 }));
+  const { files = [], sources = [], repeat } = what;
+  const named = [
+    ...files,
+    ...sources.map((source) => ({ name: source.name ?? source.url ?? "", size: 0 })),
+    ...(repeat?.images ?? []).map((image) => ({ name: image.name ?? "", size: 0 })),
+  ];
   const items = named.map((file, index) => ({ key: `${id}:${index}`, name: file.name, bytes: file.size }));
   return {
     id,
@@ -74,6 +81,7 @@ function newUpload(options: TaskOptions, files: File[], sources: ImageSource[]):
     items,
     files,
     sources,
+    repeat,
     options,
     state: "queued",
     sentBytes: 0,
@@ -87,7 +95,7 @@ function newUpload(options: TaskOptions, files: File[], sources: ImageSource[]):
 /** Queues files for sending; answers those that are too large to be sent at all. */
 export function layDownFiles(files: File[], options: TaskOptions, limits: { bytes: number; images: number }): File[] {
   const { batches, tooLarge } = splitIntoBatches(files, limits.bytes, Math.min(24, limits.images));
-  const added = batches.map((batch) => newUpload(options, batch.files, []));
+  const added = batches.map((batch) => newUpload(options, { files: batch.files }));
   for (const upload of added) {
     upload.files.forEach((file, index) => {
       const item = upload.items[index];
@@ -100,7 +108,12 @@ export function layDownFiles(files: File[], options: TaskOptions, limits: { byte
 }
 
 export function layDownSources(sources: ImageSource[], options: TaskOptions): void {
-  set([...uploads, newUpload(options, [], sources)]);
+  set([...uploads, newUpload(options, { sources })]);
+  pump();
+}
+
+export function layDownRepeats(repeats: Repeat[], options: TaskOptions): void {
+  set([...uploads, ...repeats.map((repeat) => newUpload(options, { repeat }))]);
   pump();
 }
 
@@ -122,15 +135,18 @@ function pump(): void {
   }
 }
 
+function submit({ id, files, sources, repeat, options, idempotencyKey }: Upload): Promise<TaskAnswer> {
+  if (repeat) return makeAgain(repeat, options, idempotencyKey);
+  if (files.length === 0) return api.submit({ images: sources, options }, idempotencyKey);
+  const progress = (sentBytes: number, totalBytes: number) => change(id, { sentBytes, totalBytes });
+  return uploadFiles(files, options, idempotencyKey, progress).done;
+}
+
 async function send(upload: Upload): Promise<void> {
   const attempts = upload.attempts + 1;
   change(upload.id, { state: "sending", attempts, sentBytes: 0, error: undefined });
   try {
-    const task = await (upload.files.length > 0
-      ? uploadFiles(upload.files, upload.options, upload.idempotencyKey, (sentBytes, totalBytes) =>
-          change(upload.id, { sentBytes, totalBytes }),
-        ).done
-      : api.submit({ images: upload.sources, options: upload.options }, upload.idempotencyKey));
+    const task = await submit(upload);
     upload.items.forEach((item, index) => {
       renamePreview(item.key, pictureKey(task.taskId, index));
     });

@@ -9,7 +9,7 @@ use crate::ledger::sql::{
     Statement, Transaction,
     read::task_row,
     rows::{RowError, TaskRow, from_column, to_column},
-    uses,
+    uses, versions,
 };
 
 /// What is known of a task when its row is made.
@@ -109,7 +109,8 @@ async fn insert_images<T: Transaction>(
         .bind(to_column(&sources)?)
         .execute(&mut *transaction)
         .await?;
-    uses::add_uploads(transaction, task_sequence, Some(options), sources).await
+    uses::add_uploads(transaction, task_sequence, Some(options), sources).await?;
+    versions::assign(transaction, task_sequence, sources).await
 }
 
 pub(super) async fn fill_sources<T: Transaction>(
@@ -122,7 +123,8 @@ pub(super) async fn fill_sources<T: Transaction>(
         .bind(to_column(&sources)?)
         .execute(&mut *transaction)
         .await?;
-    uses::add_uploads(transaction, task_sequence, None, sources).await
+    uses::add_uploads(transaction, task_sequence, None, sources).await?;
+    versions::assign(transaction, task_sequence, sources).await
 }
 
 pub(super) async fn mark_processing(

@@ -67,23 +67,24 @@ pub(super) async fn fail_image(
         tracing::warn!(%task_id, image_id = %image, "a failure names an image that the task does not have");
         return Ok(Vec::new());
     };
-    let failed = Statement::new(
-        "UPDATE images SET status = 'failed', error = $3 WHERE task = $1 AND image_index = $2 AND status = 'pending'",
+    let failed: Option<(i64,)> = Statement::new(
+        "UPDATE images SET status = 'failed', error = $3 WHERE task = $1 AND image_index = $2 AND status = 'pending'
+         RETURNING version",
     )
     .bind(task.sequence)
     .bind(index)
     .bind(to_column(error)?)
-    .execute(&mut *transaction)
+    .fetch_optional(&mut *transaction)
     .await?;
-    if failed == 0 {
+    let Some((version,)) = failed else {
         return Ok(Vec::new());
-    }
+    };
     let mut events = vec![end_without_result(
-        task_id,
-        index,
+        task,
+        (i64::from(index), version),
         TaskStatus::Failed,
         error,
-    )];
+    )?];
     events.extend(end_task_if_done(transaction, task, now).await?);
     Ok(events)
 }
@@ -95,8 +96,9 @@ pub(super) async fn end_pending(
     status: TaskStatus,
     error: &ErrorBody,
 ) -> Result<Vec<Event>, RowError> {
-    let mut ended: Vec<(i64,)> = Statement::new(
-        "UPDATE images SET status = $2, error = $3 WHERE task = $1 AND status = 'pending' RETURNING image_index",
+    let mut ended: Vec<(i64, i64)> = Statement::new(
+        "UPDATE images SET status = $2, error = $3 WHERE task = $1 AND status = 'pending'
+         RETURNING image_index, version",
     )
     .bind(task.sequence)
     .bind(status.as_str())
@@ -104,25 +106,34 @@ pub(super) async fn end_pending(
     .fetch_all(transaction)
     .await?;
     ended.sort_unstable();
-    let task_id = task.id()?;
-    let ends = ended.into_iter().map(|(index,)| {
-        let index =
-            u32::try_from(index).map_err(|error| corrupt(&task.task_id, "image_index", &error))?;
-        Ok(end_without_result(task_id, index, status, error))
-    });
+    let ends = ended
+        .into_iter()
+        .map(|image| end_without_result(task, image, status, error));
     ends.collect()
 }
 
-fn end_without_result(task_id: Uuid, index: u32, status: TaskStatus, error: &ErrorBody) -> Event {
+/// The end of an image, of which the row says index and version.
+fn end_without_result(
+    task: &TaskRow,
+    (index, version): (i64, i64),
+    status: TaskStatus,
+    error: &ErrorBody,
+) -> Result<Event, RowError> {
+    let number = |column, value| {
+        u32::try_from(value).map_err(|error| corrupt(&task.task_id, column, &error))
+    };
+    let task_id = task.id()?;
+    let index = number("image_index", index)?;
     let ended = ImageEnded {
         task_id,
         image_id: image_id(task_id, index),
         index,
+        version: number("version", version)?,
         status,
         result: None,
         error: Some(error.clone()),
     };
-    ended.into()
+    Ok(ended.into())
 }
 
 /// Ends a task that has not ended, and its open images with it.

@@ -23,7 +23,7 @@ use self::{
 use super::{
     Statement, Transaction,
     read::{image_row, summary, task_row},
-    rows::{RowError, TaskRow, status_of, to_column},
+    rows::{ImageRow, RowError, TaskRow, status_of, to_column},
 };
 use crate::ledger::{Applied, Contradiction, Effect};
 
@@ -137,9 +137,11 @@ async fn apply_completed(
     };
     match status_of(&task.task_id, &row.status)? {
         TaskStatus::Pending => {
-            events.extend(complete(transaction, &task, image, result, now).await?);
+            events.extend(complete(transaction, &task, &row, (image, result), now).await?);
         }
-        TaskStatus::Failed => events.extend(repair(transaction, &task, image, result).await?),
+        TaskStatus::Failed => {
+            events.extend(repair(transaction, &task, &row, (image, result)).await?);
+        }
         // It has its result, or nobody wants one any more: the first end stands.
         TaskStatus::Completed | TaskStatus::Processing | TaskStatus::Cancelled => {}
     }
@@ -149,8 +151,8 @@ async fn apply_completed(
 async fn complete(
     transaction: &mut impl Transaction,
     task: &TaskRow,
-    image: ImageContext,
-    result: ImageResult,
+    row: &ImageRow,
+    (image, result): (ImageContext, ImageResult),
     now: DateTime<Utc>,
 ) -> Result<Vec<Event>, RowError> {
     store_result(transaction, task.sequence, image.index, &result).await?;
@@ -158,11 +160,17 @@ async fn complete(
         task_id: image.task_id,
         image_id: image.image_id,
         index: image.index,
+        version: row.version,
         status: TaskStatus::Completed,
         result: Some(result.clone()),
         error: None,
     };
-    let mut events = vec![ImagePersisted { image, result }.into(), ended.into()];
+    let persisted = ImagePersisted {
+        image,
+        version: row.version,
+        result,
+    };
+    let mut events = vec![persisted.into(), ended.into()];
     events.extend(end_task_if_done(transaction, task, now).await?);
     Ok(events)
 }
@@ -170,8 +178,8 @@ async fn complete(
 async fn repair(
     transaction: &mut impl Transaction,
     task: &TaskRow,
-    image: ImageContext,
-    result: ImageResult,
+    row: &ImageRow,
+    (image, result): (ImageContext, ImageResult),
 ) -> Result<Vec<Event>, RowError> {
     store_result(transaction, task.sequence, image.index, &result).await?;
     Statement::new(
@@ -184,13 +192,16 @@ async fn repair(
         task_id: image.task_id,
         image_id: image.image_id,
         index: image.index,
+        version: row.version,
         result: result.clone(),
         summary: summary(transaction, task.sequence).await?,
     };
-    Ok(vec![
-        ImagePersisted { image, result }.into(),
-        repaired.into(),
-    ])
+    let persisted = ImagePersisted {
+        image,
+        version: row.version,
+        result,
+    };
+    Ok(vec![persisted.into(), repaired.into()])
 }
 
 async fn apply_image_failed(
