@@ -1,0 +1,105 @@
+//! A stage that waits for something elsewhere, with one, two and four instances.
+
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use atelier_runtime::{
+    Batch, Failure, Outcome, OutRecord, Stage, StageRuntimeOptions,
+    local::{root_envelope, root_record},
+};
+use atelier_schemas::{Event, TopicTable, events::ImageIngested};
+use atelier_servers::{Broker, Kafka};
+use chrono::Utc;
+use uuid::Uuid;
+
+use crate::{
+    figures::median,
+    support::{ingested, kafka::{Log, eventually}, preprocess_one},
+};
+
+const PARTITIONS: i32 = 8;
+const WAIT: Duration = Duration::from_millis(200);
+/// How long each number of instances is measured.
+const MEASURED: Duration = Duration::from_secs(15);
+
+/// A GPU elsewhere.
+struct Waiting;
+
+#[async_trait]
+impl Stage for Waiting {
+    type Input = ImageIngested;
+
+    fn name(&self) -> &'static str {
+        "preprocess"
+    }
+
+    async fn handle(&self, batch: Batch<ImageIngested>) -> Result<Vec<Outcome>, Failure> {
+        tokio::time::sleep(WAIT).await;
+        Ok(batch.iter().map(preprocess_one).collect())
+    }
+}
+
+/// Messages per second of one, two and four instances on the same backlog.
+pub async fn scaling(rounds: usize) {
+    let Some(kafka) = Kafka::shared() else { return };
+    let mut shares = [Vec::new(), Vec::new()];
+    for round in 1..=rounds {
+        let mut rates = Vec::new();
+        for instances in [1, 2, 4] {
+            rates.push(rate(kafka, instances).await);
+        }
+        println!(
+            "round {round}: 1 instance {:.1} messages/s, 2 {:.1}, 4 {:.1}",
+            rates[0], rates[1], rates[2]
+        );
+        shares[0].push(rates[1] / rates[0] / 2.0);
+        shares[1].push(rates[2] / rates[0] / 4.0);
+    }
+    let [two, four] = shares.map(median);
+    println!(
+        "=> a stage that waits {} ms, {PARTITIONS} partitions, share of linear: 2 instances {two:.3}, 4 instances {four:.3}\n",
+        WAIT.as_millis()
+    );
+}
+
+async fn rate(kafka: &'static Kafka, instances: usize) -> f64 {
+    let mut log = Log::bare(Broker::Kafka(kafka)).await;
+    let text = include_str!("../../../../infra/kafka/topics.toml");
+    let partitions = format!("partitions = {PARTITIONS}");
+    log.table = TopicTable::parse(&text.replacen("partitions = 4", &partitions, 1)).unwrap();
+    log.apply().await;
+    // Of every partition more than can be worked in the time, whichever instance has it.
+    let backlog = PARTITIONS as usize * (MEASURED.as_secs() as usize + 15) * 8;
+    let records = (0..backlog).map(|_| -> OutRecord {
+        let event: Event = ingested(Uuid::new_v4(), 0).into();
+        root_record(&event, &root_envelope("/bench", &event, Utc::now())).unwrap()
+    });
+    log.publish(records.collect()).await;
+    let running: Vec<_> = (0..instances)
+        .map(|instance| {
+            let options = StageRuntimeOptions {
+                instance_id: instance.to_string(),
+                ..StageRuntimeOptions::default()
+            };
+            log.run(std::sync::Arc::new(Waiting), &options)
+        })
+        .collect();
+    let done = || -> Vec<u64> {
+        let counts = running.iter().map(|stage| stage.running.counts());
+        counts.map(|counts| counts.emitted).collect()
+    };
+    eventually("work of every instance", || async {
+        done().iter().all(|count| *count > 2)
+    })
+    .await;
+    // The group settles.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let (before, started) = (done().iter().sum::<u64>(), Instant::now());
+    tokio::time::sleep(MEASURED).await;
+    let worked = done().iter().sum::<u64>() - before;
+    let rate = worked as f64 / started.elapsed().as_secs_f64();
+    for stage in running {
+        stage.stop().await;
+    }
+    rate
+}
