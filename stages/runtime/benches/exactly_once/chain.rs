@@ -10,7 +10,7 @@ use atelier_runtime::{
 use atelier_schemas::{
     Event, TopicTable,
     envelope::header,
-    events::{ImagePersisted, StageCompleted, Payload},
+    events::{ImagePersisted, Payload, StageCompleted},
 };
 use atelier_servers::Broker;
 use chrono::Utc;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use atelier_runtime::{
-    Batch, Failure, Outcome, OutRecord, Stage, StageRuntimeOptions,
+    Batch, Failure, OutRecord, Outcome, Stage, StageRuntimeOptions,
     local::{root_envelope, root_record},
 };
 use atelier_schemas::{Event, TopicTable, events::ImageIngested};
@@ -14,7 +14,11 @@ use uuid::Uuid;
 
 use crate::{
     figures::median,
-    support::{ingested, kafka::{Log, eventually}, preprocess_one},
+    support::{
+        ingested,
+        kafka::{Log, eventually},
+        preprocess_one,
+    },
 };
 
 const PARTITIONS: i32 = 8;

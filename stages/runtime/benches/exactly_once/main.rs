@@ -22,6 +22,9 @@ mod throughput;
 use atelier_servers::{Broker, Kafka};
 use figures::number;
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() {
     let rounds = number("ATELIER_BENCH_ROUNDS", 3);
     let asked: Vec<String> = std::env::args()

@@ -28,8 +28,9 @@ const VALUE_BYTES: usize = 1_024;
 /// The runtime and two loops in Python, in turn, on the same messages of the same Kafka.
 pub async fn beside_python(rounds: usize) {
     let Some(kafka) = Kafka::shared() else { return };
-    let python = std::env::var("ATELIER_TEST_PYTHON")
-        .expect("set ATELIER_TEST_PYTHON to a Python with confluent-kafka (`make test-python` makes one)");
+    let python = std::env::var("ATELIER_TEST_PYTHON").expect(
+        "set ATELIER_TEST_PYTHON to a Python with confluent-kafka (`make test-python` makes one)",
+    );
     let messages = number("ATELIER_BENCH_MESSAGES", 60_000);
     let log = Log::start(Broker::Kafka(kafka)).await;
     let (mut ratios, mut ratios_of_bytes) = (Vec::new(), Vec::new());
@@ -112,7 +113,10 @@ async fn no_op(log: &Log, messages: usize) -> Cost {
     }
     // It has committed everything when it has ended.
     let drained = stage.stop().await;
-    assert_eq!((drained.counts.emitted as usize, drained.abandoned), (messages, 0));
+    assert_eq!(
+        (drained.counts.emitted as usize, drained.abandoned),
+        (messages, 0)
+    );
     Cost {
         messages,
         cpu: processor_time() - cpu_before,
@@ -124,7 +128,11 @@ fn in_python(python: &str, log: &Log, messages: usize, what: &str) -> Cost {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/exactly_once/no_op_stage.py");
     let output = Command::new(python)
         .arg(script)
-        .args([log.kafka.bootstrap_servers.as_str(), &messages.to_string(), what])
+        .args([
+            log.kafka.bootstrap_servers.as_str(),
+            &messages.to_string(),
+            what,
+        ])
         .stderr(Stdio::inherit())
         .output()
         .unwrap();
@@ -144,7 +152,12 @@ fn in_python(python: &str, log: &Log, messages: usize, what: &str) -> Cost {
 fn processor_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     // The name before may hold anything; the 14th and 15th field count hundredths of a second.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
     let ticks: u64 = fields[11..13]
         .iter()
         .map(|field| field.parse::<u64>().unwrap())

@@ -122,7 +122,13 @@ pub(crate) fn producer_config(
             "message.timeout.ms",
             options.transaction.timeout_ms.to_string(),
         )
-        .set("linger.ms", "0")
+        // So that records that are handed over together go out together; a fraction of what the offsets take meanwhile.
+        .set("linger.ms", "0.5")
+        // A transaction that begins while the broker still writes the last one's markers is asked to come back: it takes
+        // milliseconds, and the default would wait 100.
+        .set("retry.backoff.ms", "5")
+        // What was delivered need not be reported one by one.
+        .set("delivery.report.only.error", "true")
         // The same partition for a key as Java's clients choose.
         .set("partitioner", "murmur2_random")
         // The topics decide how large a record may be; the executor knows their limits.
