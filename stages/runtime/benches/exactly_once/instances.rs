@@ -1,6 +1,9 @@
 //! A stage that waits for something elsewhere, with one, two and four instances.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use atelier_runtime::{
@@ -16,13 +19,17 @@ use crate::{
     figures::median,
     support::{
         ingested,
-        kafka::{Log, eventually},
+        kafka::{Log, Running, eventually},
         preprocess_one,
     },
 };
 
 const PARTITIONS: i32 = 8;
 const WAIT: Duration = Duration::from_millis(200);
+/// More than all of them work in the time, of every partition.
+const BACKLOG: usize = 6_000;
+/// The group hands its partitions out anew in several steps.
+const SETTLING: Duration = Duration::from_secs(8);
 /// How long each number of instances is measured.
 const MEASURED: Duration = Duration::from_secs(15);
 
@@ -43,15 +50,12 @@ impl Stage for Waiting {
     }
 }
 
-/// Messages per second of one, two and four instances on the same backlog.
+/// Messages per second of one, two and four instances on the same backlog; each joins those that run already.
 pub async fn scaling(rounds: usize) {
     let Some(kafka) = Kafka::shared() else { return };
     let mut shares = [Vec::new(), Vec::new()];
     for round in 1..=rounds {
-        let mut rates = Vec::new();
-        for instances in [1, 2, 4] {
-            rates.push(rate(kafka, instances).await);
-        }
+        let rates = rates(kafka).await;
         println!(
             "round {round}: 1 instance {:.1} messages/s, 2 {:.1}, 4 {:.1}",
             rates[0], rates[1], rates[2]
@@ -66,44 +70,43 @@ pub async fn scaling(rounds: usize) {
     );
 }
 
-async fn rate(kafka: &'static Kafka, instances: usize) -> f64 {
+async fn rates(kafka: &'static Kafka) -> [f64; 3] {
     let mut log = Log::bare(Broker::Kafka(kafka)).await;
     let text = include_str!("../../../../infra/kafka/topics.toml");
     let partitions = format!("partitions = {PARTITIONS}");
     log.table = TopicTable::parse(&text.replacen("partitions = 4", &partitions, 1)).unwrap();
     log.apply().await;
-    // Of every partition more than can be worked in the time, whichever instance has it.
-    let backlog = PARTITIONS as usize * (MEASURED.as_secs() as usize + 15) * 8;
-    let records = (0..backlog).map(|_| -> OutRecord {
+    let records = (0..BACKLOG).map(|_| -> OutRecord {
         let event: Event = ingested(Uuid::new_v4(), 0).into();
         root_record(&event, &root_envelope("/bench", &event, Utc::now())).unwrap()
     });
     log.publish(records.collect()).await;
-    let running: Vec<_> = (0..instances)
-        .map(|instance| {
+    let mut running: Vec<Running> = Vec::new();
+    let mut rates = [0.0; 3];
+    for (rate, instances) in rates.iter_mut().zip([1, 2, 4]) {
+        while running.len() < instances {
             let options = StageRuntimeOptions {
-                instance_id: instance.to_string(),
+                instance_id: running.len().to_string(),
                 ..StageRuntimeOptions::default()
             };
-            log.run(std::sync::Arc::new(Waiting), &options)
+            running.push(log.run(Arc::new(Waiting), &options));
+        }
+        eventually("partitions for every instance", || async {
+            let mut stages = running.iter().map(|stage| &stage.running);
+            stages.all(|stage| stage.readiness().is_ready())
         })
-        .collect();
-    let done = || -> Vec<u64> {
-        let counts = running.iter().map(|stage| stage.running.counts());
-        counts.map(|counts| counts.emitted).collect()
-    };
-    eventually("work of every instance", || async {
-        done().iter().all(|count| *count > 2)
-    })
-    .await;
-    // The group settles.
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let (before, started) = (done().iter().sum::<u64>(), Instant::now());
-    tokio::time::sleep(MEASURED).await;
-    let worked = done().iter().sum::<u64>() - before;
-    let rate = worked as f64 / started.elapsed().as_secs_f64();
+        .await;
+        tokio::time::sleep(SETTLING).await;
+        let done = || -> u64 {
+            let counts = running.iter().map(|stage| stage.running.counts());
+            counts.map(|counts| counts.emitted).sum()
+        };
+        let (before, started) = (done(), Instant::now());
+        tokio::time::sleep(MEASURED).await;
+        *rate = (done() - before) as f64 / started.elapsed().as_secs_f64();
+    }
     for stage in running {
         stage.stop().await;
     }
-    rate
+    rates
 }

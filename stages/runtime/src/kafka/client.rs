@@ -87,14 +87,19 @@ fn consumer_defaults(
         ("fetch.queue.backoff.ms", "100"),
         ("queued.min.messages", "2000"),
     ];
+    // Each topic by itself is shared out evenly. The other assignors count partitions, whatever is on them: of two instances one
+    // could get all of the input and the other all of the retry topic.
     defaults.extend(match kafka.group_protocol {
         GroupProtocol::Classic => vec![
-            ("partition.assignment.strategy", "cooperative-sticky"),
+            ("partition.assignment.strategy", "range"),
             ("session.timeout.ms", "6000"),
             ("heartbeat.interval.ms", "1500"),
         ],
         // librdkafka refuses the settings of the other protocol: the broker has them.
-        GroupProtocol::Consumer => vec![("group.protocol", "consumer")],
+        GroupProtocol::Consumer => vec![
+            ("group.protocol", "consumer"),
+            ("group.remote.assignor", "range"),
+        ],
     });
     defaults
         .into_iter()
