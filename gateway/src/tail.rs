@@ -1,10 +1,12 @@
-//! Live progress: one reader follows `task-events` from its end and hands every event to all open streams.
+//! Live progress: one reader follows `task-events` from its end and hands every event to the open streams of all tasks, and to
+//! those of its own task, which no other task's events wake.
 //!
 //! Invariants: what is handed on was committed; the ring holds no more than `event_ring_events` events, however slow a
 //! client is; a client that fell behind is let go and, coming back with its last event id, gets from the log what it
 //! missed. Garbage on the topic is logged and skipped: it stops nobody.
 
 use std::{
+    collections::{HashMap, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -12,7 +14,7 @@ use std::{
 use atelier_schemas::{Envelope, Event};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -81,8 +83,48 @@ impl TaskEvent {
 pub struct Tail {
     log: Arc<dyn EventLog>,
     sender: broadcast::Sender<Arc<TaskEvent>>,
+    followers: Followers,
+    capacity: usize,
     position: Mutex<Position>,
     ready: watch::Sender<bool>,
+}
+
+/// Who follows one task, by task.
+type Followers = Arc<Mutex<HashMap<Uuid, Vec<mpsc::Sender<Arc<TaskEvent>>>>>>;
+
+fn locked(
+    followers: &Followers,
+) -> MutexGuard<'_, HashMap<Uuid, Vec<mpsc::Sender<Arc<TaskEvent>>>>> {
+    // A panic in between leaves followers that are merely told nothing more.
+    followers.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The events of one task behind `from`.
+pub struct TaskSubscription {
+    /// Where the tail stood when the subscription began.
+    pub from: Position,
+    task_id: Uuid,
+    events: mpsc::Receiver<Arc<TaskEvent>>,
+    followers: Followers,
+}
+
+impl TaskSubscription {
+    /// The next one; `None` where the follower has fallen behind the ring.
+    pub async fn recv(&mut self) -> Option<Arc<TaskEvent>> {
+        self.events.recv().await
+    }
+}
+
+impl Drop for TaskSubscription {
+    fn drop(&mut self) {
+        self.events.close();
+        if let Entry::Occupied(mut of_task) = locked(&self.followers).entry(self.task_id) {
+            of_task.get_mut().retain(|follower| !follower.is_closed());
+            if of_task.get().is_empty() {
+                of_task.remove();
+            }
+        }
+    }
 }
 
 /// A subscription: every event behind `from` comes through `events`.
@@ -99,6 +141,8 @@ impl Tail {
         Self {
             log,
             sender: broadcast::channel(capacity).0,
+            followers: Followers::default(),
+            capacity,
             position: Mutex::default(),
             ready: watch::channel(false).0,
         }
@@ -145,8 +189,21 @@ impl Tail {
         let mut position = self.position();
         position.pass(record.partition, record.offset);
         if let Some(event) = event {
+            self.tell_followers(&event);
             // No stream is open: nobody to tell.
             let _ = self.sender.send(event);
+        }
+    }
+
+    /// Those who have fallen behind are told nothing more, and find the rest in the log.
+    fn tell_followers(&self, event: &Arc<TaskEvent>) {
+        if let Entry::Occupied(mut of_task) = locked(&self.followers).entry(event.task_id) {
+            of_task
+                .get_mut()
+                .retain(|follower| follower.try_send(Arc::clone(event)).is_ok());
+            if of_task.get().is_empty() {
+                of_task.remove();
+            }
         }
     }
 
@@ -160,6 +217,36 @@ impl Tail {
     /// # Errors
     /// [`LogError::Unavailable`] where the log could not be reached since the start.
     pub async fn subscribe(&self) -> Result<Subscription, LogError> {
+        self.wait_for_end().await?;
+        let position = self.position();
+        Ok(Subscription {
+            from: position.clone(),
+            events: self.sender.subscribe(),
+        })
+    }
+
+    /// Subscribes to what comes of one task from now on.
+    ///
+    /// # Errors
+    /// As [`Self::subscribe`].
+    pub async fn subscribe_to(&self, task_id: Uuid) -> Result<TaskSubscription, LogError> {
+        self.wait_for_end().await?;
+        let position = self.position();
+        // It takes memory only as it fills.
+        let (sender, events) = mpsc::channel(self.capacity);
+        locked(&self.followers)
+            .entry(task_id)
+            .or_default()
+            .push(sender);
+        Ok(TaskSubscription {
+            from: position.clone(),
+            task_id,
+            events,
+            followers: Arc::clone(&self.followers),
+        })
+    }
+
+    async fn wait_for_end(&self) -> Result<(), LogError> {
         let mut ready = self.ready.subscribe();
         let waited =
             tokio::time::timeout(Duration::from_secs(5), ready.wait_for(|ready| *ready)).await;
@@ -169,11 +256,7 @@ impl Tail {
                 reason: "its end was not found since the gateway started".to_owned(),
             });
         }
-        let position = self.position();
-        Ok(Subscription {
-            from: position.clone(),
-            events: self.sender.subscribe(),
-        })
+        Ok(())
     }
 
     /// The committed events between `from` and `to`, garbage left out.

@@ -13,7 +13,11 @@ use axum::{
     routing::get,
 };
 use futures::{Stream, StreamExt as _};
-use tokio::sync::{OwnedSemaphorePermit, broadcast::error::RecvError, mpsc};
+use tokio::sync::{
+    OwnedSemaphorePermit,
+    broadcast::{self, error::RecvError},
+    mpsc,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use uuid::Uuid;
 
@@ -22,7 +26,7 @@ use crate::{
     error::ApiError,
     log::{LogError, Position},
     state::{Shared, State},
-    tail::{Subscription, TaskEvent},
+    tail::{TaskEvent, TaskSubscription},
     telemetry::OpenStream,
 };
 
@@ -76,7 +80,8 @@ async fn of_task(
     let task_id = tasks::find(&state, &id).await?.task_id;
     let slot = stream_slot(&state)?;
     // Subscribed before the snapshot is read, so that nothing can fall between the two.
-    let subscription = state.tail.subscribe().await?;
+    let subscription = state.tail.subscribe_to(task_id).await?;
+    let from_now = subscription.from.clone();
     let snapshot = tasks::find(&state, &id).await?;
     let missed = match resume {
         None => Vec::new(),
@@ -84,7 +89,7 @@ async fn of_task(
             let first = Box::pin(missed_events(
                 &state,
                 from.clone(),
-                &subscription.from,
+                &from_now,
                 Some(task_id),
             ))
             .next()
@@ -105,7 +110,13 @@ async fn of_task(
         let ended = snapshot.status.is_terminal();
         sender.send(snapshot_event(&snapshot)?).await.ok()?;
         follower
-            .follow(missed.into_iter().next(), subscription, ended, &sender)
+            .follow(
+                missed.into_iter().next(),
+                from_now,
+                Live::OfTask(subscription),
+                ended,
+                &sender,
+            )
             .await
     }))
 }
@@ -127,7 +138,10 @@ async fn of_all(Shares(state): Shares<Shared>, headers: HeaderMap) -> Result<Res
                 .data("{}");
             sender.send(position).await.ok()?;
         }
-        follower.follow(resume, subscription, false, &sender).await
+        let live = Live::OfAll(subscription.events);
+        follower
+            .follow(resume, subscription.from, live, false, &sender)
+            .await
     }))
 }
 
@@ -229,6 +243,25 @@ fn missed_events(
         .filter(move |event| std::future::ready(of_task(event)))
 }
 
+/// What comes from now on.
+enum Live {
+    OfAll(broadcast::Receiver<Arc<TaskEvent>>),
+    OfTask(TaskSubscription),
+}
+
+impl Live {
+    /// The next one; `None` where the client has fallen behind the ring.
+    async fn next(&mut self) -> Option<Arc<TaskEvent>> {
+        match self {
+            Self::OfTask(subscription) => subscription.recv().await,
+            Self::OfAll(events) => match events.recv().await {
+                Ok(event) => Some(event),
+                Err(RecvError::Lagged(_) | RecvError::Closed) => None,
+            },
+        }
+    }
+}
+
 /// Sends one client what it missed and what comes.
 struct Follower {
     /// Only this task.
@@ -243,49 +276,37 @@ impl Follower {
     async fn follow(
         &self,
         resume: Option<Position>,
-        mut subscription: Subscription,
+        from_now: Position,
+        mut live: Live,
         ended: bool,
         sender: &mpsc::Sender<sse::Event>,
     ) -> Option<()> {
-        let mut position = subscription.from.clone();
+        let mut position = from_now.clone();
         if let Some(mut from) = resume {
-            from.cut_to(&subscription.from);
+            from.cut_to(&from_now);
             position = match self.task_id {
                 None => from.clone(),
-                Some(_) => subscription.from.clone(),
+                Some(_) => from_now.clone(),
             };
-            let mut missed = pin!(missed_events(
-                &self.state,
-                from,
-                &subscription.from,
-                self.task_id
-            ));
+            let mut missed = pin!(missed_events(&self.state, from, &from_now, self.task_id));
             while let Some(event) = missed.next().await {
                 let event = event
                     .inspect_err(|error| tracing::warn!(%error, "an event stream cannot catch up"))
                     .ok()?;
                 self.send(&event, &mut position, sender).await?;
             }
-            position = subscription.from.clone();
+            position = from_now;
         }
         if ended {
             return None;
         }
-        loop {
-            match subscription.events.recv().await {
-                Ok(event) if event.offset < position.next(event.partition) => {}
-                Ok(event) if self.task_id.is_some_and(|task_id| task_id != event.task_id) => {}
-                Ok(event) => self.send(&event, &mut position, sender).await?,
-                Err(RecvError::Lagged(events)) => {
-                    tracing::info!(
-                        events,
-                        "a slow event stream is let go; it resumes from the log"
-                    );
-                    return None;
-                }
-                Err(RecvError::Closed) => return None,
+        while let Some(event) = live.next().await {
+            if event.offset >= position.next(event.partition) {
+                self.send(&event, &mut position, sender).await?;
             }
         }
+        tracing::info!("a slow event stream is let go; it resumes from the log");
+        None
     }
 
     async fn send(

@@ -34,6 +34,8 @@ pub struct Span {
     pub span_id: String,
     /// That of the span above; empty for the first of a trace.
     pub parent_span_id: String,
+    /// When it began, in nanoseconds since 1970.
+    pub began_at_ns: u64,
     /// Traces and spans that it has to do with besides.
     pub links: Vec<(String, String)>,
     /// What is said of it.
@@ -131,6 +133,7 @@ fn read(span: WireSpan, service: &str) -> Span {
         trace_id: hex(&span.trace_id),
         span_id: hex(&span.span_id),
         parent_span_id: hex(&span.parent_span_id),
+        began_at_ns: span.start_time_unix_nano,
         links: span
             .links
             .iter()

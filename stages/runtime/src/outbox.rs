@@ -196,6 +196,7 @@ impl Rounds {
             .set("transaction.timeout.ms", "10000")
             .set("message.timeout.ms", "10000")
             .set("linger.ms", "0")
+            .set("delivery.report.only.error", "true")
             .set("message.max.bytes", "100000000")
             .set("partitioner", "murmur2_random");
         let producer = TransactionalProducer::connect(&config, &trouble, &patience(shutdown))

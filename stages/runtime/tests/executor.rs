@@ -432,7 +432,7 @@ async fn a_batch_that_is_settled_does_not_wait_for_another_turn() {
         tokio::select! {
             biased;
             () = next => panic!("it keeps the gate"),
-            left = executor.execute(vec![work], permit, &gate, &|_| {}) => left,
+            left = executor.execute(vec![work], permit, &gate, &|_| {}) => left.left,
         }
     };
     let left = tokio::time::timeout(std::time::Duration::from_secs(20), both).await;

@@ -150,7 +150,7 @@ async fn lag_is_that_of_the_partitions_which_are_assigned_at_once(broker: Broker
     let rival: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", &log.kafka.bootstrap_servers)
         .set("group.id", "ingest")
-        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("partition.assignment.strategy", "range")
         .set("session.timeout.ms", "6000")
         .set("enable.auto.commit", "false")
         .create()

@@ -63,6 +63,21 @@ enum Next {
     WhenAvailable(Work, Failure),
 }
 
+/// How the handling of a batch ended.
+#[derive(Debug)]
+pub struct Executed {
+    /// Messages that were left unsettled.
+    pub left: usize,
+    /// For the next batch, where it is still held.
+    pub permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Executed {
+    fn left(left: usize) -> Self {
+        Self { left, permit: None }
+    }
+}
+
 impl Executor {
     /// Runs `stage`, whose topics stand in `table`; drops messages of `cancelled` tasks where the stage drops what is unwanted.
     pub fn new(
@@ -218,14 +233,14 @@ impl Executor {
 
     /// Handles a batch. Results are given to `settle` as soon as each is known: messages that wait for another try keep
     /// nobody else waiting, and `permit` is given back while they do (not while a dependency is away). Ends early, leaving messages unsettled, only when
-    /// `gate` is closed; their number is returned.
+    /// `gate` is closed.
     pub async fn execute(
         &self,
         batch: Vec<Work>,
         permit: OwnedSemaphorePermit,
         gate: &Arc<Semaphore>,
         settle: &(dyn Fn(Settled) + Send + Sync),
-    ) -> usize {
+    ) -> Executed {
         let admitted = batch.len();
         let mut settled = 0;
         let mut permit = Some(permit);
@@ -235,7 +250,7 @@ impl Executor {
                 Some(held) => held,
                 None => match Arc::clone(gate).acquire_owned().await {
                     Ok(held) => held,
-                    Err(_) => return pending.len(),
+                    Err(_) => return Executed::left(pending.len()),
                 },
             };
             // As late as possible: the wait for the gate may have been long.
@@ -243,6 +258,7 @@ impl Executor {
             settled += ends.len();
             ends.into_iter().for_each(settle);
             if wanted.is_empty() {
+                permit = Some(held);
                 break;
             }
             let handled = self.handle_bisecting(wanted).await;
@@ -259,14 +275,14 @@ impl Executor {
                 }
             }
             // What every message needs is away: the stage stands still. One message's own trouble holds up nobody else.
-            permit = (!unavailable.is_empty()).then_some(held);
+            permit = (!unavailable.is_empty() || soon.is_empty()).then_some(held);
             pending = self.wait(soon, unavailable).await;
             if gate.is_closed() {
-                return pending.len();
+                return Executed::left(pending.len());
             }
         }
         debug_assert_eq!(settled, admitted, "every admitted message is settled once");
-        0
+        Executed { left: 0, permit }
     }
 
     fn decide(&self, handled: Handled) -> Next {

@@ -87,14 +87,19 @@ fn consumer_defaults(
         ("fetch.queue.backoff.ms", "100"),
         ("queued.min.messages", "2000"),
     ];
+    // Each topic by itself is shared out evenly. The other assignors count partitions, whatever is on them: of two instances one
+    // could get all of the input and the other all of the retry topic.
     defaults.extend(match kafka.group_protocol {
         GroupProtocol::Classic => vec![
-            ("partition.assignment.strategy", "cooperative-sticky"),
+            ("partition.assignment.strategy", "range"),
             ("session.timeout.ms", "6000"),
             ("heartbeat.interval.ms", "1500"),
         ],
         // librdkafka refuses the settings of the other protocol: the broker has them.
-        GroupProtocol::Consumer => vec![("group.protocol", "consumer")],
+        GroupProtocol::Consumer => vec![
+            ("group.protocol", "consumer"),
+            ("group.remote.assignor", "range"),
+        ],
     });
     defaults
         .into_iter()
@@ -122,7 +127,13 @@ pub(crate) fn producer_config(
             "message.timeout.ms",
             options.transaction.timeout_ms.to_string(),
         )
-        .set("linger.ms", "0")
+        // So that records that are handed over together go out together; a fraction of what the offsets take meanwhile.
+        .set("linger.ms", "0.5")
+        // A transaction that begins while the broker still writes the last one's markers is asked to come back: it takes
+        // milliseconds, and the default would wait 100.
+        .set("retry.backoff.ms", "5")
+        // What was delivered need not be reported one by one.
+        .set("delivery.report.only.error", "true")
         // The same partition for a key as Java's clients choose.
         .set("partitioner", "murmur2_random")
         // The topics decide how large a record may be; the executor knows their limits.

@@ -29,6 +29,8 @@ use crate::{
 
 /// Longest wait after a failed transaction.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
+/// Between two looks whether the stage is to end.
+const LONGEST_WAIT: Duration = Duration::from_millis(100);
 /// So many failed transactions in a row make the stage not ready.
 const SUSPICIOUS_FAILURES: u32 = 3;
 const FIRST_BACKOFF: Duration = Duration::from_millis(20);
@@ -50,15 +52,19 @@ impl Committer {
         let mut backoff = FIRST_BACKOFF;
         let mut failures = 0;
         while !self.shared.is_finished() {
+            if !self.wait_for_results() {
+                continue;
+            }
             // Before the results are taken: metadata that is older than a rebalance is refused by the broker, while newer
             // metadata would let results of a partition through that is somebody else's by now.
             let Some(group) = self.consumer.group_metadata() else {
                 std::thread::sleep(FIRST_BACKOFF);
                 continue;
             };
-            let Some(commits) = self.gather() else {
+            let commits = self.shared.ready(self.transaction.max_messages);
+            if commits.is_empty() {
                 continue;
-            };
+            }
             let started = Instant::now();
             match self.transact(&producer, &commits, group) {
                 Ok(()) => {
@@ -121,20 +127,20 @@ impl Committer {
         !self.shared.is_finished()
     }
 
-    /// What goes into the next transaction; `None` where there is nothing yet.
-    fn gather(&self) -> Option<Vec<PartitionCommit>> {
-        let max_messages = self.transaction.max_messages;
-        let commits = self.shared.ready(max_messages, Duration::from_millis(100));
-        let messages: usize = commits.iter().map(|commit| commit.messages).sum();
-        if messages == 0 {
-            return None;
-        }
-        if self.transaction.linger_ms > 0 && messages < max_messages {
+    /// Waits for something to commit, and a little longer for company where it may. Whether there is anything.
+    fn wait_for_results(&self) -> bool {
+        let is_ready = self.shared.wait_until_ready(LONGEST_WAIT);
+        if is_ready && self.transaction.linger_ms > 0 && !self.is_full() {
             std::thread::sleep(Duration::from_millis(self.transaction.linger_ms));
-            return Some(self.shared.ready(max_messages, Duration::ZERO))
-                .filter(|commits| !commits.is_empty());
         }
-        Some(commits)
+        is_ready
+    }
+
+    /// Whether a transaction can take no more than what is there.
+    fn is_full(&self) -> bool {
+        let max_messages = self.transaction.max_messages;
+        let commits = self.shared.ready(max_messages);
+        commits.iter().map(|commit| commit.messages).sum::<usize>() >= max_messages
     }
 
     fn transact(

@@ -43,6 +43,9 @@ use crate::{
 const POLL_TIMEOUT: Duration = Duration::from_millis(50);
 /// While partitions are paused the queue may have room again at any moment.
 const PAUSED_POLL_TIMEOUT: Duration = Duration::from_millis(5);
+/// How long a full queue is waited for before the partitions are paused, which makes librdkafka forget, and fetch again, all
+/// that it has fetched beyond it.
+const PATIENCE_BEFORE_PAUSE: Duration = Duration::from_millis(100);
 const HEALTH_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Takes messages.
@@ -78,6 +81,8 @@ pub(crate) struct Draining {
 /// What the loop knows beside the books.
 #[derive(Default)]
 struct Flow {
+    // Messages that were in flight when the last one was taken.
+    in_flight: usize,
     // Every partition is paused because the queue is full.
     is_full: bool,
     // Paused partitions whose next record waits.
@@ -148,7 +153,7 @@ impl Consuming {
             return;
         };
         let Some(until) = self.waits_until(&record) else {
-            self.take(record);
+            self.take(flow, record);
             return;
         };
         let source = record.source.clone();
@@ -172,17 +177,18 @@ impl Consuming {
         is_refused.then_some(Until::Admitted)
     }
 
-    fn take(&self, record: InRecord) {
-        let epoch = self
-            .shared
-            .change(|tracker| tracker.take(&record.source, record.offset));
-        if let Some(epoch) = epoch {
+    fn take(&self, flow: &mut Flow, record: InRecord) {
+        if let (Some(epoch), in_flight) = self.shared.take(&record.source, record.offset) {
             // The worker lives as long as the sender.
             let _ = self.taken.send((record, epoch));
+            flow.in_flight = in_flight;
         }
     }
 
     fn release_parked(&self, flow: &mut Flow) {
+        if flow.parked.is_empty() {
+            return;
+        }
         let now = Utc::now();
         let mut ready: Vec<(DateTime<Utc>, TopicPartition)> = flow
             .parked
@@ -204,7 +210,7 @@ impl Consuming {
             }
             if let Some(parked) = flow.parked.remove(&source) {
                 self.shared.change_lag(|lag| lag.released(&source));
-                self.take(parked.record);
+                self.take(flow, parked.record);
                 if !flow.is_full {
                     self.resume([&source]);
                 }
@@ -214,12 +220,18 @@ impl Consuming {
 
     /// A full stage pauses its partitions and keeps polling.
     fn press_back(&self, flow: &mut Flow) {
-        let in_flight = self.shared.in_flight();
-        if !flow.is_full && in_flight >= self.queue_capacity {
-            flow.is_full = true;
-            self.pause(&self.shared.look(Tracker::assigned));
-        } else if flow.is_full && in_flight <= self.queue_capacity / 2 {
+        if !flow.is_full && flow.in_flight >= self.queue_capacity {
+            let has_room = self
+                .shared
+                .wait_for_room(self.queue_capacity / 2, PATIENCE_BEFORE_PAUSE);
+            flow.in_flight = self.shared.in_flight();
+            if !has_room {
+                flow.is_full = true;
+                self.pause(&self.shared.look(Tracker::assigned));
+            }
+        } else if flow.is_full && self.shared.in_flight() <= self.queue_capacity / 2 {
             flow.is_full = false;
+            flow.in_flight = 0;
             self.resume_all_but_parked(flow);
         }
     }

@@ -41,6 +41,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 const CALL_LIMIT: Duration = Duration::from_secs(10);
 /// How often the caller of such a one looks whether the stage is to end.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// Between two looks whether every record is acknowledged, which takes milliseconds.
+const FLUSH_STEP: Duration = Duration::from_micros(250);
 
 /// Asked before every repetition, with what it is for: whether to go on.
 pub(crate) type Patience<'a> = &'a dyn Fn(Option<&KafkaError>) -> bool;
@@ -177,13 +179,17 @@ impl TransactionalProducer {
     }
 
     /// Waits until every record is acknowledged. rdkafka's own flush polls in steps of 100 ms, which would be most of a
-    /// stage's latency.
+    /// stage's latency, and its `poll` turns in circles for the last millisecond, which would be most of its processor time.
     pub fn flush(&self, patience: Patience<'_>) -> Result<(), TransactionError> {
-        while self.producer.in_flight_count() > 0 {
+        loop {
+            self.producer.poll(Duration::ZERO);
+            if self.producer.in_flight_count() == 0 {
+                break;
+            }
             if !patience(None) {
                 return Err(TransactionError::GivenUp);
             }
-            self.producer.poll(Duration::from_millis(1));
+            std::thread::sleep(FLUSH_STEP);
         }
         self.take_undelivered()
             .map_or(Ok(()), |text| Err(TransactionError::Abort(text)))

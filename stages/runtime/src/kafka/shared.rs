@@ -2,11 +2,14 @@
 
 use std::{
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
+
+// Unlike the standard library's, its bell costs no system call where nobody waits for it.
+use parking_lot::{Condvar, Mutex};
 
 use super::{
     lag::Lag,
@@ -44,14 +47,22 @@ impl Shared {
 
     /// Changes the books and rings the bell.
     pub fn change<T>(&self, change: impl FnOnce(&mut Tracker) -> T) -> T {
-        let result = change(&mut self.lock());
+        let result = change(&mut self.tracker.lock());
         self.changed.notify_all();
         result
     }
 
+    /// A message was read. Its epoch, or `None` where the partition is not ours or takes no more; and how many are in flight
+    /// then. Nobody waits for it.
+    pub fn take(&self, source: &TopicPartition, offset: i64) -> (Option<u64>, usize) {
+        let mut tracker = self.tracker.lock();
+        let epoch = tracker.take(source, offset);
+        (epoch, tracker.in_flight())
+    }
+
     /// Looks into the books.
     pub fn look<T>(&self, look: impl FnOnce(&Tracker) -> T) -> T {
-        look(&self.lock())
+        look(&self.tracker.lock())
     }
 
     /// Messages that are taken and not committed yet.
@@ -83,7 +94,7 @@ impl Shared {
 
     /// Changes what is known of the lag, and tells it.
     pub fn change_lag<T>(&self, change: impl FnOnce(&mut Lag) -> T) -> T {
-        let mut lag = self.lag.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lag = self.lag.lock();
         let result = change(&mut lag);
         let (partitions, unread) = (lag.partitions(), lag.total());
         drop(lag);
@@ -96,23 +107,25 @@ impl Shared {
         self.change(|tracker| tracker.stop(sources));
         self.assignment_version.fetch_add(1, Ordering::SeqCst);
         let deadline = Instant::now() + timeout;
-        let mut tracker = self.lock();
-        while !tracker.is_drained(sources) {
-            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
-                return false;
-            };
-            tracker = self
-                .changed
-                .wait_timeout(tracker, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
-        true
+        let mut tracker = self.tracker.lock();
+        let is_open = |tracker: &mut Tracker| !tracker.is_drained(sources);
+        let waited = self
+            .changed
+            .wait_while_until(&mut tracker, is_open, deadline);
+        !waited.timed_out()
+    }
+
+    /// Waits until no more than `most` messages are in flight. Whether that was so in time.
+    pub fn wait_for_room(&self, most: usize, timeout: Duration) -> bool {
+        let mut tracker = self.tracker.lock();
+        let is_full = |tracker: &mut Tracker| tracker.in_flight() > most;
+        let waited = self.changed.wait_while_for(&mut tracker, is_full, timeout);
+        !waited.timed_out()
     }
 
     /// Marks the messages as started, and returns those whose partitions are still ours.
     pub fn start(&self, batch: Vec<Work>) -> (Vec<Work>, usize) {
-        let mut tracker = self.lock();
+        let mut tracker = self.tracker.lock();
         let before = batch.len();
         let ours: Vec<Work> = batch
             .into_iter()
@@ -130,22 +143,25 @@ impl Shared {
             outputs,
             ..
         } = settled;
-        self.change(|tracker| tracker.settle(&source, ticket, offset, outputs));
+        let can_be_committed = self.tracker.lock().settle(&source, ticket, offset, outputs);
+        if can_be_committed {
+            self.changed.notify_all();
+        }
     }
 
-    /// What can be committed now. Waits up to `timeout` for something.
-    pub fn ready(&self, max_messages: usize, timeout: Duration) -> Vec<PartitionCommit> {
-        let mut tracker = self.lock();
-        let commits = tracker.ready(max_messages);
-        if !commits.is_empty() {
-            return commits;
-        }
-        tracker = self
+    /// Waits until something can be committed. Whether there was something in time.
+    pub fn wait_until_ready(&self, timeout: Duration) -> bool {
+        let mut tracker = self.tracker.lock();
+        let has_nothing = |tracker: &mut Tracker| !tracker.is_ready();
+        let waited = self
             .changed
-            .wait_timeout(tracker, timeout)
-            .unwrap_or_else(PoisonError::into_inner)
-            .0;
-        tracker.ready(max_messages)
+            .wait_while_for(&mut tracker, has_nothing, timeout);
+        !waited.timed_out()
+    }
+
+    /// What can be committed now.
+    pub fn ready(&self, max_messages: usize) -> Vec<PartitionCommit> {
+        self.tracker.lock().ready(max_messages)
     }
 
     pub fn committed(&self, commits: &[PartitionCommit]) {
@@ -160,9 +176,5 @@ impl Shared {
 
     pub fn is_finished(&self) -> bool {
         self.finished.load(Ordering::SeqCst)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Tracker> {
-        self.tracker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

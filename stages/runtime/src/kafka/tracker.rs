@@ -95,17 +95,31 @@ impl Tracker {
         true
     }
 
-    /// A result is known. Ignored where the partition was given up meanwhile.
+    /// A result is known. Ignored where the partition was given up meanwhile. Whether its partition has something to commit
+    /// by it: not where an earlier message is not settled yet, or was and waits already.
     pub fn settle(
         &mut self,
         source: &TopicPartition,
         epoch: u64,
         offset: i64,
         outputs: Vec<OutRecord>,
-    ) {
-        if let Some(slot) = self.slot(source, epoch, offset) {
-            slot.state = SlotState::Settled(outputs.into());
-        }
+    ) -> bool {
+        let Some(slot) = self.slot(source, epoch, offset) else {
+            return false;
+        };
+        slot.state = SlotState::Settled(outputs.into());
+        let partition = self.partitions.get(source);
+        partition
+            .and_then(|partition| partition.slots.front())
+            .is_some_and(|first| first.offset == offset)
+    }
+
+    /// Whether anything can be committed.
+    pub fn is_ready(&self) -> bool {
+        self.partitions.values().any(|partition| {
+            let first = partition.slots.front();
+            first.is_some_and(|slot| matches!(slot.state, SlotState::Settled(_)))
+        })
     }
 
     /// What can be committed now, of at most `max_messages` messages. Nothing changes until [`Self::committed`].

@@ -1,4 +1,5 @@
-//! Forms batches and has them handled: one batch runs while the next forms.
+//! Forms batches and has them handled: one batch runs while the next forms. Who is done with a batch goes on with the next that
+//! is closed, so that a stage that takes a microsecond for a message does not cost a task and a wake-up for each.
 //!
 //! Invariant: where bulk messages have a topic of their own they have a lane of their own too, so that no other message waits
 //! for one of them. (Elsewhere the two share partitions, and with them the order of commits.)
@@ -6,6 +7,7 @@
 use std::{future::pending, sync::Arc, time::Instant};
 
 use atelier_schemas::Priority;
+use parking_lot::Mutex;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinSet,
@@ -23,21 +25,26 @@ pub(crate) type Taken = (InRecord, u64);
 
 /// Messages that wait for their batch, and the calls that may run at once.
 struct Lane {
-    former: BatchFormer<Work>,
+    former: Mutex<BatchFormer<Work>>,
     gate: Arc<Semaphore>,
 }
 
 impl Lane {
-    fn new(executor: &Executor, max_in_flight: usize) -> Self {
-        Self {
-            former: BatchFormer::new(executor.batching()),
+    fn new(executor: &Executor, max_in_flight: usize) -> Arc<Self> {
+        Arc::new(Self {
+            former: Mutex::new(BatchFormer::new(executor.batching())),
             gate: Arc::new(Semaphore::new(max_in_flight.max(1))),
-        }
+        })
+    }
+
+    fn waiting(&self) -> usize {
+        self.former.lock().len()
     }
 
     /// Waits until a batch is closed and may run: for ever where no message waits.
     async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        let Some(closes_at) = self.former.closes_at() else {
+        let closes_at = self.former.lock().closes_at();
+        let Some(closes_at) = closes_at else {
             return pending().await;
         };
         if closes_at > Instant::now() {
@@ -60,8 +67,8 @@ pub(crate) async fn run(
     mut taken: mpsc::UnboundedReceiver<Taken>,
     max_in_flight: usize,
 ) {
-    let mut lane = Lane::new(&executor, max_in_flight);
-    let mut bulk_lane = Lane::new(&executor, max_in_flight);
+    let lane = Lane::new(&executor, max_in_flight);
+    let bulk_lane = Lane::new(&executor, max_in_flight);
     let has_bulk_lane = executor.has_bulk_lane();
     let mut worker = Worker {
         executor: Arc::clone(&executor),
@@ -79,39 +86,47 @@ pub(crate) async fn run(
                 match executor.admit(record, epoch) {
                     Admitted::Work(work) => {
                         let is_bulk = has_bulk_lane && work.priority() == Priority::Bulk;
-                        let lane = if is_bulk { &mut bulk_lane } else { &mut lane };
+                        let lane = if is_bulk { &bulk_lane } else { &lane };
                         let pixels = work.pixels();
-                        lane.former.push(work, pixels, Instant::now());
+                        lane.former.lock().push(work, pixels, Instant::now());
                     }
                     Admitted::Settled(settled) => shared.settle(settled),
                 }
             }
-            Some(permit) = lane.turn() => worker.begin(&mut lane, permit),
-            Some(permit) = bulk_lane.turn() => worker.begin(&mut bulk_lane, permit),
+            Some(permit) = lane.turn() => worker.begin(&lane, permit),
+            Some(permit) = bulk_lane.turn() => worker.begin(&bulk_lane, permit),
             Some(_) = worker.batches.join_next() => {}
         }
     }
-    executor.abandon(lane.former.len() + bulk_lane.former.len());
     worker.batches.shutdown().await;
+    executor.abandon(lane.waiting() + bulk_lane.waiting());
 }
 
 impl Worker {
-    /// Has the lane's next batch handled.
-    fn begin(&mut self, lane: &mut Lane, permit: OwnedSemaphorePermit) {
-        let Some(batch) = lane.former.take(Instant::now()) else {
-            return;
-        };
-        let (batch, lost) = self.shared.start(batch);
-        self.executor.abandon(lost);
-        if batch.is_empty() {
-            return;
-        }
+    /// Has the lane's batches handled, one after the other, until none is closed.
+    fn begin(&mut self, lane: &Arc<Lane>, permit: OwnedSemaphorePermit) {
         let (executor, shared) = (Arc::clone(&self.executor), Arc::clone(&self.shared));
-        let gate = Arc::clone(&lane.gate);
+        let lane = Arc::clone(lane);
         self.batches.spawn(async move {
-            executor
-                .execute(batch, permit, &gate, &|settled| shared.settle(settled))
-                .await;
+            let mut permit = Some(permit);
+            while let Some(held) = permit.take() {
+                let Some(batch) = lane.former.lock().take(Instant::now()) else {
+                    return;
+                };
+                let (batch, lost) = shared.start(batch);
+                executor.abandon(lost);
+                if batch.is_empty() {
+                    permit = Some(held);
+                    continue;
+                }
+                let settle = |settled| shared.settle(settled);
+                permit = executor
+                    .execute(batch, held, &lane.gate, &settle)
+                    .await
+                    .permit;
+                // A stage that never waits must not keep others from this thread.
+                tokio::task::coop::consume_budget().await;
+            }
         });
     }
 }

@@ -1,13 +1,18 @@
-//! The whole pipeline against a plain loop and against rembg, side by side in one run. Prints figures, asserts nothing.
+//! The whole pipeline against a plain loop, against rembg, on real servers and when things go wrong, side by side in one run.
+//! Prints figures, asserts nothing.
 //!
-//! `make bench` runs it; `cargo bench -p atelier --bench pipeline -- memory` only one of `throughput`, `latency`, `telemetry`,
-//! `memory` and `rembg`. `ATELIER_BENCH_PICTURES` (200), `ATELIER_BENCH_ROUNDS` (3), and `REMBG`, the path of a rembg 2
-//! command with `U2NET_HOME` set, choose what is measured. Pictures come from `../shared/data` where it is there, else from
-//! `samples/`, repeated.
+//! `make bench` and `make bench-servers` run it; `cargo bench -p atelier --bench pipeline -- memory` only one of `throughput`,
+//! `latency`, `telemetry`, `memory`, `rembg`, `servers`, `cancel`, `takeover` and `listeners`. `ATELIER_BENCH_PICTURES` (200),
+//! `ATELIER_BENCH_ROUNDS` (3), and `REMBG`, the path of a rembg 2 command with `U2NET_HOME` set, choose what is measured.
+//! Pictures come from `../shared/data` where it is there, else from `samples/`, repeated.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
-#[path = "../tests/support/mod.rs"]
+mod cancel;
+mod listeners;
+mod servers;
+#[path = "../../tests/support/mod.rs"]
 mod support;
+mod takeover;
 
 use std::{
     fs,
@@ -36,6 +41,10 @@ use uuid::Uuid;
 const IMAGES_PER_TASK: usize = 25;
 
 fn main() {
+    // The clients of `listeners` are a process of their own.
+    if std::env::args().nth(1).as_deref() == Some(listeners::CLIENT) {
+        return listeners::client();
+    }
     let number = |name: &str, default: usize| {
         std::env::var(name)
             .ok()
@@ -77,6 +86,18 @@ fn main() {
     }
     if is_asked("rembg") {
         beside_rembg(&pictures, rounds);
+    }
+    if is_asked("servers") {
+        servers::beside_embedded(&pictures, rounds);
+    }
+    if is_asked("cancel") {
+        cancel::of_many();
+    }
+    if is_asked("takeover") {
+        takeover::after_kill(rounds);
+    }
+    if is_asked("listeners") {
+        listeners::of_one_gateway();
     }
 }
 
