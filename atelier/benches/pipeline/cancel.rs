@@ -9,7 +9,7 @@ use atelier_servers::Collector;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::{Installation, samples};
+use crate::support::{Installation, WORK_ON_EVERY_PICTURE, samples};
 
 const IMAGES: usize = 1_000;
 /// Images that are done when the cancel comes.
@@ -21,7 +21,7 @@ const WATCHED_AFTER: Duration = Duration::from_secs(10);
 pub fn of_many() {
     let collector = Collector::start();
     let mut installation = Installation::new(&format!(
-        "[telemetry]\notlp_endpoint = \"{}\"\n",
+        "{WORK_ON_EVERY_PICTURE}[telemetry]\notlp_endpoint = \"{}\"\n",
         collector.endpoint()
     ));
     installation.start_up();

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use atelier_servers::{Kafka, Postgres, S3};
 
-use crate::{median, run_pipeline, support::Installation};
+use crate::{
+    median, run_pipeline,
+    support::{Installation, WORK_ON_EVERY_PICTURE},
+};
 
 const ACCESS_KEY: &str = "bench";
 /// Of a server on loopback that lives as long as the bench.
@@ -20,7 +23,7 @@ pub fn beside_embedded(pictures: &[PathBuf], rounds: usize) {
     }
     let s3 = S3::start(ACCESS_KEY, SECRET_KEY, None);
     let mut on_servers = Installation::new(&format!(
-        "embedded = false\n[kafka]\nbootstrap_servers = \"{}\"\n[stores]\nledger_url = \"postgres://atelier@127.0.0.1:{}/atelier\"\nblobs_url = \"s3://{}\"\n[stores.blobs.s3]\nendpoint = \"{}\"\n",
+        "embedded = false\n{WORK_ON_EVERY_PICTURE}[kafka]\nbootstrap_servers = \"{}\"\n[stores]\nledger_url = \"postgres://atelier@127.0.0.1:{}/atelier\"\nblobs_url = \"s3://{}\"\n[stores.blobs.s3]\nendpoint = \"{}\"\n",
         kafka.bootstrap_servers(),
         postgres.port(),
         S3::BUCKET,
@@ -32,7 +35,7 @@ pub fn beside_embedded(pictures: &[PathBuf], rounds: usize) {
         ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
         ("AWS_REGION", "us-east-1".to_owned()),
     ];
-    let mut embedded = Installation::new("");
+    let mut embedded = Installation::new(WORK_ON_EVERY_PICTURE);
     on_servers.start_up();
     embedded.start_up();
     let warm_up = &pictures[..pictures.len().min(10)];

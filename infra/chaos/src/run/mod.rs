@@ -28,8 +28,9 @@ use crate::{
 
 /// Longest wait for every client's answer, and then for every task's end. What is not there by then is lost.
 const PATIENCE: Duration = Duration::from_secs(180);
-/// A system on whose log nothing has moved for so long is quiet: longer than session and transaction time-outs.
-const SILENCE: Duration = Duration::from_secs(15);
+/// A system on whose log nothing has moved for so long is quiet: longer than session and transaction time-outs, and than a network
+/// takes for a picture where many runs share a machine. Only a run that fails waits for it.
+const SILENCE: Duration = Duration::from_secs(60);
 /// Where a bug is planted, something is usually lost, and every process that ended is back with its partitions at once.
 const SILENCE_AFTER_ABORTS: Duration = Duration::from_secs(8);
 /// How often processes that ended by themselves are looked for.
