@@ -13,11 +13,7 @@ use axum::{
     routing::get,
 };
 use futures::{Stream, StreamExt as _};
-use tokio::sync::{
-    OwnedSemaphorePermit,
-    broadcast::{self, error::RecvError},
-    mpsc,
-};
+use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use uuid::Uuid;
 
@@ -254,10 +250,7 @@ impl Live {
     async fn next(&mut self) -> Option<Arc<TaskEvent>> {
         match self {
             Self::OfTask(subscription) => subscription.recv().await,
-            Self::OfAll(events) => match events.recv().await {
-                Ok(event) => Some(event),
-                Err(RecvError::Lagged(_) | RecvError::Closed) => None,
-            },
+            Self::OfAll(events) => events.recv().await.ok(),
         }
     }
 }
