@@ -63,7 +63,7 @@ bench-servers: build models test-python bench-servers-install ## Print the figur
 
 bench-servers-install:
 	@scripts/setup.sh servers
-	@$(SERVERS_SH) install kafka postgres $(filter s3,$(TEST_SERVERS))
+	@$(SERVERS_SH) install kafka postgres s3
 
 fmt: ## Format the code
 	@cargo fmt --all
@@ -121,9 +121,7 @@ $(PYTHON_VENV)/.stamp: infra/kafka/embedded/tests/python/requirements.txt
 	@printf '\033[1m[test-python]\033[0m installing the second Kafka client\n'
 	@python3 -m venv "$(PYTHON_VENV)" && "$(PYTHON_VENV)/bin/pip" install --quiet --disable-pip-version-check -r $< && touch $@
 
-# versitygw and Jaeger are built by Go; Debian 12's is too old, so where there is no newer one the tests have their own S3 and their own
-# collector of traces alone.
-TEST_SERVERS := kafka prometheus redis $(shell go version 2>/dev/null | grep -qE 'go1\.(2[1-9]|[3-9][0-9])' && echo s3 jaeger)
+TEST_SERVERS := kafka prometheus redis s3 jaeger
 
 test-servers: setup-test
 	@$(SERVERS_SH) install $(TEST_SERVERS)

