@@ -12,7 +12,8 @@ use rdkafka::{
 
 use crate::kafka::{
     committer::offsets_of,
-    producer::{SharedConsumer, TransactionError, kafka_headers},
+    membership::SharedConsumer,
+    producer::{TransactionError, kafka_headers},
     tracker::PartitionCommit,
 };
 

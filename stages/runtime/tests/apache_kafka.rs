@@ -302,7 +302,7 @@ async fn fifty_rebalances_in_a_row_cost_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_static_member_of_one_name_takes_over_and_the_first_one_says_why() {
+async fn a_second_static_member_of_one_name_takes_over_and_the_first_one_says_why_and_comes_back() {
     let Some((_, log)) = log().await else {
         return;
     };
@@ -325,8 +325,11 @@ async fn a_second_static_member_of_one_name_takes_over_and_the_first_one_says_wh
     log.submit_many(20).await;
     log.assert_each_once("images-ingested", 40).await;
     is_ready(&second).await;
-    first.stop().await;
     second.stop().await;
+    log.submit_many(20).await;
+    log.assert_each_once("images-ingested", 60).await;
+    is_ready(&first).await;
+    assert!(first.stop().await.counts.balance());
 }
 
 #[tokio::test(flavor = "multi_thread")]

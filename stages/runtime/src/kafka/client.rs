@@ -179,6 +179,7 @@ pub(crate) fn is_outage(code: RDKafkaErrorCode) -> bool {
 }
 
 /// The consumer's callbacks.
+#[derive(Clone)]
 pub(crate) struct ConsumerEvents {
     pub shared: Arc<Shared>,
     pub bootstrap_servers: String,

@@ -18,7 +18,8 @@ use rdkafka::{
 
 use super::{
     client::list_of,
-    producer::{SharedConsumer, TransactionError, TransactionalProducer},
+    membership::Membership,
+    producer::{TransactionError, TransactionalProducer},
     shared::Shared,
     tracker::{PartitionCommit, Tracker},
     trouble::Trouble,
@@ -37,7 +38,7 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(20);
 
 pub(crate) struct Committer {
     pub shared: Arc<Shared>,
-    pub consumer: SharedConsumer,
+    pub membership: Arc<Membership>,
     pub producer_config: ClientConfig,
     pub transaction: TransactionOptions,
     pub trouble: Trouble,
@@ -57,7 +58,7 @@ impl Committer {
             }
             // Before the results are taken: metadata that is older than a rebalance is refused by the broker, while newer
             // metadata would let results of a partition through that is somebody else's by now.
-            let Some(group) = self.consumer.group_metadata() else {
+            let Some(group) = self.membership.consumer().group_metadata() else {
                 std::thread::sleep(FIRST_BACKOFF);
                 continue;
             };
@@ -153,8 +154,11 @@ impl Committer {
         producer.begin()?;
         let producing = commits;
         #[cfg(feature = "planted-bugs")]
-        let producing =
-            &crate::planted::before_transaction(&self.consumer, &self.producer_config, producing)?;
+        let producing = &crate::planted::before_transaction(
+            &self.membership.consumer(),
+            &self.producer_config,
+            producing,
+        )?;
         fail_point!("runtime::before-produce", has_outputs(commits), |_| Err(
             injected("runtime::before-produce")
         ));
@@ -252,7 +256,8 @@ impl Committer {
                 return None;
             }
             match self
-                .consumer
+                .membership
+                .consumer()
                 .committed_offsets(list_of(&assigned), Duration::from_secs(5))
             {
                 Ok(list) => {

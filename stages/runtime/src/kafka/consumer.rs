@@ -27,7 +27,7 @@ use super::{
     admission::Admission,
     client::{group_id, is_outage, list_of},
     lag,
-    producer::SharedConsumer,
+    membership::{Exile, Membership, SharedConsumer},
     shared::Shared,
     tracker::Tracker,
     worker::Taken,
@@ -50,7 +50,9 @@ const HEALTH_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Takes messages.
 pub(crate) struct Consuming {
+    /// The one that counts.
     pub consumer: SharedConsumer,
+    pub membership: Arc<Membership>,
     pub shared: Arc<Shared>,
     pub taken: mpsc::UnboundedSender<Taken>,
     /// What it reads.
@@ -65,7 +67,7 @@ pub(crate) struct Consuming {
     pub queue_capacity: usize,
     pub drain_timeout: Duration,
     pub shutdown: CancellationToken,
-    /// Whether somebody else has this instance's name; told once, because it stays so.
+    /// Whether the consumer was fenced by another of its name; counted once.
     pub fenced: AtomicBool,
 }
 
@@ -108,14 +110,15 @@ enum Until {
 
 impl Consuming {
     /// Consumes until the shutdown is asked for.
-    pub fn run(self) -> Draining {
+    pub fn run(mut self) -> Draining {
         if self.wait_for_topics() {
-            let mut flow = Flow::default();
+            let (mut flow, mut exile) = (Flow::default(), Exile::default());
             let mut next_check = Instant::now() + HEALTH_CHECK_INTERVAL;
             while !self.shutdown.is_cancelled() {
                 self.turn(&mut flow);
                 if !self.shared.readiness.is_ready() && Instant::now() >= next_check {
                     self.check_health();
+                    self.come_back(&mut exile);
                     next_check = Instant::now() + HEALTH_CHECK_INTERVAL;
                 }
             }
@@ -126,6 +129,29 @@ impl Consuming {
             _taken: self.taken,
             drain_timeout: self.drain_timeout,
         }
+    }
+
+    /// Where librdkafka has ended the consumer for good: makes its successor, after a pause.
+    fn come_back(&mut self, exile: &mut Exile) {
+        if self.consumer.client().fatal_error().is_none() || !exile.is_over(Instant::now()) {
+            return;
+        }
+        let renewed = self.membership.renew(&mut self.consumer);
+        match renewed.and_then(|()| self.subscribe()) {
+            Ok(()) => {
+                self.fenced.store(false, Ordering::Relaxed);
+                tracing::info!(
+                    stage = self.shared.readiness.stage(),
+                    "the consumer was ended by librdkafka and is made anew"
+                );
+            }
+            Err(error) => self.note(&error),
+        }
+    }
+
+    fn subscribe(&self) -> Result<(), KafkaError> {
+        let names: Vec<&str> = self.topics.iter().map(String::as_str).collect();
+        self.consumer.subscribe(&names)
     }
 
     fn turn(&self, flow: &mut Flow) {
@@ -355,8 +381,7 @@ impl Consuming {
         let _ = self.consumer.poll(Duration::from_millis(100));
         while !self.shutdown.is_cancelled() {
             if self.check_health() {
-                let names: Vec<&str> = self.topics.iter().map(String::as_str).collect();
-                match self.consumer.subscribe(&names) {
+                match self.subscribe() {
                     Ok(()) => return true,
                     Err(error) => self.note(&error),
                 }
@@ -384,7 +409,7 @@ impl Consuming {
                 let forbidden = self.consumer.context().trouble.forbidden(&group);
                 readiness.lost(
                     Dependency::Group,
-                    format!("{forbidden}, then start this one again"),
+                    format!("{forbidden}; it is tried again after a while"),
                 );
                 return false;
             }
@@ -395,7 +420,7 @@ impl Consuming {
             }
             readiness.lost(
                 Dependency::Consumer,
-                format!("{reason}; where another process has this instance_id, give each its own, then start this one again"),
+                format!("{reason}; where another process has this instance_id, give each its own; it is tried again after a while"),
             );
             return false;
         }

@@ -14,7 +14,7 @@ use rdkafka::{
     statistics::{Partition, Statistics},
 };
 
-use super::producer::SharedConsumer;
+use super::membership::SharedConsumer;
 use crate::record::TopicPartition;
 
 /// How long the broker may take to say how much waits. The consumer's thread does not poll meanwhile.

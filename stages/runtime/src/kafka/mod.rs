@@ -8,6 +8,7 @@ pub(crate) mod client;
 pub(crate) mod committer;
 pub(crate) mod consumer;
 mod lag;
+pub(crate) mod membership;
 pub(crate) mod producer;
 pub(crate) mod security;
 mod shared;
@@ -21,7 +22,7 @@ use std::{
 };
 
 use atelier_schemas::{TopicTable, topics::retry_topic};
-use rdkafka::{consumer::BaseConsumer, error::KafkaError};
+use rdkafka::error::KafkaError;
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -39,6 +40,7 @@ use admission::{Admission, Lookout, QueuesBehind};
 use client::{ConsumerEvents, consumer_config, producer_config, subscriptions};
 use committer::Committer;
 use consumer::Consuming;
+use membership::Membership;
 use shared::Shared;
 use trouble::Trouble;
 
@@ -122,13 +124,12 @@ impl RunningStage {
             drain_timeout: options.drain_timeout(),
             trouble: Trouble::new(kafka),
         };
-        let consumer: BaseConsumer<ConsumerEvents> = consumer_config(kafka, name, options)?
-            .create_with_context(events)
-            .map_err(|source| RuntimeError::Client {
-                stage: name,
-                source,
-            })?;
-        let consumer = Arc::new(consumer);
+        let membership = Membership::new(consumer_config(kafka, name, options)?, events);
+        let membership = membership.map_err(|source| RuntimeError::Client {
+            stage: name,
+            source,
+        })?;
+        let membership = Arc::new(membership);
         let executor = Arc::new(Executor::new(
             stage,
             table,
@@ -141,13 +142,14 @@ impl RunningStage {
         let (taken, receiver) = mpsc::unbounded_channel();
         let committer = Committer {
             shared: Arc::clone(&shared),
-            consumer: Arc::clone(&consumer),
+            membership: Arc::clone(&membership),
             producer_config: producer_config(kafka, name, options)?,
             transaction: options.transaction.clone(),
             trouble: Trouble::new(kafka),
         };
         let consuming = Consuming {
-            consumer,
+            consumer: membership.consumer(),
+            membership,
             shared: Arc::clone(&shared),
             taken,
             topics: subscriptions(table, name),

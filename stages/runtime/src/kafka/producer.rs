@@ -280,10 +280,6 @@ pub(crate) fn kafka_headers(record: &OutRecord) -> OwnedHeaders {
     )
 }
 
-/// What the committer needs of a group.
-pub(crate) type SharedConsumer =
-    Arc<rdkafka::consumer::BaseConsumer<super::client::ConsumerEvents>>;
-
 #[cfg(test)]
 mod tests {
     use rdkafka::{
