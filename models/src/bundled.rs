@@ -12,6 +12,7 @@ pub fn weights(file: &str) -> Option<&'static [u8]> {
         "efficientnet_lite0.onnx" => Some(include_bytes!("../weights/efficientnet_lite0.onnx")),
         "efficientdet_lite0.onnx" => Some(include_bytes!("../weights/efficientdet_lite0.onnx")),
         "pose_landmarks33.onnx" => Some(include_bytes!("../weights/pose_landmarks33.onnx")),
+        "refiner.onnx" => Some(include_bytes!("../weights/refiner.onnx")),
         _ => None,
     }
 }

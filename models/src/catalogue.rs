@@ -103,6 +103,8 @@ pub enum Purpose {
     Pose,
     /// Makes an alpha matte.
     Matte,
+    /// Makes a better matte of coarse ones.
+    Refine,
     /// Cuts what it is pointed at; makes no matte by itself.
     Prompted,
 }
@@ -117,6 +119,7 @@ impl Purpose {
             Self::Objects => "objects",
             Self::Pose => "pose",
             Self::Matte => "matte",
+            Self::Refine => "refine",
             Self::Prompted => "prompted",
         }
     }

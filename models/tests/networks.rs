@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use atelier_models::{
-    LoadError, ModelStore, Picture, Provider, ProviderChoice, Runtime, Segmenter, Session,
+    LoadError, ModelStore, Picture, Provider, ProviderChoice, Refiner, Runtime, Segmenter, Session,
     SessionOptions,
     segment::reference::{self, Difference},
 };
@@ -37,6 +37,7 @@ fn every_model_that_packages_have_opens_as_its_row_says() {
         "efficientnet_lite0",
         "efficientdet_lite0",
         "pose_landmarks33",
+        "refiner",
         "u2netp",
         "u2net",
         "isnet-general-use",
@@ -335,4 +336,106 @@ fn people_are_cut_out_as_people_drew_them() {
     }
     let mean = overlaps.iter().sum::<f64>() / overlaps.len() as f64;
     assert!(mean > 0.9, "intersection over union {overlaps:?}");
+}
+
+/// A disc with `hairs` that taper off: its picture (RGB) and true matte.
+fn hairy(side: usize, hairs: f32) -> (Vec<u8>, Vec<u8>) {
+    let (mut pixels, mut matte) = (Vec::new(), Vec::new());
+    let middle = side as f32 / 2.0;
+    for y in 0..side {
+        for x in 0..side {
+            let (right, down) = (x as f32 - middle, y as f32 - middle);
+            let radius = right.hypot(down);
+            let turn = (down.atan2(right) / std::f32::consts::TAU * hairs).rem_euclid(1.0);
+            let beside_px = (turn - 0.5).abs() * std::f32::consts::TAU * radius / hairs;
+            let half_width_px = ((175.0 - radius) / 75.0).clamp(0.0, 1.0) * 2.2;
+            let is_hair = radius > 60.0 && radius < 175.0;
+            let hair = if is_hair {
+                (half_width_px - beside_px + 0.5).clamp(0.0, 1.0)
+            } else {
+                0.0
+            };
+            let alpha = hair.max((100.5 - radius).clamp(0.0, 1.0));
+            let shade = (x + y) as f32 / 12.0;
+            let ground = [20.0 + shade, 60.0, 90.0 + shade / 2.0];
+            for (hair, ground) in [225.0, 170.0, 100.0].into_iter().zip(ground) {
+                pixels.push((hair * alpha + ground * (1.0 - alpha)) as u8);
+            }
+            matte.push((alpha * 255.0) as u8);
+        }
+    }
+    (pixels, matte)
+}
+
+#[test]
+fn the_refiner_finds_hair_that_the_network_blurs() {
+    let (store, runtime) = pulled();
+    let options = SessionOptions::default();
+    let first = Segmenter::open(&runtime, &store, "isnet-general-use", &options).unwrap();
+    let refiner = Refiner::open(&runtime, &store, &options).unwrap();
+    let (pixels, expected) = hairy(384, 40.0);
+    let picture = Picture {
+        width: 384,
+        height: 384,
+        channels: 3,
+        pixels: &pixels,
+    };
+    let wrong = |alpha: &[u8]| -> u64 {
+        let pairs = alpha.iter().zip(&expected);
+        pairs
+            .map(|(found, exact)| u64::from(found.abs_diff(*exact)))
+            .sum()
+    };
+    let prepared = first.prepare(&picture).unwrap();
+    let coarse = first.infer(&prepared).unwrap();
+    let coarse = first.finish(&coarse, 384, 384).unwrap();
+    let raw = refiner.infer(&picture, &prepared, &first, &first).unwrap();
+    let refined = refiner.finish(&raw, &picture).unwrap();
+    let (before, after) = (wrong(&coarse.alpha), wrong(&refined.alpha));
+    assert!(after * 5 < before * 4, "{after} of {before}");
+}
+
+#[test]
+fn a_second_network_is_asked_only_in_doubt() {
+    let (store, runtime) = pulled();
+    let segmenter = |name| Segmenter::open(&runtime, &store, name, &SessionOptions::default());
+    let (first, second) = (segmenter("u2netp").unwrap(), segmenter("u2net").unwrap());
+    let refiner = Refiner::open(&runtime, &store, &SessionOptions::default()).unwrap();
+    let asked = |picture: &Picture<'_>| -> Vec<String> {
+        let prepared = first.prepare(picture).unwrap();
+        let raw = refiner.infer(picture, &prepared, &first, &second).unwrap();
+        raw.runs.into_iter().map(|(name, _)| name).collect()
+    };
+    // A hat on wood is plain to see; noise is nothing, and every part of it as likely as the other.
+    assert_eq!(asked(&reference::picture()), ["u2netp", "refiner"]);
+    let noise: Vec<u8> = (0_u32..320 * 320 * 3)
+        .map(|place| (place.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    let noise = Picture {
+        width: 320,
+        height: 320,
+        channels: 3,
+        pixels: &noise,
+    };
+    assert_eq!(asked(&noise), ["u2netp", "u2net", "refiner"]);
+}
+
+#[test]
+fn the_refiner_takes_any_size() {
+    let (store, runtime) = pulled();
+    let first = Segmenter::open(&runtime, &store, "u2netp", &SessionOptions::default()).unwrap();
+    let refiner = Refiner::open(&runtime, &store, &SessionOptions::default()).unwrap();
+    for (width, height) in [(1, 1), (1, 3_000), (1_000, 33), (900, 700)] {
+        let pixels = vec![90; (width * height * 3) as usize];
+        let picture = Picture {
+            width,
+            height,
+            channels: 3,
+            pixels: &pixels,
+        };
+        let prepared = first.prepare(&picture).unwrap();
+        let raw = refiner.infer(&picture, &prepared, &first, &first).unwrap();
+        let mask = refiner.finish(&raw, &picture).unwrap();
+        assert_eq!((mask.width, mask.height), (width, height));
+    }
 }

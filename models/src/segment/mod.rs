@@ -8,6 +8,7 @@ mod postprocess;
 mod preprocess;
 pub mod reference;
 mod refine;
+mod refiner;
 mod resample;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use ndarray::{Array4, ArrayD};
 use reference::Difference;
 pub use refine::refine;
+pub use refiner::{RawRefined, Refiner};
 
 use crate::{
     LoadError, ModelStore, Purpose, RunError, Runtime, Session, SessionOptions,
@@ -186,16 +188,7 @@ impl Segmenter {
             }
         };
         let found = reference::matte_of(self).map_err(text)?;
-        let difference = Difference::between(&found.alpha, &expected);
-        if difference.is_small() {
-            return Ok(());
-        }
-        Err(format!(
-            "its matte of the reference picture differs: {:.2} % of the pixels lie on the other side of one half, the mean \
-             difference is {:.1} of 255",
-            100.0 * difference.flipped_share,
-            difference.mean
-        ))
+        Difference::between(&found.alpha, &expected).check()
     }
 
     /// The network.

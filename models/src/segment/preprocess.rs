@@ -42,7 +42,12 @@ pub(super) fn prepare(
     })
 }
 
-fn resize(picture: &Picture<'_>, width: u32, height: u32) -> Result<Image<'static>, SegmentError> {
+/// The picture's bytes at another size.
+pub(super) fn resize(
+    picture: &Picture<'_>,
+    width: u32,
+    height: u32,
+) -> Result<Image<'static>, SegmentError> {
     let &Picture {
         width: from_width,
         height: from_height,

@@ -15,6 +15,8 @@ const PICTURE_SIDE_PX: u32 = 160;
 /// `samples/fur-hat.jpg`, cut square and scaled down: RGB.
 static PICTURE: &[u8] = include_bytes!("../../reference/fur-hat-160x160.rgb");
 
+static U2NETP: &[u8] = include_bytes!("../../reference/u2netp-64x64.gray");
+
 /// Most pixels, as a share, that may lie on the other side of one half.
 const MAX_FLIPPED_SHARE: f64 = 0.005;
 
@@ -45,6 +47,22 @@ impl Difference {
         }
     }
 
+    /// Fails where somebody would see it, and says how large it is.
+    ///
+    /// # Errors
+    /// The difference, for people.
+    pub fn check(&self) -> Result<(), String> {
+        if self.is_small() {
+            return Ok(());
+        }
+        Err(format!(
+            "its matte of the reference picture differs: {:.2} % of the pixels lie on the other side of one half, the mean \
+             difference is {:.1} of 255",
+            100.0 * self.flipped_share,
+            self.mean
+        ))
+    }
+
     /// Whether nobody would see it.
     pub fn is_small(&self) -> bool {
         self.flipped_share <= MAX_FLIPPED_SHARE && self.mean <= MAX_MEAN_DIFFERENCE
@@ -54,7 +72,7 @@ impl Difference {
 /// The stored matte of a model, [`MATTE_SIDE_PX`] wide and high.
 pub fn stored_matte(model: &str) -> Option<&'static [u8]> {
     match model {
-        "u2netp" => Some(include_bytes!("../../reference/u2netp-64x64.gray")),
+        "u2netp" => Some(U2NETP),
         "u2net" => Some(include_bytes!("../../reference/u2net-64x64.gray")),
         "isnet-general-use" => Some(include_bytes!(
             "../../reference/isnet-general-use-64x64.gray"
@@ -63,18 +81,35 @@ pub fn stored_matte(model: &str) -> Option<&'static [u8]> {
     }
 }
 
+/// The reference's photograph.
+pub fn picture() -> Picture<'static> {
+    Picture {
+        width: PICTURE_SIDE_PX,
+        height: PICTURE_SIDE_PX,
+        channels: 3,
+        pixels: PICTURE,
+    }
+}
+
+/// U²-Netp's stored matte at the photograph's size: coarse, as the refiner takes it.
+///
+/// # Errors
+/// The stored matte is not as large as it says: a defect of the build.
+pub fn coarse_matte() -> Result<Mask, SegmentError> {
+    let stored = Mask {
+        width: MATTE_SIDE_PX,
+        height: MATTE_SIDE_PX,
+        alpha: U2NETP.to_vec(),
+    };
+    super::postprocess::resize(stored, PICTURE_SIDE_PX, PICTURE_SIDE_PX)
+}
+
 /// The matte that `segmenter` makes of the reference's photograph.
 ///
 /// # Errors
 /// The network failed.
 pub fn matte_of(segmenter: &Segmenter) -> Result<Mask, SegmentError> {
-    let picture = Picture {
-        width: PICTURE_SIDE_PX,
-        height: PICTURE_SIDE_PX,
-        channels: 3,
-        pixels: PICTURE,
-    };
-    let raw = segmenter.infer(&segmenter.prepare(&picture)?)?;
+    let raw = segmenter.infer(&segmenter.prepare(&picture())?)?;
     segmenter.finish(&raw, MATTE_SIDE_PX, MATTE_SIDE_PX)
 }
 

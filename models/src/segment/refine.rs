@@ -15,7 +15,7 @@ use fast_image_resize::{
 
 use super::{Mask, Picture, SegmentError};
 
-/// Longest side of the size at which the functions are fitted, in pixels.
+/// Longest side of the size at which the functions are fitted to a plain network's matte, in pixels.
 const FITTED_SIDE_PX: u32 = 320;
 
 /// Half the side of a window, without its middle, in pixels of the fitted size.
@@ -38,6 +38,18 @@ type Linear = [f32; 4];
 /// # Errors
 /// The sizes differ, or the picture has other bytes than it says.
 pub fn refine(picture: &Picture<'_>, mask: &mut Mask) -> Result<(), SegmentError> {
+    refine_at(picture, mask, FITTED_SIDE_PX)
+}
+
+/// The same, with functions fitted at a size whose longest side is `fitted_side_px`: what the matte knows of its edge.
+///
+/// # Errors
+/// As [`refine`].
+pub(super) fn refine_at(
+    picture: &Picture<'_>,
+    mask: &mut Mask,
+    fitted_side_px: u32,
+) -> Result<(), SegmentError> {
     let (width, height) = (picture.width as usize, picture.height as usize);
     if picture.pixels.len() != width * height * picture.channels
         || (mask.width, mask.height) != (picture.width, picture.height)
@@ -52,16 +64,21 @@ pub fn refine(picture: &Picture<'_>, mask: &mut Mask) -> Result<(), SegmentError
     if mask.alpha.is_empty() {
         return Ok(());
     }
-    let fitted = Fitted::new(picture, mask)?;
+    let fitted = Fitted::new(picture, mask, fitted_side_px)?;
     let pixels = picture.pixels.chunks_exact(width * picture.channels);
     for (y, (alpha, pixels)) in mask.alpha.chunks_exact_mut(width).zip(pixels).enumerate() {
         fitted.apply(y, height, alpha, pixels, picture.channels);
     }
+    settle(mask);
+    Ok(())
+}
+
+/// Makes what is nearly background or nearly foreground that.
+pub(super) fn settle(mask: &mut Mask) {
     let stretched: [u8; 256] = std::array::from_fn(|level| stretch(level as f32 / 255.0));
     for alpha in &mut mask.alpha {
         *alpha = stretched[usize::from(*alpha)];
     }
-    Ok(())
 }
 
 /// 0 to 1, to 0 to 255.
@@ -78,10 +95,10 @@ struct Fitted {
 }
 
 impl Fitted {
-    fn new(picture: &Picture<'_>, mask: &Mask) -> Result<Self, SegmentError> {
+    fn new(picture: &Picture<'_>, mask: &Mask, fitted_side_px: u32) -> Result<Self, SegmentError> {
         let longest = picture.width.max(picture.height);
         let shrunk = |side: u32| {
-            let side = u64::from(side) * u64::from(FITTED_SIDE_PX.min(longest));
+            let side = u64::from(side) * u64::from(fitted_side_px.min(longest));
             // No longer than `side` was.
             (side.div_ceil(u64::from(longest)) as u32).max(1)
         };
