@@ -164,6 +164,15 @@ async fn a_batch_is_matted_in_order_and_the_same_every_time() {
         assert!(alpha.row(100)[width as usize / 2] > 200 && alpha.row(2)[2] < 30);
         assert_eq!(matted(outcome).model.name, "u2netp");
         assert!(matted(outcome).model.inference_ms > 0.0);
+        let matting = matted(outcome).matting.as_ref().unwrap();
+        assert_eq!(matting.processor, Kind::Product);
+        assert!(matting.confidence > 0.5 && matting.no_subject.is_none());
+        let steps: Vec<&str> = matting
+            .steps
+            .iter()
+            .map(|step| step.name.as_str())
+            .collect();
+        assert_eq!(steps, ["prepare", "network", "refine"]);
     }
     assert_eq!(matted(&outcomes[0]).alpha, matted(&outcomes[3]).alpha);
 }
@@ -372,6 +381,9 @@ async fn a_matte_that_was_made_before_is_used_again() {
         assert!(again.model.reused && again.model.inference_ms == 0.0);
         assert_eq!(again.alpha, first.alpha);
         assert_eq!(again.model.provider, first.model.provider);
+        let (again, first) = (again.matting.unwrap(), first.matting.clone().unwrap());
+        assert_eq!(again.confidence, first.confidence);
+        assert!(again.steps.is_empty() && !first.steps.is_empty());
     }
     let by_another_model = matte_disc(&stage, &rasters, named("u2net")).await;
     assert!(!by_another_model.model.reused);
