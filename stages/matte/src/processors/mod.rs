@@ -3,6 +3,7 @@
 //! A kind gets its own processor by an implementation of [`Processor`] and an arm in [`Processors::for_kind`].
 
 mod general;
+pub mod graphic;
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use atelier_schemas::{
 use atelier_stores::{Raster, raster::Channels};
 
 pub use general::General;
+pub use graphic::Graphic;
 
 use crate::MatteError;
 
@@ -62,21 +64,47 @@ pub trait Processor: Send + Sync {
 
 /// The processors by kind.
 pub struct Processors {
-    general: General,
+    general: Arc<General>,
+    graphic: Graphic,
 }
 
 impl Processors {
     /// All of them over the same models.
     pub fn new(general: General) -> Self {
-        Self { general }
+        let general = Arc::new(general);
+        Self {
+            graphic: Graphic::new(Arc::clone(&general) as Arc<dyn Processor>),
+            general,
+        }
     }
 
     /// The processor of a kind.
     pub fn for_kind(&self, kind: Kind) -> &dyn Processor {
         match kind {
-            Kind::Portrait | Kind::Product | Kind::Graphic => &self.general,
+            Kind::Portrait | Kind::Product => self.general.as_ref(),
+            Kind::Graphic => &self.graphic,
         }
     }
+}
+
+/// The answer where there is no subject: the picture as it came, with its own alpha, and why.
+fn whole(
+    pixels: &Raster,
+    model: ModelUse,
+    matting: Matting,
+    reason: &str,
+) -> Result<Matted, MatteError> {
+    let alpha = own_alpha(pixels).unwrap_or_else(|| vec![255; pixels.pixels() as usize]);
+    let matting = Matting {
+        no_subject: Some(reason.to_owned()),
+        ..matting
+    };
+    Ok(Matted {
+        alpha: Raster::new(pixels.width(), pixels.height(), Channels::Gray, alpha)?,
+        foreground: None,
+        model,
+        matting,
+    })
 }
 
 fn own_alpha(pixels: &Raster) -> Option<Vec<u8>> {
