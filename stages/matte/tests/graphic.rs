@@ -49,14 +49,7 @@ fn draw(
 fn errors(drawing: &Drawing, cut: &Cut) -> (f64, f64, f64) {
     let subject = cut.subject.as_ref().unwrap();
     let (mut worst, mut sum, mut color_error) = (0.0_f64, 0.0, 0.0_f64);
-    for (index, (found, truth)) in subject
-        .data()
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .zip(&drawing.truth)
-        .enumerate()
-    {
+    for (found, truth) in subject.data().as_chunks::<4>().0.iter().zip(&drawing.truth) {
         let error = f64::from(found[3].abs_diff(truth[3]));
         worst = worst.max(error);
         sum += error;
@@ -154,7 +147,7 @@ fn letters_keep_their_thin_strokes_and_counters() {
 #[test]
 fn two_colours_that_touch_are_opaque_between_them_and_exact_at_the_edge() {
     let drawing = draw(80, 80, GREY, |x, y| {
-        disc(x, y, 30.0).then(|| if x + 0.3 * y < 52.0 { RED } else { YELLOW })
+        disc(x, y, 30.0).then_some(if x + 0.3 * y < 52.0 { RED } else { YELLOW })
     });
     let cut = cut_out(&drawing.picture).unwrap();
     let (worst, mean, _) = errors(&drawing, &cut);

@@ -1,8 +1,8 @@
 //! The processor for graphics: logos, icons, drawings, lettering on one flat colour. No network runs.
 //!
-//! The background is the flat colour that the border shows ([`ground`]); what is mixed with it at the subject's edge is taken apart
-//! again ([`unmix`]), so that alpha and colour are those that were drawn; the flat regions' outlines are told as SVG paths
-//! ([`shapes`]). A picture whose background is not flat, or whose subject has the texture of a photograph, goes to another
+//! The background is the flat colour that the border shows (`ground`); what is mixed with it at the subject's edge is taken apart
+//! again (`unmix`), so that alpha and colour are those that were drawn; the flat regions' outlines are told as SVG paths
+//! (`shapes`). A picture whose background is not flat, or whose subject has the texture of a photograph, goes to another
 //! processor, and the report says why.
 //!
 //! Invariant: the subject laid over the old background is the picture again.
