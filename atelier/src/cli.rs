@@ -130,6 +130,9 @@ pub struct CutoutArgs {
     /// Write the alpha matte alone.
     #[arg(long)]
     pub only_mask: bool,
+    /// Print a JSON line about each picture: what it was treated as, by which processor, what was measured, how long it took.
+    #[arg(long)]
+    pub report: bool,
     /// Write results that are already there anew.
     #[arg(long)]
     pub overwrite: bool,

@@ -169,3 +169,35 @@ fn what_is_there_is_not_overwritten_unasked() {
         b"precious"
     );
 }
+
+#[test]
+fn a_report_is_a_line_of_json_about_each_picture() {
+    let folder = TempDir::new().unwrap();
+    fs::copy(samples().join("dress.jpg"), folder.path().join("dress.jpg")).unwrap();
+    let output = run(atelier(folder.path()).args(["dress.jpg", "--report"]));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let lines = text(&output.stdout);
+    assert_eq!(lines.lines().count(), 1, "{lines}");
+    let line: serde_json::Value = serde_json::from_str(&lines).unwrap();
+    assert_eq!(line["picture"], "dress.jpg");
+    assert_eq!(line["result"], "dress.cutout.png");
+    let metadata = &line["metadata"];
+    assert_eq!(metadata["dimensions"]["width"], 400);
+    let matting = &metadata["matting"];
+    assert!(
+        ["portrait", "product"].contains(&matting["processor"].as_str().unwrap()),
+        "{matting}"
+    );
+    let steps = matting["steps"].as_array().unwrap();
+    assert!(
+        steps
+            .iter()
+            .any(|step| step["name"] == "network" && step["ms"].as_f64().unwrap() > 0.0)
+    );
+    let mixed = run(atelier(folder.path()).args(["-", "--report"]));
+    assert!(
+        !mixed.status.success() && text(&mixed.stderr).contains("--output"),
+        "{}",
+        text(&mixed.stderr)
+    );
+}

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    ErrorBody, Kind, StageTiming, TaskOptions,
+    ErrorBody, Kind, Matting, StageTiming, TaskOptions,
     events::{ModelUse, first_version},
     request::RepeatOf,
 };
@@ -148,6 +148,9 @@ pub struct ImageMetadata {
     pub media_type: String,
     /// The matting model.
     pub model: ModelUse,
+    /// How the matte was made, and what was measured on the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matting: Option<Matting>,
     /// Each stage's share.
     pub stages: Vec<StageTiming>,
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    BlobRef, DecodeError, Envelope, ErrorBody, ImageSource, Kind, Priority, TaskOptions,
+    BlobRef, DecodeError, Envelope, ErrorBody, ImageSource, Kind, Matting, Priority, TaskOptions,
     TaskRequest, TaskStatus,
     answer::{Dimensions, ImageMetadata, TaskSummary},
     from_json,
@@ -238,6 +238,13 @@ pub struct ImageMatted {
     pub alpha: BlobRef,
     /// Which model made it.
     pub model: ModelUse,
+    /// How the matte was made, and what was measured on the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matting: Option<Matting>,
+    /// The subject in its own colours at the pixels' size, as PAM (straight RGBA whose alpha is the matte), where the processor
+    /// knows them: `compose` takes them as they are. Absent where it has to estimate them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreground: Option<BlobRef>,
 }
 
 /// The finished picture is there.
@@ -254,6 +261,9 @@ pub struct ImageComposed {
     pub classification: Classification,
     /// Which model made the matte.
     pub model: ModelUse,
+    /// How the matte was made, and what was measured on the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matting: Option<Matting>,
     /// The matte as a PNG that anybody can open.
     pub alpha: BlobRef,
     /// The finished picture.
@@ -312,6 +322,7 @@ impl ImageComposed {
                 bytes: self.result.bytes,
                 media_type: self.result.media_type.clone(),
                 model: self.model.clone(),
+                matting: self.matting.clone(),
                 stages: timings.to_vec(),
             },
             classification: self.classification.clone(),

@@ -12,6 +12,7 @@ pub mod decode;
 pub mod envelope;
 pub mod error;
 pub mod events;
+pub mod matting;
 pub mod request;
 pub mod topics;
 pub mod urgency;
@@ -22,6 +23,7 @@ pub use decode::{DecodeError, from_json};
 pub use envelope::{Envelope, EnvelopeError, StageTiming, event_id};
 pub use error::{ErrorBody, ErrorCode, ErrorDetails};
 pub use events::Event;
+pub use matting::Matting;
 pub use request::{
     Background, ImageFormat, ImageSource, Kind, KindChoice, OutputOptions, Quality, TaskOptions,
     TaskRequest,

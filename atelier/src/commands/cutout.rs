@@ -18,6 +18,7 @@ use atelier_schemas::{
     Background, BlobKey, BlobRef, Event, ImageSource, OutputOptions, Priority, TaskOptions,
     TaskRequest,
     envelope::image_id,
+    events::ImageResult,
     request::{Channels, Crop},
 };
 use atelier_stores::{Blobs, blobs::MemoryBlobs};
@@ -45,6 +46,10 @@ pub async fn run(loaded: &Loaded, arguments: CutoutArgs) -> anyhow::Result<ExitC
     for failure in &failures {
         eprintln!("{failure}");
     }
+    let to_standard_output = |job: &Job| job.destination.path().is_none();
+    if arguments.report && jobs.iter().any(to_standard_output) {
+        bail!("--report and a picture would mix on standard output: give --output");
+    }
     if jobs.is_empty() {
         if failures.is_empty() {
             bail!(
@@ -55,7 +60,8 @@ pub async fn run(loaded: &Loaded, arguments: CutoutArgs) -> anyhow::Result<ExitC
         return Ok(ExitCode::FAILURE);
     }
     let started = Instant::now();
-    let mut session = Session::start(loaded, options, &arguments.background).await?;
+    let mut session =
+        Session::start(loaded, options, &arguments.background, arguments.report).await?;
     let progress = progress_bar(jobs.len());
     let total = jobs.len();
     failures.extend(session.work(jobs, &progress).await?);
@@ -135,6 +141,8 @@ struct Session {
     pipeline: LocalPipeline,
     records: mpsc::UnboundedReceiver<OutRecord>,
     options: TaskOptions,
+    /// Whether each picture is to have a line about it on standard output.
+    reports: bool,
 }
 
 /// What is under way: the job, and the blobs that it holds.
@@ -148,6 +156,7 @@ impl Session {
         loaded: &Loaded,
         mut options: TaskOptions,
         background: &str,
+        reports: bool,
     ) -> anyhow::Result<Self> {
         let blobs = Arc::new(MemoryBlobs::new());
         if Path::new(background).is_file() {
@@ -169,6 +178,7 @@ impl Session {
             pipeline,
             records,
             options,
+            reports,
         })
     }
 
@@ -220,7 +230,7 @@ impl Session {
                 continue;
             };
             let outcome = match end {
-                End::Done(result) => self.write(&done.job, &result).await,
+                End::Done(result) => self.finish(&done.job, &result).await,
                 End::Failed(reason) => Err(anyhow::anyhow!(reason)),
             };
             for key in &done.held {
@@ -274,18 +284,23 @@ impl Session {
         record: &OutRecord,
         under_way: &mut HashMap<Uuid, UnderWay>,
     ) -> Option<(Uuid, End)> {
-        let (_, event) = read_event(record, Utc::now()).ok()?;
+        let (envelope, event) = read_event(record, Utc::now()).ok()?;
         let task = event.task_id()?;
         let current = under_way.get_mut(&task)?;
         match event {
             Event::ImagePreprocessed(preprocessed) => current.held.push(preprocessed.pixels.key),
-            Event::ImageMatted(matted) => current.held.push(matted.alpha.key),
+            Event::ImageMatted(matted) => {
+                let foreground = matted.foreground.map(|blob| blob.key);
+                current.held.extend(foreground);
+                current.held.push(matted.alpha.key);
+            }
             Event::ImageComposed(composed) => {
                 current.held.extend(
                     [&composed.alpha, &composed.thumbnail, &composed.result]
                         .map(|blob| blob.key.clone()),
                 );
-                return Some((task, End::Done(composed.result)));
+                let result = composed.to_result(&envelope.timings);
+                return Some((task, End::Done(Box::new(result))));
             }
             Event::StageFailed(failed)
                 if failed
@@ -310,6 +325,21 @@ impl Session {
             _ => {}
         }
         None
+    }
+
+    /// Writes the picture, and says what was found where that was asked for.
+    async fn finish(&self, job: &Job, result: &ImageResult) -> anyhow::Result<()> {
+        self.write(job, &result.result).await?;
+        if self.reports {
+            let line = serde_json::json!({
+                "picture": job.label(),
+                "result": job.destination.path(),
+                "metadata": result.metadata,
+            });
+            writeln!(std::io::stdout().lock(), "{line}")
+                .context("standard output cannot be written")?;
+        }
+        Ok(())
     }
 
     async fn write(&self, job: &Job, result: &BlobRef) -> anyhow::Result<()> {
@@ -340,7 +370,7 @@ impl Session {
 }
 
 enum End {
-    Done(BlobRef),
+    Done(Box<ImageResult>),
     Failed(String),
 }
 

@@ -468,6 +468,7 @@ fn result_of(
             processor: "general".into(),
             reused: false,
         },
+        matting: None,
         stages: vec![StageTiming {
             stage: "matte".into(),
             queue_ms: 1.0,

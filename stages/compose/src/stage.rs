@@ -46,10 +46,10 @@ impl Compose {
             .acquire()
             .await
             .map_err(|_| ComposeError::ShuttingDown)?;
-        let (picture, matte) = tokio::try_join!(
-            self.rasters.get(&matted.pixels),
-            self.rasters.get(&matted.alpha)
-        )?;
+        // A subject whose own colours are known already carries its matte as alpha: nothing is estimated then.
+        let colors = matted.foreground.as_ref().unwrap_or(&matted.pixels);
+        let (picture, matte) =
+            tokio::try_join!(self.rasters.get(colors), self.rasters.get(&matted.alpha))?;
         let background_file = self.background(&matted).await?;
         let output = matted.image.options.output.clone();
         let options = Arc::clone(&self.options);
@@ -82,6 +82,7 @@ impl Compose {
             measurements: matted.measurements,
             classification: matted.classification,
             model: matted.model,
+            matting: matted.matting,
             alpha,
             result,
             thumbnail,

@@ -14,7 +14,7 @@ use atelier_schemas::{
         Classification, Evidence, ImageContext, ImageMatted, Measurements, ModelUse, Strategy,
     },
 };
-use atelier_stores::{Blobs, Rasters, blobs::MemoryBlobs};
+use atelier_stores::{Blobs, Raster, Rasters, blobs::MemoryBlobs, raster::Channels};
 use support::disc;
 use uuid::Uuid;
 
@@ -57,6 +57,8 @@ fn message(pixels: &BlobRef, alpha: &BlobRef, background: Background) -> Message
             classification,
             alpha: alpha.clone(),
             model,
+            matting: None,
+            foreground: None,
         },
     }
 }
@@ -143,4 +145,41 @@ async fn a_repeat_finds_its_blobs_already_there() {
     let repeated = message(&pixels, &alpha, Background::Color([1, 2, 3, 255]));
     let first = stage.handle(vec![repeated.clone()]).await.unwrap();
     assert_eq!(first, stage.handle(vec![repeated]).await.unwrap());
+}
+
+#[tokio::test]
+async fn colours_that_are_known_are_taken_as_they_are() {
+    let rasters = Rasters::new(Arc::new(MemoryBlobs::new()), 1 << 24);
+    let stage = Compose::new(ComposeOptions::default(), rasters.clone());
+    let (picture, matte) = disc(60, 60, [200, 10, 10], [10, 200, 10]);
+    // No estimate from a red disc on green would come to this.
+    let known: Vec<u8> = matte
+        .data()
+        .iter()
+        .flat_map(|alpha| [1, 2, 250, *alpha])
+        .collect();
+    let foreground = Raster::new(60, 60, Channels::Rgba, known).unwrap();
+    let (pixels, alpha) = (
+        rasters.put(picture).await.unwrap(),
+        rasters.put(matte.clone()).await.unwrap(),
+    );
+    let mut message = message(&pixels, &alpha, Background::Transparent);
+    message.data.foreground = Some(rasters.put(foreground).await.unwrap());
+    let outcomes = stage.handle(vec![message]).await.unwrap();
+    let Outcome::Emit(emissions) = &outcomes[0] else {
+        panic!("{:?}", outcomes[0])
+    };
+    let [Emission::Event(Event::ImageComposed(event))] = emissions.as_slice() else {
+        panic!("{emissions:?}")
+    };
+    let file = rasters.blobs().get(&event.result.key).await.unwrap();
+    let result = image::load_from_memory(&file).unwrap().into_rgba8();
+    for (pixel, alpha) in result.pixels().zip(matte.data()) {
+        let expected = if *alpha == 0 {
+            [0; 4]
+        } else {
+            [1, 2, 250, *alpha]
+        };
+        assert_eq!(pixel.0, expected);
+    }
 }

@@ -2,12 +2,13 @@
 //! [`ImageMatted`](atelier_schemas::events::ImageMatted) out.
 //!
 //! Routes a picture by its kind to a [`Processor`](processors::Processor), which yields an alpha matte of the picture's
-//! own size. Quality high, medium and low are IS-Net, U²-Net and U²-Netp; `options.model` names any other matting model of
-//! the catalogue.
+//! own size, and a report of how it was made. Quality high, medium and low are IS-Net, U²-Net and U²-Netp; `options.model` names
+//! any other matting model of the catalogue. A flat graphic is cut out by its colours, without a network.
 //!
 //! Invariants:
 //! - The models that a quality stands for are loaded before the first picture, or the stage does not start.
-//! - A picture is matted by the model that was asked for or rejected with the reason, never by another.
+//! - A picture is matted by the model that was named or rejected with the reason, never by another.
+//! - Without a subject the picture keeps its own alpha, and the report says so.
 //! - Networks run off the async threads, one run at a time unless the options say otherwise; pictures before and after
 //!   the network are worked on meanwhile.
 //! - The same picture and model give the same matte, so one that was made before is used again for a while.

@@ -7,7 +7,7 @@ use atelier_models::{ModelStore, Runtime};
 use atelier_runtime::{Batch, Batching, Failure, Outcome, Stage};
 use atelier_schemas::{
     BlobRef,
-    events::{ImageClassified, ImageMatted, ModelUse},
+    events::{ImageClassified, ImageMatted},
 };
 use atelier_stores::{Cache, Rasters};
 use futures::future::join_all;
@@ -15,7 +15,7 @@ use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use crate::{
     MatteError, MatteOptions, Segmenters,
-    memory::Memory,
+    memory::{Memory, Stored},
     model_for,
     processors::{General, Job, Processors},
 };
@@ -72,12 +72,12 @@ impl Matte {
             model: model.unwrap_or(model_for(options.quality)).to_owned(),
             model_was_named: model.is_some(),
         };
-        let (alpha, model) = self.matte(job, &classified.pixels).await?;
+        let stored = self.matte(job, &classified.pixels).await?;
         tracing::debug!(
             image_id = %classified.image.image_id,
-            model = model.name,
-            reused = model.reused,
-            inference_ms = model.inference_ms,
+            model = stored.model.name,
+            reused = stored.model.reused,
+            inference_ms = stored.model.inference_ms,
             "matted"
         );
         Ok(ImageMatted {
@@ -87,31 +87,42 @@ impl Matte {
             pixels: classified.pixels,
             measurements: classified.measurements,
             classification: classified.classification,
-            alpha,
-            model,
+            alpha: stored.alpha,
+            model: stored.model,
+            matting: stored.matting,
+            foreground: stored.foreground,
         })
     }
 
     /// Stores the matte, made now or before.
-    async fn matte(&self, job: Job, pixels: &BlobRef) -> Result<(BlobRef, ModelUse), MatteError> {
+    async fn matte(&self, job: Job, pixels: &BlobRef) -> Result<Stored, MatteError> {
         let processor = self.processors.for_kind(job.classification.kind);
         let reuse = match &self.memory {
             Some(memory) => processor.recipe(&job).await?.map(|recipe| (memory, recipe)),
             None => None,
         };
         if let Some((memory, recipe)) = &reuse
-            && let Some((alpha, model)) = memory.recall(pixels, recipe).await?
+            && let Some(stored) = memory.recall(pixels, recipe).await?
         {
-            return Ok((self.rasters.put_shared(alpha).await?, model));
+            return Ok(stored);
         }
         let matted = processor
             .matte(job, self.rasters.get(pixels).await?)
             .await?;
-        let alpha = self.rasters.put(matted.alpha).await?;
+        let foreground = match matted.foreground {
+            Some(foreground) => Some(self.rasters.put(foreground).await?),
+            None => None,
+        };
+        let stored = Stored {
+            alpha: self.rasters.put(matted.alpha).await?,
+            foreground,
+            model: matted.model,
+            matting: Some(matted.matting),
+        };
         if let Some((memory, recipe)) = &reuse {
-            memory.remember(pixels, recipe, &alpha, &matted.model).await;
+            memory.remember(pixels, recipe, &stored).await;
         }
-        Ok((alpha, matted.model))
+        Ok(stored)
     }
 }
 

@@ -164,6 +164,15 @@ async fn a_batch_is_matted_in_order_and_the_same_every_time() {
         assert!(alpha.row(100)[width as usize / 2] > 200 && alpha.row(2)[2] < 30);
         assert_eq!(matted(outcome).model.name, "u2netp");
         assert!(matted(outcome).model.inference_ms > 0.0);
+        let matting = matted(outcome).matting.as_ref().unwrap();
+        assert_eq!(matting.processor, Kind::Product);
+        assert!(matting.confidence > 0.5 && matting.no_subject.is_none());
+        let steps: Vec<&str> = matting
+            .steps
+            .iter()
+            .map(|step| step.name.as_str())
+            .collect();
+        assert_eq!(steps, ["prepare", "network", "refine"]);
     }
     assert_eq!(matted(&outcomes[0]).alpha, matted(&outcomes[3]).alpha);
 }
@@ -372,6 +381,9 @@ async fn a_matte_that_was_made_before_is_used_again() {
         assert!(again.model.reused && again.model.inference_ms == 0.0);
         assert_eq!(again.alpha, first.alpha);
         assert_eq!(again.model.provider, first.model.provider);
+        let (again, first) = (again.matting.unwrap(), first.matting.clone().unwrap());
+        assert_eq!(again.confidence, first.confidence);
+        assert!(again.steps.is_empty() && !first.steps.is_empty());
     }
     let by_another_model = matte_disc(&stage, &rasters, named("u2net")).await;
     assert!(!by_another_model.model.reused);
@@ -423,4 +435,52 @@ async fn without_a_cache_every_picture_is_worked_on() {
             assert!(!made.model.reused && made.model.inference_ms > 0.0);
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flat_graphic_runs_no_network_and_another_goes_to_the_next_processor() {
+    let rasters = rasters();
+    let stage = stage(&rasters).await;
+    let ramp = (0..200 * 200).flat_map(|index| [(index % 200) as u8, (index / 200) as u8, 90]);
+    let ramp = Raster::new(200, 200, Channels::Rgb, ramp.collect()).unwrap();
+    let one_color = Raster::new(9, 7, Channels::Rgb, vec![80; 9 * 7 * 3]).unwrap();
+    let mut batch = Vec::new();
+    for (picture, options) in [
+        (disc(320, 240, Channels::Rgb), low()),
+        (ramp, low()),
+        (disc(320, 240, Channels::Rgb), named("u2netp")),
+        (one_color, low()),
+        (disc(320, 240, Channels::Rgba), low()),
+    ] {
+        let mut message = message(&rasters, picture, Strategy::FlatColor, options).await;
+        message.data.classification.kind = Kind::Graphic;
+        batch.push(message);
+    }
+    let outcomes = stage.handle(batch).await.unwrap();
+    let reports: Vec<_> = outcomes
+        .iter()
+        .map(|outcome| matted(outcome).matting.clone().unwrap())
+        .collect();
+    assert_eq!(matted(&outcomes[0]).model.name, "flat-colors");
+    assert_eq!(reports[0].processor, Kind::Graphic);
+    let colors = matted(&outcomes[0]).foreground.as_ref().unwrap();
+    let colors = rasters.get(colors).await.unwrap();
+    assert_eq!(colors.row(120)[160 * 4..161 * 4], [230, 60, 40, 255]);
+    assert_eq!(colors.row(2)[11], 0);
+    for (report, words) in [(&reports[1], "of its border"), (&reports[2], "`u2netp`")] {
+        assert_eq!(report.processor, Kind::Product);
+        let fell_back = report.fell_back.as_ref().unwrap();
+        assert_eq!(fell_back.from, Kind::Graphic);
+        assert!(fell_back.reason.contains(words), "{}", fell_back.reason);
+    }
+    assert!(matted(&outcomes[1]).foreground.is_none());
+    assert!(reports[3].no_subject.is_some());
+    let whole = alpha(&rasters, &outcomes[3]).await;
+    assert!(whole.data().iter().all(|alpha| *alpha == 255));
+    let own = alpha(&rasters, &outcomes[4]).await;
+    assert_eq!(
+        (own.row(120)[150], own.row(120)[170], own.row(2)[2]),
+        (255, 0, 0),
+        "what was transparent stays so"
+    );
 }

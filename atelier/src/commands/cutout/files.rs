@@ -32,6 +32,16 @@ pub enum Destination {
     File(PathBuf),
 }
 
+impl Destination {
+    /// The file's path; `None` is standard output.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::StandardOutput => None,
+            Self::File(path) => Some(path),
+        }
+    }
+}
+
 impl Job {
     /// What people call it.
     pub fn label(&self) -> String {

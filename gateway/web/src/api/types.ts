@@ -97,6 +97,15 @@ export interface StageTiming {
   processingTimeMs: number;
 }
 
+/** How the matte was made, as far as the page needs to know. */
+export interface Matting {
+  processor: Kind;
+  confidence: number;
+  fellBack?: { from: Kind; reason: string };
+  noSubject?: string;
+  steps?: { name: string; ms: number }[];
+}
+
 export interface ImageMetadata {
   type: Kind;
   confidence: number;
@@ -105,6 +114,7 @@ export interface ImageMetadata {
   bytes: number;
   mediaType: string;
   model: { name: string; provider: string; inferenceMs: number; processor: string };
+  matting?: Matting;
   stages: StageTiming[];
 }
 

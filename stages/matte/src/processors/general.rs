@@ -1,15 +1,19 @@
-//! The processor for every kind: one segmentation network, or the picture's own alpha.
+//! The processor for persons and things: one segmentation network, or the picture's own alpha.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use atelier_models::{Picture, Segmenter, segment::refine};
 use atelier_runtime::telemetry;
-use atelier_schemas::{events::ModelUse, events::Strategy};
+use atelier_schemas::{
+    Kind, Matting,
+    events::{ModelUse, Strategy},
+    matting::Step,
+};
 use atelier_stores::{Raster, raster::Channels};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-use super::{Job, Matted, Processor};
+use super::{Job, Matted, Processor, multiply, own_alpha};
 use crate::{MatteError, MatteOptions, Segmenters};
 
 /// What stands in events as the model where the picture's own alpha was kept.
@@ -19,7 +23,7 @@ const OWN_ALPHA: &str = "own-alpha";
 /// again then.
 const VERSION: u32 = 1;
 
-/// Cuts out what stands out, whatever the kind.
+/// Cuts out what stands out, whatever it is.
 pub struct General {
     segmenters: Arc<Segmenters>,
     /// One permit for each run of a network.
@@ -45,7 +49,13 @@ impl General {
         }
     }
 
-    async fn segment(&self, pixels: Arc<Raster>, model: String) -> Result<Matted, MatteError> {
+    async fn segment(
+        &self,
+        pixels: Arc<Raster>,
+        model: String,
+        kind: Kind,
+    ) -> Result<Matted, MatteError> {
+        let started = Instant::now();
         let segmenters = Arc::clone(&self.segmenters);
         let to_prepare = Arc::clone(&pixels);
         let (segmenter, prepared) = spawn_blocking(move || {
@@ -54,6 +64,7 @@ impl General {
             Ok::<_, MatteError>((segmenter, prepared))
         })
         .await??;
+        let prepared_ms = milliseconds(started);
         // Waiting here and not in the session keeps the blocking threads free for the pictures before and after.
         let run = self
             .runs
@@ -78,8 +89,27 @@ impl General {
             segmenter.session().provider().as_str(),
             inference_ms,
         );
+        let refining = Instant::now();
         let alpha = spawn_blocking(move || finish(&segmenter, &raw, &pixels)).await??;
-        Ok(Matted { alpha, model })
+        let steps = [
+            ("prepare", prepared_ms),
+            ("network", inference_ms),
+            ("refine", milliseconds(refining)),
+        ];
+        Ok(Matted {
+            matting: Matting {
+                steps: steps
+                    .map(|(name, ms)| Step {
+                        name: name.to_owned(),
+                        ms,
+                    })
+                    .into(),
+                ..Matting::by(kind, certainty(alpha.data()))
+            },
+            alpha,
+            foreground: None,
+            model,
+        })
     }
 }
 
@@ -106,20 +136,26 @@ impl Processor for General {
     }
 
     async fn matte(&self, job: Job, pixels: Arc<Raster>) -> Result<Matted, MatteError> {
+        let kind = match job.classification.kind {
+            Kind::Portrait => Kind::Portrait,
+            Kind::Product | Kind::Graphic => Kind::Product,
+        };
         if keeps_own_alpha(&job) {
             let alpha = own_alpha(&pixels).ok_or(MatteError::NoAlpha)?;
             let alpha = Raster::new(pixels.width(), pixels.height(), Channels::Gray, alpha)?;
             return Ok(Matted {
                 alpha,
+                foreground: None,
                 model: self.model_use(OWN_ALPHA, "none", 0.0),
+                matting: Matting::by(job.classification.kind, 1.0),
             });
         }
-        self.segment(pixels, job.model).await
+        self.segment(pixels, job.model, kind).await
     }
 }
 
 /// Who names a model wants that model's matte, also of a picture that could keep its own.
-fn keeps_own_alpha(job: &Job) -> bool {
+pub(super) fn keeps_own_alpha(job: &Job) -> bool {
     job.classification.strategy == Strategy::KeepAlpha && !job.model_was_named
 }
 
@@ -153,24 +189,21 @@ fn finish(
     )?)
 }
 
-fn own_alpha(pixels: &Raster) -> Option<Vec<u8>> {
-    if pixels.channels() != Channels::Rgba {
-        return None;
+/// How decided a matte is, 0 to 1: a subject that is opaque everywhere is 1, one that is half there is 0.
+fn certainty(alpha: &[u8]) -> f32 {
+    let (mut doubt, mut subject) = (0_u64, 0_u64);
+    for alpha in alpha {
+        subject += u64::from(*alpha) * 255;
+        doubt += 2 * u64::from(*alpha) * u64::from(255 - *alpha);
     }
-    Some(
-        pixels
-            .data()
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|pixel| pixel[3])
-            .collect(),
-    )
+    if subject == 0 {
+        return 0.0;
+    }
+    1.0 - (doubt as f64 / subject as f64).min(1.0) as f32
 }
 
-/// The product of two shares of 255, rounded.
-fn multiply(left: u8, right: u8) -> u8 {
-    ((u16::from(left) * u16::from(right) + 127) / 255) as u8
+fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
 }
 
 #[cfg(test)]
@@ -178,25 +211,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_multiply() {
-        assert_eq!(
-            [
-                multiply(255, 255),
-                multiply(255, 7),
-                multiply(0, 255),
-                multiply(128, 128)
-            ],
-            [255, 7, 0, 64]
-        );
-    }
-
-    #[test]
-    fn only_pictures_with_alpha_have_one() {
-        let rgba = Raster::new(2, 1, Channels::Rgba, vec![1, 2, 3, 4, 5, 6, 7, 8]).unwrap();
-        assert_eq!(own_alpha(&rgba), Some(vec![4, 8]));
-        assert_eq!(
-            own_alpha(&Raster::new(1, 1, Channels::Rgb, vec![1, 2, 3]).unwrap()),
-            None
-        );
+    fn a_matte_is_as_certain_as_it_is_decided() {
+        assert_eq!(certainty(&[0, 255, 255]), 1.0);
+        assert_eq!(certainty(&[0, 0]), 0.0);
+        assert!(certainty(&[128, 127]) < 0.01);
+        assert!(certainty(&[255, 255, 255, 128]) > 0.8);
     }
 }

@@ -1,20 +1,21 @@
 //! How a picture of each kind is matted.
 //!
-//! One processor serves all kinds now. A kind gets its own by an implementation of [`Processor`] and an arm in
-//! [`Processors::for_kind`].
+//! A kind gets its own processor by an implementation of [`Processor`] and an arm in [`Processors::for_kind`].
 
 mod general;
+pub mod graphic;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use atelier_schemas::{
-    Kind,
+    Kind, Matting,
     events::{Classification, ModelUse},
 };
-use atelier_stores::Raster;
+use atelier_stores::{Raster, raster::Channels};
 
 pub use general::General;
+pub use graphic::Graphic;
 
 use crate::MatteError;
 
@@ -32,8 +33,13 @@ pub struct Job {
 pub struct Matted {
     /// One byte a pixel at the picture's size, 0 is background.
     pub alpha: Raster,
+    /// The subject in its own colours (straight RGBA of the picture's size whose alpha is `alpha`), where they are known;
+    /// `compose` estimates them otherwise. Under alpha 0 stand the colours that a wider edge would show.
+    pub foreground: Option<Raster>,
     /// What made it.
     pub model: ModelUse,
+    /// How, and what was measured on the way.
+    pub matting: Matting,
 }
 
 /// Mattes pictures.
@@ -58,19 +64,93 @@ pub trait Processor: Send + Sync {
 
 /// The processors by kind.
 pub struct Processors {
-    general: General,
+    general: Arc<General>,
+    graphic: Graphic,
 }
 
 impl Processors {
     /// All of them over the same models.
     pub fn new(general: General) -> Self {
-        Self { general }
+        let general = Arc::new(general);
+        Self {
+            graphic: Graphic::new(Arc::clone(&general) as Arc<dyn Processor>),
+            general,
+        }
     }
 
     /// The processor of a kind.
     pub fn for_kind(&self, kind: Kind) -> &dyn Processor {
         match kind {
-            Kind::Portrait | Kind::Product | Kind::Graphic => &self.general,
+            Kind::Portrait | Kind::Product => self.general.as_ref(),
+            Kind::Graphic => &self.graphic,
         }
+    }
+}
+
+/// The answer where there is no subject: the picture as it came, with its own alpha, and why.
+fn whole(
+    pixels: &Raster,
+    model: ModelUse,
+    matting: Matting,
+    reason: &str,
+) -> Result<Matted, MatteError> {
+    let alpha = own_alpha(pixels).unwrap_or_else(|| vec![255; pixels.pixels() as usize]);
+    let matting = Matting {
+        no_subject: Some(reason.to_owned()),
+        ..matting
+    };
+    Ok(Matted {
+        alpha: Raster::new(pixels.width(), pixels.height(), Channels::Gray, alpha)?,
+        foreground: None,
+        model,
+        matting,
+    })
+}
+
+fn own_alpha(pixels: &Raster) -> Option<Vec<u8>> {
+    if pixels.channels() != Channels::Rgba {
+        return None;
+    }
+    Some(
+        pixels
+            .data()
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|pixel| pixel[3])
+            .collect(),
+    )
+}
+
+/// The product of two shares of 255, rounded.
+fn multiply(left: u8, right: u8) -> u8 {
+    ((u16::from(left) * u16::from(right) + 127) / 255) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_multiply() {
+        assert_eq!(
+            [
+                multiply(255, 255),
+                multiply(255, 7),
+                multiply(0, 255),
+                multiply(128, 128)
+            ],
+            [255, 7, 0, 64]
+        );
+    }
+
+    #[test]
+    fn only_pictures_with_alpha_have_one() {
+        let rgba = Raster::new(2, 1, Channels::Rgba, vec![1, 2, 3, 4, 5, 6, 7, 8]).unwrap();
+        assert_eq!(own_alpha(&rgba), Some(vec![4, 8]));
+        assert_eq!(
+            own_alpha(&Raster::new(1, 1, Channels::Rgb, vec![1, 2, 3]).unwrap()),
+            None
+        );
     }
 }

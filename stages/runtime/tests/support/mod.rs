@@ -196,6 +196,8 @@ pub fn matte_one(message: &Message<ImageClassified>) -> Outcome {
         classification: classification(),
         alpha: blob(),
         model: model(),
+        matting: None,
+        foreground: None,
     })
 }
 
@@ -206,6 +208,7 @@ pub fn compose_one(message: &Message<ImageMatted>) -> Outcome {
         measurements: Measurements::default(),
         classification: classification(),
         model: model(),
+        matting: None,
         alpha: blob(),
         result: blob(),
         thumbnail: blob(),

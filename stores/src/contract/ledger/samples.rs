@@ -238,6 +238,7 @@ pub(in crate::contract) fn result(index: u32) -> ImageResult {
                 processor: "general".to_owned(),
                 reused: false,
             },
+            matting: None,
             stages: vec![StageTiming {
                 stage: "matte".to_owned(),
                 queue_ms: third,
