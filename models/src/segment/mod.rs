@@ -87,6 +87,10 @@ pub enum SegmentError {
     },
 }
 
+/// A network whose surest pixel is less sure than this (0 to 1) has seen no subject: on one colour, a gradient or fine noise
+/// IS-Net, U²-Net and U²-Netp stay below .05, on 61 photographs of something above .99.
+pub const NO_SUBJECT_PEAK: f32 = 0.1;
+
 /// A picture as the network takes it.
 pub struct Prepared(Array4<f32>);
 
@@ -215,6 +219,11 @@ impl Segmenter {
             output,
             elapsed: inference.elapsed,
         })
+    }
+
+    /// How sure the network is of the surest pixel, 0 to 1. A matte is stretched, so it says nothing of that.
+    pub fn peak(&self, raw: &RawMatte) -> f32 {
+        postprocess::peak(&raw.output, self.normalization)
     }
 
     /// Makes the network's output a matte of the picture's size.

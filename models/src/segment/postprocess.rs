@@ -34,6 +34,27 @@ pub(super) fn to_bytes(output: &ArrayD<f32>, normalization: Normalization) -> Op
     })
 }
 
+/// The largest share of foreground that the output claims, 0 to 1.
+pub(super) fn peak(output: &ArrayD<f32>, normalization: Normalization) -> f32 {
+    let largest = || {
+        let first = output.view().into_dimensionality::<ndarray::Ix4>();
+        let plane = first.map(|output| {
+            output
+                .index_axis_move(Axis(0), 0)
+                .index_axis_move(Axis(0), 0)
+        });
+        plane.map_or(0.0, |plane| {
+            plane.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+        })
+    };
+    match normalization {
+        Normalization::MinMax => largest(),
+        Normalization::SigmoidMinMax => 1.0 / (1.0 + (-largest()).exp()),
+        // Classes compare with each other: one of them always wins.
+        Normalization::ClassNotZero | Normalization::None => 1.0,
+    }
+}
+
 /// Stretches to 0 to 255 and cuts the fraction off. An output that is the same everywhere holds nothing: all background.
 fn stretch(values: impl Iterator<Item = f32> + Clone) -> Vec<u8> {
     let (least, largest) = values.clone().fold(
@@ -75,6 +96,16 @@ mod tests {
 
     fn output(shape: [usize; 4], values: &[f32]) -> ArrayD<f32> {
         ArrayD::from_shape_vec(shape.to_vec(), values.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn the_peak_is_what_the_network_is_surest_of() {
+        let values = [0.02, 0.4, 0.1, 0.0];
+        let min_max = peak(&output([1, 1, 2, 2], &values), Normalization::MinMax);
+        assert!((min_max - 0.4).abs() < 1e-6);
+        let logits = [-4.0, 0.0, -9.0, -2.0];
+        let sigmoid = peak(&output([1, 1, 2, 2], &logits), Normalization::SigmoidMinMax);
+        assert!((sigmoid - 0.5).abs() < 1e-6);
     }
 
     #[test]

@@ -11,7 +11,8 @@ use std::time::Duration;
 use ndarray::{Array4, ArrayD, Axis};
 
 use super::{
-    Mask, Picture, Prepared, SegmentError, Segmenter, postprocess, preprocess, reference, refine,
+    Mask, NO_SUBJECT_PEAK, Picture, Prepared, SegmentError, Segmenter, postprocess, preprocess,
+    reference, refine,
 };
 use crate::{LoadError, ModelStore, Runtime, Session, SessionOptions};
 
@@ -44,6 +45,8 @@ pub struct RawRefined {
     height: u32,
     /// The networks that ran, in order, each with its own time.
     pub runs: Vec<(String, Duration)>,
+    /// How sure the surest of the coarse networks is that there is a subject anywhere, 0 to 1.
+    pub peak: f32,
 }
 
 impl Refiner {
@@ -114,8 +117,10 @@ impl Refiner {
         let coarse = first.finish(&raw, width, height)?;
         let small = first.finish(&raw, DOUBT_SIDE_PX, DOUBT_SIDE_PX)?;
         let mut runs = vec![(first.session().name().to_owned(), raw.elapsed)];
-        let other = if undecided_share(&small) > DOUBT_SHARE {
+        let mut peak = first.peak(&raw);
+        let other = if undecided_share(&small) > DOUBT_SHARE || peak < NO_SUBJECT_PEAK {
             let raw = second.infer(&second.prepare(picture)?)?;
+            peak = peak.max(second.peak(&raw));
             runs.push((second.session().name().to_owned(), raw.elapsed));
             Some(second.finish(&raw, width, height)?)
         } else {
@@ -124,8 +129,11 @@ impl Refiner {
         let mattes = [&coarse, other.as_ref().unwrap_or(&coarse)];
         let mut refined = self.run(&tensor(picture, width, height, mattes)?, width, height)?;
         runs.append(&mut refined.runs);
-        refined.runs = runs;
-        Ok(refined)
+        Ok(RawRefined {
+            runs,
+            peak,
+            ..refined
+        })
     }
 
     fn run(
@@ -140,6 +148,7 @@ impl Refiner {
             width,
             height,
             runs: vec![(NAME.to_owned(), inference.elapsed)],
+            peak: 1.0,
         })
     }
 
@@ -312,6 +321,7 @@ mod tests {
             width: 20,
             height: 10,
             runs: Vec::new(),
+            peak: 1.0,
         };
         assert!(to_bytes(&raw(&[1, 1, 32, 32])).is_some());
         assert!(to_bytes(&raw(&[1, 1, 8, 32])).is_none());

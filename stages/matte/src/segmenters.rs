@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use atelier_models::{LoadError, ModelStore, Purpose, Runtime, Segmenter, SessionOptions};
+use atelier_models::{LoadError, ModelStore, Purpose, Refiner, Runtime, Segmenter, SessionOptions};
 use atelier_runtime::telemetry;
 use atelier_schemas::Quality;
 use parking_lot::Mutex;
@@ -35,6 +35,8 @@ pub struct Segmenters {
     store: ModelStore,
     session_options: SessionOptions,
     preloaded: HashMap<String, Arc<Segmenter>>,
+    /// Loaded at start where the model of the best quality is, and with its first picture otherwise. Locked while it loads.
+    refiner: Mutex<Option<Arc<Refiner>>>,
     max_extra_models: usize,
     /// Least recently used first. Locked while a model loads, so that two pictures never load the same one.
     extra: Mutex<Vec<(String, Arc<Segmenter>)>>,
@@ -59,14 +61,36 @@ impl Segmenters {
             let segmenter = open(&runtime, &store, name, &session_options)?;
             preloaded.insert(name.clone(), Arc::new(segmenter));
         }
-        Ok(Self {
+        let needs_refiner = preloaded.contains_key(model_for(Quality::High));
+        let segmenters = Self {
             runtime,
             store,
             session_options,
             preloaded,
+            refiner: Mutex::new(None),
             max_extra_models: options.max_extra_models.max(1),
             extra: Mutex::new(Vec::new()),
-        })
+        };
+        if needs_refiner {
+            segmenters.refiner()?;
+        }
+        Ok(segmenters)
+    }
+
+    /// The network that makes the matte of quality high of coarse ones, loaded now if need be. Blocking.
+    ///
+    /// # Errors
+    /// Its file is missing or wrong.
+    pub fn refiner(&self) -> Result<Arc<Refiner>, LoadError> {
+        let mut loaded = self.refiner.lock();
+        if let Some(refiner) = loaded.as_ref() {
+            return Ok(Arc::clone(refiner));
+        }
+        let refiner = Refiner::open(&self.runtime, &self.store, &self.session_options)?;
+        telemetry::model_provider("matte", refiner.session().provider().as_str());
+        let refiner = Arc::new(refiner);
+        *loaded = Some(Arc::clone(&refiner));
+        Ok(refiner)
     }
 
     /// The model of that name, loaded now if need be. Blocking.

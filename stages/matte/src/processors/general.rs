@@ -1,27 +1,36 @@
-//! The processor for persons and things: one segmentation network, or the picture's own alpha.
+//! The processor for persons and things: segmentation networks, or the picture's own alpha.
+//!
+//! Quality high is IS-Net, U²-Netp where that is in doubt, and the refiner over both; the others, and a model that was named,
+//! are one network whose matte's edge is fitted to the picture's.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
-use atelier_models::{Picture, Segmenter, segment::refine};
+use atelier_models::{
+    Picture, Refiner, Segmenter,
+    segment::{NO_SUBJECT_PEAK, Prepared, RawMatte, RawRefined, refine},
+};
 use atelier_runtime::telemetry;
 use atelier_schemas::{
-    Kind, Matting,
+    Kind, Matting, Quality,
     events::{ModelUse, Strategy},
     matting::Step,
 };
 use atelier_stores::{Raster, raster::Channels};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-use super::{Job, Matted, Processor, multiply, own_alpha};
-use crate::{MatteError, MatteOptions, Segmenters};
+use super::{Job, Matted, Processor, multiply, own_alpha, whole};
+use crate::{MatteError, MatteOptions, Segmenters, model_for};
 
 /// What stands in events as the model where the picture's own alpha was kept.
 const OWN_ALPHA: &str = "own-alpha";
 
 /// To be raised with every change after which the same picture and network give another matte: those made before are not used
 /// again then.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Cuts out what stands out, whatever it is.
 pub struct General {
@@ -52,16 +61,16 @@ impl General {
     async fn segment(
         &self,
         pixels: Arc<Raster>,
-        model: String,
+        job: Job,
         kind: Kind,
     ) -> Result<Matted, MatteError> {
         let started = Instant::now();
         let segmenters = Arc::clone(&self.segmenters);
         let to_prepare = Arc::clone(&pixels);
-        let (segmenter, prepared) = spawn_blocking(move || {
-            let segmenter = segmenters.get(&model)?;
-            let prepared = segmenter.prepare(&picture(&to_prepare))?;
-            Ok::<_, MatteError>((segmenter, prepared))
+        let (networks, prepared) = spawn_blocking(move || {
+            let networks = Networks::of(&segmenters, &job)?;
+            let prepared = networks.first().prepare(&picture(&to_prepare))?;
+            Ok::<_, MatteError>((networks, prepared))
         })
         .await??;
         let prepared_ms = milliseconds(started);
@@ -71,39 +80,32 @@ impl General {
             .acquire()
             .await
             .map_err(|_| MatteError::ShuttingDown)?;
-        let (segmenter, raw) = spawn_blocking(move || {
-            let raw = segmenter.infer(&prepared)?;
-            Ok::<_, MatteError>((segmenter, raw))
-        })
-        .await??;
+        let to_run = Arc::clone(&pixels);
+        let name = networks.first().session().name().to_owned();
+        let provider = networks.first().session().provider().as_str();
+        let raw = spawn_blocking(move || networks.run(&picture(&to_run), &prepared)).await??;
         drop(run);
-        telemetry::model_ran(
-            "matte",
-            segmenter.session().name(),
-            segmenter.session().provider().as_str(),
-            raw.elapsed,
-        );
-        let inference_ms = raw.elapsed.as_secs_f64() * 1e3;
-        let model = self.model_use(
-            segmenter.session().name(),
-            segmenter.session().provider().as_str(),
-            inference_ms,
-        );
-        let refining = Instant::now();
-        let alpha = spawn_blocking(move || finish(&segmenter, &raw, &pixels)).await??;
-        let steps = [
-            ("prepare", prepared_ms),
-            ("network", inference_ms),
-            ("refine", milliseconds(refining)),
-        ];
+        let mut steps = vec![step("prepare", prepared_ms)];
+        for (name, elapsed) in raw.runs() {
+            telemetry::model_ran("matte", &name, provider, elapsed);
+            steps.push(step(&name, elapsed.as_secs_f64() * 1e3));
+        }
+        let inference_ms = steps[1..].iter().map(|step| step.ms).sum();
+        let model = self.model_use(&name, provider, inference_ms);
+        if raw.peak() < NO_SUBJECT_PEAK {
+            let matting = Matting {
+                steps,
+                ..Matting::by(kind, 0.0)
+            };
+            let reason = "no network sees anything that stands out from its background";
+            return whole(&pixels, model, matting, reason);
+        }
+        let finishing = Instant::now();
+        let alpha = spawn_blocking(move || raw.finish(&pixels)).await??;
+        steps.push(step("finish", milliseconds(finishing)));
         Ok(Matted {
             matting: Matting {
-                steps: steps
-                    .map(|(name, ms)| Step {
-                        name: name.to_owned(),
-                        ms,
-                    })
-                    .into(),
+                steps,
                 ..Matting::by(kind, certainty(alpha.data()))
             },
             alpha,
@@ -113,6 +115,112 @@ impl General {
     }
 }
 
+/// What makes a matte.
+enum Networks {
+    /// One network.
+    Plain(Arc<Segmenter>),
+    /// The first, the one that is asked where it is in doubt, and the one that makes the matte of what they gave.
+    Refined(Arc<Segmenter>, Arc<Segmenter>, Arc<Refiner>),
+}
+
+/// What the networks gave, with those that are to finish it.
+enum Raw {
+    Plain(Arc<Segmenter>, RawMatte),
+    Refined(Arc<Refiner>, RawRefined),
+}
+
+impl Networks {
+    /// Those of a job. Blocking where one is to be loaded.
+    fn of(segmenters: &Segmenters, job: &Job) -> Result<Self, MatteError> {
+        let first = segmenters.get(&job.model)?;
+        // Who names a model wants its matte, and no other's.
+        if job.model_was_named || job.model != model_for(Quality::High) {
+            return Ok(Self::Plain(first));
+        }
+        let second = segmenters.get(model_for(Quality::Low))?;
+        Ok(Self::Refined(first, second, segmenters.refiner()?))
+    }
+
+    fn first(&self) -> &Segmenter {
+        match self {
+            Self::Plain(first) | Self::Refined(first, ..) => first,
+        }
+    }
+
+    /// Names all of them, so that another file or provider is another name.
+    fn identity(&self) -> String {
+        let sessions = match self {
+            Self::Plain(first) => vec![first.session()],
+            Self::Refined(first, second, refiner) => {
+                vec![first.session(), second.session(), refiner.session()]
+            }
+        };
+        let names = sessions.iter().map(|session| {
+            format!(
+                "{} {} {}",
+                session.name(),
+                session.file_identity(),
+                session.provider()
+            )
+        });
+        names.collect::<Vec<_>>().join(" + ")
+    }
+
+    /// Blocking.
+    fn run(self, picture: &Picture<'_>, prepared: &Prepared) -> Result<Raw, MatteError> {
+        Ok(match self {
+            Self::Plain(first) => {
+                let raw = first.infer(prepared)?;
+                Raw::Plain(first, raw)
+            }
+            Self::Refined(first, second, refiner) => {
+                let raw = refiner.infer(picture, prepared, &first, &second)?;
+                Raw::Refined(refiner, raw)
+            }
+        })
+    }
+}
+
+impl Raw {
+    /// The networks that ran, in order, each with its own time.
+    fn runs(&self) -> Vec<(String, Duration)> {
+        match self {
+            Self::Plain(first, raw) => vec![(first.session().name().to_owned(), raw.elapsed)],
+            Self::Refined(_, raw) => raw.runs.clone(),
+        }
+    }
+
+    /// How sure the surest network is that there is a subject anywhere, 0 to 1.
+    fn peak(&self) -> f32 {
+        match self {
+            Self::Plain(first, raw) => first.peak(raw),
+            Self::Refined(_, raw) => raw.peak,
+        }
+    }
+
+    /// The matte at the picture's size; what was transparent in the picture stays so.
+    fn finish(&self, pixels: &Raster) -> Result<Raster, MatteError> {
+        let mut mask = match self {
+            Self::Plain(first, raw) => {
+                let mut mask = first.finish(raw, pixels.width(), pixels.height())?;
+                refine(&picture(pixels), &mut mask)?;
+                mask
+            }
+            Self::Refined(refiner, raw) => refiner.finish(raw, &picture(pixels))?,
+        };
+        if pixels.channels() == Channels::Rgba {
+            for (alpha, pixel) in mask.alpha.iter_mut().zip(pixels.data().as_chunks::<4>().0) {
+                *alpha = multiply(*alpha, pixel[3]);
+            }
+        }
+        Ok(Raster::new(
+            mask.width,
+            mask.height,
+            Channels::Gray,
+            mask.alpha,
+        )?)
+    }
+}
 #[async_trait]
 impl Processor for General {
     fn name(&self) -> &'static str {
@@ -123,15 +231,12 @@ impl Processor for General {
         if keeps_own_alpha(job) {
             return Ok(None);
         }
-        let (segmenters, model) = (Arc::clone(&self.segmenters), job.model.clone());
-        let segmenter = spawn_blocking(move || segmenters.get(&model)).await??;
-        let session = segmenter.session();
+        let (segmenters, job) = (Arc::clone(&self.segmenters), job.clone());
+        let networks = spawn_blocking(move || Networks::of(&segmenters, &job)).await??;
         Ok(Some(format!(
-            "{} {VERSION} {} {} {}",
+            "{} {VERSION} {}",
             self.name(),
-            session.name(),
-            session.file_identity(),
-            session.provider()
+            networks.identity()
         )))
     }
 
@@ -150,7 +255,7 @@ impl Processor for General {
                 matting: Matting::by(job.classification.kind, 1.0),
             });
         }
-        self.segment(pixels, job.model, kind).await
+        self.segment(pixels, job, kind).await
     }
 }
 
@@ -168,27 +273,6 @@ fn picture(raster: &Raster) -> Picture<'_> {
     }
 }
 
-/// The refined matte at the picture's size; what was transparent in the picture stays so.
-fn finish(
-    segmenter: &Segmenter,
-    raw: &atelier_models::segment::RawMatte,
-    pixels: &Raster,
-) -> Result<Raster, MatteError> {
-    let mut mask = segmenter.finish(raw, pixels.width(), pixels.height())?;
-    refine(&picture(pixels), &mut mask)?;
-    if pixels.channels() == Channels::Rgba {
-        for (alpha, pixel) in mask.alpha.iter_mut().zip(pixels.data().as_chunks::<4>().0) {
-            *alpha = multiply(*alpha, pixel[3]);
-        }
-    }
-    Ok(Raster::new(
-        mask.width,
-        mask.height,
-        Channels::Gray,
-        mask.alpha,
-    )?)
-}
-
 /// How decided a matte is, 0 to 1: a subject that is opaque everywhere is 1, one that is half there is 0.
 fn certainty(alpha: &[u8]) -> f32 {
     let (mut doubt, mut subject) = (0_u64, 0_u64);
@@ -200,6 +284,13 @@ fn certainty(alpha: &[u8]) -> f32 {
         return 0.0;
     }
     1.0 - (doubt as f64 / subject as f64).min(1.0) as f32
+}
+
+fn step(name: &str, ms: f64) -> Step {
+    Step {
+        name: name.to_owned(),
+        ms,
+    }
 }
 
 fn milliseconds(since: Instant) -> f64 {

@@ -20,6 +20,7 @@ pub use graphic::Graphic;
 use crate::MatteError;
 
 /// How a picture is to be matted.
+#[derive(Clone)]
 pub struct Job {
     /// What `classify` found.
     pub classification: Classification,
