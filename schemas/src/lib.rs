@@ -12,6 +12,7 @@ pub mod decode;
 pub mod envelope;
 pub mod error;
 pub mod events;
+pub mod output;
 pub mod request;
 pub mod topics;
 pub mod urgency;
@@ -22,9 +23,7 @@ pub use decode::{DecodeError, from_json};
 pub use envelope::{Envelope, EnvelopeError, StageTiming, event_id};
 pub use error::{ErrorBody, ErrorCode, ErrorDetails};
 pub use events::Event;
-pub use request::{
-    Background, ImageFormat, ImageSource, Kind, KindChoice, OutputOptions, Quality, TaskOptions,
-    TaskRequest,
-};
+pub use output::{Background, ImageFormat, OutputOptions};
+pub use request::{ImageSource, Kind, KindChoice, Quality, TaskOptions, TaskRequest};
 pub use topics::{Topic, TopicTable};
 pub use urgency::Priority;
