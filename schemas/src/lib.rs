@@ -7,13 +7,16 @@
 
 pub mod answer;
 pub mod asyncapi;
+pub mod background;
 pub mod blob;
 pub mod decode;
 pub mod envelope;
 pub mod error;
 pub mod events;
 pub mod output;
+pub mod placement;
 pub mod request;
+pub mod shadow;
 pub mod topics;
 pub mod urgency;
 

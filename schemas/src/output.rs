@@ -2,40 +2,116 @@
 //! Whatever parses and passes [`check_output`] can be made; what contradicts itself is refused with its JSON pointer.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Serialize};
 
-use crate::{BlobRef, ErrorBody};
+pub use crate::background::Background;
+use crate::{
+    ErrorBody,
+    placement::{Margin, Position, Scale},
+    shadow::Shadow,
+};
+
+/// Largest canvas, in pixels.
+pub const MAX_CANVAS_PIXELS: u64 = 50_000_000;
+/// Longest side of a canvas, in pixels.
+const MAX_CANVAS_SIDE_PX: u32 = 16_000;
 
 /// The finished picture.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct OutputOptions {
     /// File format.
     pub format: ImageFormat,
     /// What lies behind the subject. JPEG has no alpha: there, transparent becomes white.
     pub background: Background,
-    /// Encoder quality from 1 to 100, for WebP, AVIF and JPEG; 90 where it is absent.
+    /// Encoder quality from 1 to 100, for WebP, AVIF, JPEG and the colours of a ZIP; 90 where it is absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub encoding_quality: Option<u8>,
+    /// Largest file, in bytes: the encoder's quality is lowered until it is met. A PNG has no quality: one that is larger even
+    /// when packed tightly is an error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_bytes: Option<u64>,
+    /// Most pixels of the finished picture: a larger one is made smaller, its proportions kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_pixels: Option<u64>,
     /// Standard deviation of a smoothing of the matte's edge, in pixels of the picture, 0 to 20.
     #[serde(skip_serializing_if = "is_zero")]
     #[schemars(range(min = 0.0, max = 20.0))]
     pub edge_smoothing_px: f32,
-    /// Whether to crop to the subject.
+    /// Whether what is inside of the subject may be transparent in part, such as glass; if not, only its edge is.
+    #[serde(skip_serializing_if = "is_true")]
+    pub semitransparency: bool,
+    /// Whether to crop to the subject and its shadow.
     pub crop: Crop,
     /// Empty border kept around the subject when cropping, in pixels of the picture, 0 to 10,000.
     #[serde(skip_serializing_if = "is_zero_u32")]
     #[schemars(range(min = 0, max = 10_000))]
     pub crop_margin_px: u32,
+    /// The same side by side, in pixels or percent of the subject; instead of `cropMarginPx`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crop_margin: Option<Margin>,
+    /// The canvas; as large as the picture, or as what a crop leaves of it, where it is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<CanvasSize>,
+    /// How large the subject is on the canvas; `fit` where a `size` is given, else `original`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<Scale>,
+    /// Where on the canvas the subject is; `center` where a `size` or a `scale` is given, else `original`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
+    /// The shadow under the subject, over the background. On a transparent one it is part of the alpha.
+    #[serde(skip_serializing_if = "Shadow::is_none")]
+    pub shadow: Shadow,
     /// What the file holds.
     pub channels: Channels,
+}
+
+impl Default for OutputOptions {
+    fn default() -> Self {
+        Self {
+            format: ImageFormat::default(),
+            background: Background::default(),
+            encoding_quality: None,
+            max_bytes: None,
+            max_pixels: None,
+            edge_smoothing_px: 0.0,
+            semitransparency: true,
+            crop: Crop::default(),
+            crop_margin_px: 0,
+            crop_margin: None,
+            size: None,
+            scale: None,
+            position: None,
+            shadow: Shadow::default(),
+            channels: Channels::default(),
+        }
+    }
+}
+
+/// The size of a canvas, in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CanvasSize {
+    /// From left to right.
+    #[schemars(range(min = 1, max = 16_000))]
+    pub width: u32,
+    /// From top to bottom.
+    #[schemars(range(min = 1, max = 16_000))]
+    pub height: u32,
 }
 
 // serde's skip_serializing_if hands over a reference.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_zero(value: &f32) -> bool {
     *value == 0.0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)]
@@ -61,8 +137,10 @@ pub enum Channels {
     /// Colour with alpha.
     #[default]
     Rgba,
-    /// The matte alone, as grey.
+    /// The alpha alone, as grey.
     Alpha,
+    /// The alpha alone, black or white.
+    Mask,
 }
 
 /// File formats of a finished picture.
@@ -79,6 +157,8 @@ pub enum ImageFormat {
     Jpeg,
     /// AVIF, lossy with alpha.
     Avif,
+    /// `color.jpg` and `alpha.png` in one ZIP file: together what a PNG would hold, in a fraction of its bytes.
+    Zip,
 }
 
 impl ImageFormat {
@@ -89,6 +169,7 @@ impl ImageFormat {
             Self::Webp => "image/webp",
             Self::Jpeg => "image/jpeg",
             Self::Avif => "image/avif",
+            Self::Zip => "application/zip",
         }
     }
 
@@ -99,131 +180,8 @@ impl ImageFormat {
             Self::Webp => "webp",
             Self::Jpeg => "jpg",
             Self::Avif => "avif",
+            Self::Zip => "zip",
         }
-    }
-}
-
-/// What lies behind the subject: `"transparent"`, a colour `"#rgb"`, `"#rrggbb"` or `"#rrggbbaa"`, an address of a
-/// picture, or `{"blob":…}` of one already uploaded.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum Background {
-    /// Nothing.
-    #[default]
-    Transparent,
-    /// One colour, straight (not premultiplied) sRGB with alpha.
-    Color([u8; 4]),
-    /// A picture to fetch; it covers the canvas, centred.
-    Url(String),
-    /// A picture already stored.
-    Blob(BlobRef),
-}
-
-impl Background {
-    /// Reads the string form.
-    ///
-    /// # Errors
-    /// A sentence that says what was expected.
-    pub fn from_text(text: &str) -> Result<Self, String> {
-        if text == "transparent" {
-            return Ok(Self::Transparent);
-        }
-        if let Some(hex) = text.strip_prefix('#') {
-            return parse_hex_color(hex).map(Self::Color).ok_or_else(|| {
-                format!("`{text}` is not a colour: write #rgb, #rrggbb or #rrggbbaa")
-            });
-        }
-        if text.starts_with("https://") || text.starts_with("http://") {
-            return Ok(Self::Url(text.to_owned()));
-        }
-        Err(format!(
-            "`{text}` is no background: write `transparent`, a colour such as #ffffff, or an http(s) address"
-        ))
-    }
-}
-
-fn parse_hex_color(hex: &str) -> Option<[u8; 4]> {
-    if !hex.is_ascii() {
-        return None;
-    }
-    let digit = |index: usize| u8::from_str_radix(hex.get(index..=index)?, 16).ok();
-    let pair = |index: usize| Some(digit(index)? * 16 + digit(index + 1)?);
-    match hex.len() {
-        3 => Some([digit(0)? * 17, digit(1)? * 17, digit(2)? * 17, 255]),
-        6 => Some([pair(0)?, pair(2)?, pair(4)?, 255]),
-        8 => Some([pair(0)?, pair(2)?, pair(4)?, pair(6)?]),
-        _ => None,
-    }
-}
-
-impl JsonSchema for Background {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Background".into()
-    }
-
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({
-            "description": "What lies behind the subject.",
-            "anyOf": [
-                { "const": "transparent" },
-                { "type": "string", "pattern": "^#([0-9a-fA-F]{3}|[0-9a-fA-F]{6}|[0-9a-fA-F]{8})$" },
-                { "type": "string", "format": "uri", "pattern": "^https?://" },
-                {
-                    "type": "object",
-                    "required": ["blob"],
-                    "properties": { "blob": generator.subschema_for::<BlobRef>() },
-                    "additionalProperties": false,
-                },
-            ],
-        })
-    }
-}
-
-impl Serialize for Background {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeMap as _;
-        match self {
-            Self::Transparent => serializer.serialize_str("transparent"),
-            Self::Color([red, green, blue, 255]) => {
-                serializer.serialize_str(&format!("#{red:02x}{green:02x}{blue:02x}"))
-            }
-            Self::Color([red, green, blue, alpha]) => {
-                serializer.serialize_str(&format!("#{red:02x}{green:02x}{blue:02x}{alpha:02x}"))
-            }
-            Self::Url(url) => serializer.serialize_str(url),
-            Self::Blob(blob) => {
-                let mut map = serializer.serialize_map(Some(1))?;
-                map.serialize_entry("blob", blob)?;
-                map.end()
-            }
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Background {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Fields {
-            blob: BlobRef,
-        }
-        struct StringOrBlob;
-        impl<'de> de::Visitor<'de> for StringOrBlob {
-            type Value = Background;
-
-            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                formatter.write_str("`transparent`, a colour such as #ffffff, an http(s) address, or an object with `blob`")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Background, E> {
-                Background::from_text(text).map_err(E::custom)
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Background, A::Error> {
-                Fields::deserialize(de::value::MapAccessDeserializer::new(map))
-                    .map(|fields| Background::Blob(fields.blob))
-            }
-        }
-        deserializer.deserialize_any(StringOrBlob)
     }
 }
 
@@ -250,30 +208,145 @@ pub(crate) fn check_output(
             format!("{} is more than 10000", output.crop_margin_px),
         ));
     }
+    if let Err((pointer, message)) = check_canvas(output) {
+        return Err(invalid(&format!("/options/output{pointer}"), message));
+    }
+    if let Err((pointer, message)) = output.background.check() {
+        return Err(invalid(
+            &format!("/options/output/background{pointer}"),
+            message,
+        ));
+    }
+    output
+        .shadow
+        .check()
+        .map_err(|(pointer, message)| invalid(&format!("/options/output/shadow{pointer}"), message))
+}
+
+/// What contradicts itself or is too large, by its place under the output.
+fn check_canvas(output: &OutputOptions) -> Result<(), (&'static str, String)> {
+    if output.crop_margin.is_some() && output.crop == Crop::None {
+        return Err(("/cropMargin", "a margin needs `crop`: \"subject\"".into()));
+    }
+    if output.crop_margin.is_some() && output.crop_margin_px > 0 {
+        let message = "give either `cropMargin` or `cropMarginPx`, not both".to_owned();
+        return Err(("/cropMargin", message));
+    }
+    if let Some(CanvasSize { width, height }) = output.size {
+        let sides = 1..=MAX_CANVAS_SIDE_PX;
+        if !sides.contains(&width) || !sides.contains(&height) {
+            let message =
+                format!("{width} × {height}: a side has 1 to {MAX_CANVAS_SIDE_PX} pixels");
+            return Err(("/size", message));
+        }
+        if u64::from(width) * u64::from(height) > MAX_CANVAS_PIXELS {
+            let message = format!("{width} × {height} is more than {MAX_CANVAS_PIXELS} pixels");
+            return Err(("/size", message));
+        }
+    }
+    if output.max_bytes == Some(0) {
+        return Err(("/maxBytes", "a file has at least one byte".into()));
+    }
+    if output.max_pixels == Some(0) {
+        return Err(("/maxPixels", "a picture has at least one pixel".into()));
+    }
+    if output.channels != Channels::Rgba {
+        if output.background != Background::Transparent {
+            let message = "alpha alone has no background: leave it out, or ask for `rgba`".into();
+            return Err(("/background", message));
+        }
+        if output.format == ImageFormat::Zip {
+            let message =
+                "a ZIP holds colours and alpha: ask for `rgba`, or for another format".into();
+            return Err(("/channels", message));
+        }
+    }
+    if output.channels == Channels::Mask && !output.shadow.is_none() {
+        return Err(("/shadow", "a mask has no shadow".into()));
+    }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{ErrorCode, from_json};
+
+    fn fault(output: &str) -> Option<String> {
+        let output: OutputOptions = from_json(output.as_bytes()).unwrap();
+        check_output(&output, |pointer, message| {
+            let body = ErrorBody::new(ErrorCode::InvalidRequest, "test", "InvalidRequest", message);
+            Box::new(body.at(pointer))
+        })
+        .err()
+        .and_then(|error| error.details.pointer.clone())
+    }
 
     #[test]
-    fn backgrounds_round_trip() {
-        for text in [
-            "transparent",
-            "#ff8000",
-            "#ff800080",
-            "https://a.example/b.png",
+    fn what_contradicts_itself_is_refused_where_it_does() {
+        for (output, pointer) in [
+            (r#"{"cropMargin":"10%"}"#, "/cropMargin"),
+            (
+                r#"{"crop":"subject","cropMargin":"10%","cropMarginPx":3}"#,
+                "/cropMargin",
+            ),
+            (r#"{"size":{"width":0,"height":5}}"#, "/size"),
+            (r#"{"size":{"width":16000,"height":16000}}"#, "/size"),
+            (r#"{"maxBytes":0}"#, "/maxBytes"),
+            (
+                r##"{"channels":"alpha","background":"#fff"}"##,
+                "/background",
+            ),
+            (r#"{"channels":"mask","shadow":"drop"}"#, "/shadow"),
+            (r#"{"channels":"mask","format":"zip"}"#, "/channels"),
+            (r#"{"background":{"blur":0}}"#, "/background/blur"),
+            (
+                r##"{"background":{"gradient":{"stops":[{"color":"#fff","at":0}]}}}"##,
+                "/background/gradient/stops",
+            ),
+            (
+                r#"{"shadow":{"type":"drop","opacity":1.5}}"#,
+                "/shadow/opacity",
+            ),
+            (r#"{"shadow":{"type":"keep","blur":"3px"}}"#, "/shadow/blur"),
+            (
+                r#"{"shadow":{"type":"contact","offsetX":"3px"}}"#,
+                "/shadow/offsetX",
+            ),
         ] {
-            let background = Background::from_text(text).unwrap();
-            assert_eq!(serde_json::to_value(&background).unwrap(), text);
+            assert_eq!(
+                fault(output),
+                Some(format!("/options/output{pointer}")),
+                "{output}"
+            );
         }
+    }
+
+    #[test]
+    fn everything_at_once_is_read_and_written() {
+        let text = r##"{"format":"zip","background":{"gradient":{"type":"radial","stops":[{"color":"#fff","at":0},
+            {"color":"#888","at":1}]}},"maxBytes":90000,"maxPixels":250000,"semitransparency":false,"crop":"subject",
+            "cropMargin":"10% 5%","size":{"width":800,"height":600},"scale":"80%","position":"bottom","channels":"rgba",
+            "shadow":{"type":"drop","opacity":0.4,"blur":"2%","offsetX":"-3px","offsetY":"1%","color":"#102030"}}"##;
+        assert_eq!(fault(text), None);
+        let output: OutputOptions = from_json(text.as_bytes()).unwrap();
+        let written = serde_json::to_vec(&output).unwrap();
+        assert_eq!(from_json::<OutputOptions>(&written).unwrap(), output);
         assert_eq!(
-            Background::from_text("#fff").unwrap(),
-            Background::Color([255; 4])
+            from_json::<OutputOptions>(br#"{"shadow":"contact"}"#)
+                .unwrap()
+                .shadow
+                .kind,
+            crate::shadow::ShadowKind::Contact
         );
-        for text in ["white", "#ffff", "#ggg", "file:///etc/passwd", "#é1"] {
-            assert!(Background::from_text(text).is_err(), "{text}");
-        }
+        assert!(from_json::<OutputOptions>(br#"{"shadow":"none","scale":"200%"}"#).is_err());
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_not_written() {
+        let written = serde_json::to_value(OutputOptions::default()).unwrap();
+        let mut names: Vec<&String> = written.as_object().unwrap().keys().collect();
+        names.sort();
+        assert_eq!(names, ["background", "channels", "crop", "format"]);
     }
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::{
     BlobRef, ErrorBody, ErrorCode,
     output::{OutputOptions, check_output},
+    placement::Region,
     urgency::{self, Priority},
 };
 
@@ -255,6 +256,9 @@ pub struct TaskOptions {
     /// Not built yet: refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watermark: Option<Watermark>,
+    /// Where in the upright picture the subject is: what lies outside is background. Two corners, `x1 y1 x2 y2`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub roi: Option<Region>,
     /// The finished picture.
     pub output: OutputOptions,
 }
