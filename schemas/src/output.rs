@@ -1,5 +1,5 @@
 //! What a finished picture is like: its background, crop, channels and file format, as a request's `options.output` says it.
-//! Whatever parses and passes [`check_output`] can be made; what contradicts itself is refused with its JSON pointer.
+//! Whatever parses and passes the check of its request can be made; what contradicts itself is refused with its JSON pointer.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
