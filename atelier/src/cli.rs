@@ -3,7 +3,12 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use atelier_models::ProviderChoice;
-use atelier_schemas::{ImageFormat, KindChoice, Quality};
+use atelier_schemas::{
+    ImageFormat, KindChoice, Quality,
+    output::CanvasSize,
+    placement::{Margin, Position, Region, Scale},
+    shadow::ShadowKind,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Atelier: an event-streaming image pipeline for fashion and commerce.
@@ -106,7 +111,8 @@ pub struct CutoutArgs {
     /// File format of the results.
     #[arg(long, value_enum, default_value_t = FormatArg::Png)]
     pub format: FormatArg,
-    /// What lies behind: `transparent`, a colour such as `#ffffff`, or a picture's path.
+    /// What lies behind: `transparent`, a colour such as `#ffffff`, a picture's path, `linear-gradient(90deg, #fff, #888)`,
+    /// `radial-gradient(#fff, #888)`, or `blur(12px)`, the picture itself out of focus.
     #[arg(long, default_value = "transparent", value_name = "BACKGROUND")]
     pub background: String,
     /// Time against precision: high is IS-Net, medium U²-Net, low U²-Netp.
@@ -124,9 +130,27 @@ pub struct CutoutArgs {
     /// Smooth the edge of the matte by this many pixels (standard deviation).
     #[arg(long, default_value_t = 0.0, value_name = "PIXELS")]
     pub edge_smoothing: f32,
-    /// Crop to the subject, with a margin of this many pixels.
-    #[arg(long, value_name = "MARGIN", num_args = 0..=1, default_missing_value = "0")]
-    pub crop: Option<u32>,
+    /// Largest file, in bytes: the encoder's quality is lowered until it is met.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..), value_name = "BYTES")]
+    pub max_bytes: Option<u64>,
+    /// Crop to the subject and its shadow, with a margin: `30px`, `10%`, `10% 5%` or four lengths.
+    #[arg(long, value_name = "MARGIN", num_args = 0..=1, default_missing_value = "0px")]
+    pub crop: Option<Margin>,
+    /// Canvas in pixels, such as `1200x900`; the subject is made to fit it.
+    #[arg(long, value_parser = canvas_size, value_name = "WIDTHxHEIGHT")]
+    pub size: Option<CanvasSize>,
+    /// How large the subject is: `original`, `fit`, or the share of the canvas that it takes, such as `80%`.
+    #[arg(long)]
+    pub scale: Option<Scale>,
+    /// Where the subject is: `original`, `center`, `bottom`, `top-left`, or shares such as `50% 100%`.
+    #[arg(long)]
+    pub position: Option<Position>,
+    /// The shadow under the subject.
+    #[arg(long, value_enum, default_value_t = ShadowArg::None)]
+    pub shadow: ShadowArg,
+    /// Where in the picture the subject is, `x1 y1 x2 y2` in pixels or percent: `10% 0% 90% 100%`.
+    #[arg(long, value_name = "REGION")]
+    pub roi: Option<Region>,
     /// Write the alpha matte alone.
     #[arg(long)]
     pub only_mask: bool,
@@ -279,6 +303,8 @@ pub enum FormatArg {
     Jpeg,
     /// Lossy, with alpha, smallest and slowest.
     Avif,
+    /// `color.jpg` and `alpha.png` in one file.
+    Zip,
 }
 
 impl From<FormatArg> for ImageFormat {
@@ -288,8 +314,46 @@ impl From<FormatArg> for ImageFormat {
             FormatArg::Webp => Self::Webp,
             FormatArg::Jpeg => Self::Jpeg,
             FormatArg::Avif => Self::Avif,
+            FormatArg::Zip => Self::Zip,
         }
     }
+}
+
+/// Shadows on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ShadowArg {
+    /// None.
+    None,
+    /// The picture's own, where its background is even enough.
+    Keep,
+    /// The outline, out of focus and moved.
+    Drop,
+    /// On the ground, where the subject touches it.
+    Contact,
+    /// `contact` for portraits, `drop` for everything else.
+    Auto,
+}
+
+impl From<ShadowArg> for ShadowKind {
+    fn from(shadow: ShadowArg) -> Self {
+        match shadow {
+            ShadowArg::None => Self::None,
+            ShadowArg::Keep => Self::Keep,
+            ShadowArg::Drop => Self::Drop,
+            ShadowArg::Contact => Self::Contact,
+            ShadowArg::Auto => Self::Auto,
+        }
+    }
+}
+
+fn canvas_size(text: &str) -> Result<CanvasSize, String> {
+    let sides = text.split_once('x').and_then(|(width, height)| {
+        Some(CanvasSize {
+            width: width.parse().ok()?,
+            height: height.parse().ok()?,
+        })
+    });
+    sides.ok_or_else(|| "write it as 1200x900".to_owned())
 }
 
 /// Qualities on the command line.

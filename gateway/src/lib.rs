@@ -17,7 +17,6 @@ mod media;
 mod multipart;
 pub mod openapi;
 pub mod options;
-mod picture;
 pub mod probe;
 mod routes;
 mod server;

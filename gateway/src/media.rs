@@ -33,9 +33,10 @@ pub fn sniff(head: &[u8]) -> &'static str {
     }
 }
 
-/// `media_type` where it is a raster image that a browser shows without running anything; else [`UNKNOWN`].
+/// `media_type` where it is a raster image that a browser shows without running anything, or a ZIP file, which it only
+/// stores; else [`UNKNOWN`].
 pub fn harmless(media_type: &str) -> &'static str {
-    const HARMLESS: [&str; 8] = [
+    const HARMLESS: [&str; 9] = [
         "image/png",
         "image/jpeg",
         "image/webp",
@@ -44,6 +45,7 @@ pub fn harmless(media_type: &str) -> &'static str {
         "image/tiff",
         "image/x-icon",
         "image/bmp",
+        "application/zip",
     ];
     HARMLESS
         .into_iter()
@@ -62,6 +64,7 @@ pub fn extension(media_type: &str) -> &'static str {
         "image/tiff" => "tif",
         "image/x-icon" => "ico",
         "image/bmp" => "bmp",
+        "application/zip" => "zip",
         _ => "bin",
     }
 }
@@ -173,6 +176,7 @@ mod tests {
         }
         assert_eq!(harmless("image/svg+xml"), UNKNOWN);
         assert_eq!(harmless("text/html"), UNKNOWN);
+        assert_eq!(extension(harmless("application/zip")), "zip");
     }
 
     #[test]

@@ -103,7 +103,7 @@ pub struct State {
     pub upload_slots: Semaphore,
     /// Event streams that may be open at once.
     pub stream_slots: Arc<Semaphore>,
-    /// Pictures that may be decoded at once, for the remove.bg dialect.
+    /// Pictures that may be in memory at once as base64, for the remove.bg dialect.
     pub picture_slots: Semaphore,
     /// Set when the gateway stops.
     pub shutdown: CancellationToken,

@@ -7,8 +7,9 @@ use uuid::Uuid;
 
 use crate::{
     ErrorBody, Kind, Matting, StageTiming, TaskOptions,
-    events::{ModelUse, first_version},
+    events::{ModelUse, SubjectBox, first_version},
     request::RepeatOf,
+    shadow::ShadowOutcome,
 };
 
 /// Where a task stands.
@@ -153,6 +154,12 @@ pub struct ImageMetadata {
     pub matting: Option<Matting>,
     /// Each stage's share.
     pub stages: Vec<StageTiming>,
+    /// Where in the finished picture the subject is; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<SubjectBox>,
+    /// What became of the shadow, where one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowOutcome>,
 }
 
 /// Size in pixels.

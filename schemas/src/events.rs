@@ -12,6 +12,7 @@ use crate::{
     TaskRequest, TaskStatus,
     answer::{Dimensions, ImageMetadata, TaskSummary},
     from_json,
+    shadow::ShadowOutcome,
     topics::IMAGE_TASKS_BULK,
 };
 
@@ -270,6 +271,26 @@ pub struct ImageComposed {
     pub result: BlobRef,
     /// A picture of no more than 256 pixels a side, WebP.
     pub thumbnail: BlobRef,
+    /// Where in the finished picture the subject is; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<SubjectBox>,
+    /// What became of the shadow, where one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowOutcome>,
+}
+
+/// The box around the subject, in pixels of the finished picture; what lies beyond its border is cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SubjectBox {
+    /// From the left edge.
+    pub left: u32,
+    /// From the upper edge.
+    pub top: u32,
+    /// Its width.
+    pub width: u32,
+    /// Its height.
+    pub height: u32,
 }
 
 /// The record of a finished image, as the ledger holds it.
@@ -324,6 +345,8 @@ impl ImageComposed {
                 model: self.model.clone(),
                 matting: self.matting.clone(),
                 stages: timings.to_vec(),
+                subject: self.subject,
+                shadow: self.shadow,
             },
             classification: self.classification.clone(),
         }

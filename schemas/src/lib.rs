@@ -7,13 +7,17 @@
 
 pub mod answer;
 pub mod asyncapi;
+pub mod background;
 pub mod blob;
 pub mod decode;
 pub mod envelope;
 pub mod error;
 pub mod events;
 pub mod matting;
+pub mod output;
+pub mod placement;
 pub mod request;
+pub mod shadow;
 pub mod topics;
 pub mod urgency;
 
@@ -24,9 +28,7 @@ pub use envelope::{Envelope, EnvelopeError, StageTiming, event_id};
 pub use error::{ErrorBody, ErrorCode, ErrorDetails};
 pub use events::Event;
 pub use matting::Matting;
-pub use request::{
-    Background, ImageFormat, ImageSource, Kind, KindChoice, OutputOptions, Quality, TaskOptions,
-    TaskRequest,
-};
+pub use output::{Background, ImageFormat, OutputOptions};
+pub use request::{ImageSource, Kind, KindChoice, Quality, TaskOptions, TaskRequest};
 pub use topics::{Topic, TopicTable};
 pub use urgency::Priority;

@@ -19,7 +19,8 @@ use atelier_schemas::{
     TaskRequest,
     envelope::image_id,
     events::ImageResult,
-    request::{Channels, Crop},
+    output::{Channels, Crop},
+    shadow::Shadow,
 };
 use atelier_stores::{Blobs, blobs::MemoryBlobs};
 use chrono::Utc;
@@ -105,6 +106,7 @@ fn options_of(arguments: &CutoutArgs) -> anyhow::Result<TaskOptions> {
         quality: arguments.quality.into(),
         model: arguments.model.clone(),
         watermark: None,
+        roi: arguments.roi,
         output: OutputOptions {
             format: arguments.format.into(),
             background,
@@ -115,12 +117,21 @@ fn options_of(arguments: &CutoutArgs) -> anyhow::Result<TaskOptions> {
             } else {
                 Crop::None
             },
-            crop_margin_px: arguments.crop.unwrap_or(0),
+            crop_margin: arguments.crop,
+            max_bytes: arguments.max_bytes,
+            size: arguments.size,
+            scale: arguments.scale,
+            position: arguments.position,
+            shadow: Shadow {
+                kind: arguments.shadow.into(),
+                ..Shadow::default()
+            },
             channels: if arguments.only_mask {
                 Channels::Alpha
             } else {
                 Channels::Rgba
             },
+            ..OutputOptions::default()
         },
     })
 }

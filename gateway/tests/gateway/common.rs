@@ -474,6 +474,8 @@ fn result_of(
             queue_ms: 1.0,
             processing_time_ms: 40.0,
         }],
+        subject: None,
+        shadow: None,
     };
     let classification = Classification {
         kind: Kind::Product,

@@ -6,16 +6,67 @@
 use std::{path::Path, process::Stdio, sync::Arc};
 
 use crate::common::{End, Form, Place, Server, options, png};
+use atelier_compose::{ComposeOptions, Composed, compose, to_region};
 use atelier_gateway::GatewayOptions;
-use atelier_schemas::ErrorCode;
+use atelier_schemas::{ErrorCode, Kind, TaskOptions};
+use atelier_stores::{Raster, raster::Channels};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use image::RgbaImage;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-/// A gateway with a pipeline that ends every task: 1000 × 800 of one colour, or a failure for a file called `broken`.
+/// A gateway with a pipeline that ends every task: it composes one picture, a red thing half transparent on the right, as the
+/// task's options say, with the code that the real one has; or it fails for a file called `broken`.
 struct Rig {
     server: Server,
     stop: CancellationToken,
+}
+
+/// Where the thing is: left, top, right, bottom.
+const THING: (u32, u32, u32, u32) = (200, 240, 600, 560);
+const RED: [u8; 3] = [200, 30, 30];
+const GROUND: [u8; 3] = [40, 160, 60];
+
+/// The picture and its matte.
+fn scene() -> (Raster, Raster) {
+    let (mut colors, mut alphas) = (Vec::new(), Vec::new());
+    for (y, x) in (0..800_u32).flat_map(|y| (0..1_000_u32).map(move |x| (y, x))) {
+        let inside = (THING.0..THING.2).contains(&x) && (THING.1..THING.3).contains(&y);
+        let alpha: u8 = match inside {
+            true if x < 400 => 255,
+            true => 120,
+            false => 0,
+        };
+        let share = f32::from(alpha) / 255.0;
+        colors.extend([0, 1, 2].map(|channel| {
+            (f32::from(RED[channel]) * share + f32::from(GROUND[channel]) * (1.0 - share)).round()
+                as u8
+        }));
+        alphas.push(alpha);
+    }
+    (
+        Raster::new(1_000, 800, Channels::Rgb, colors).unwrap(),
+        Raster::new(1_000, 800, Channels::Gray, alphas).unwrap(),
+    )
+}
+
+/// What the pipeline makes of the scene, and where its subject is.
+fn made(options: &TaskOptions) -> (Composed, &'static str) {
+    let (picture, mut matte) = scene();
+    if let Some(region) = &options.roi {
+        matte = to_region(matte, region).unwrap();
+    }
+    let mut output = options.output.clone();
+    output.shadow.kind = output.shadow.kind_for(Kind::Product);
+    let background = png(40, 40, [10, 20, 200, 255]);
+    let composed = compose(
+        &picture,
+        &matte,
+        &output,
+        Some(&background),
+        &ComposeOptions::default(),
+    );
+    (composed.unwrap(), output.format.media_type())
 }
 
 impl Rig {
@@ -29,7 +80,6 @@ impl Rig {
         let stop = CancellationToken::new();
         let (pipeline, stopped) = (Arc::clone(&place), stop.clone());
         tokio::spawn(stopped.run_until_cancelled_owned(async move {
-            let picture = png(1_000, 800, [200, 30, 30, 255]);
             let mut done = 0;
             loop {
                 let next = pipeline
@@ -49,12 +99,40 @@ impl Rig {
                 let end = if broken {
                     End::failure(ErrorCode::UndecodableImage)
                 } else {
-                    pipeline.result(&picture, "image/png", (1_000, 800)).await
+                    let (composed, media_type) = made(&task.options);
+                    let file = composed.result;
+                    let mut end = pipeline
+                        .result(&file.bytes, media_type, (file.width, file.height))
+                        .await;
+                    if let End::Result(result) = &mut end {
+                        result.metadata.subject = composed.subject;
+                    }
+                    end
                 };
                 pipeline.finish(task_id, &[end]).await;
             }
         }));
         Self { server, stop }
+    }
+
+    /// The picture that the parameters give, at the scene's own size unless they say otherwise.
+    async fn picture(&self, parameters: &[(&str, &str)]) -> RgbaImage {
+        let mut form = Form::new()
+            .file("image_file", "a.jpg", b"x")
+            .text("size", "full");
+        for (name, value) in parameters {
+            form = form.text(name, value);
+        }
+        let response = self.form(form).await;
+        let status = response.status();
+        let bytes = response.bytes().await.unwrap();
+        assert_eq!(
+            status,
+            200,
+            "{parameters:?}: {}",
+            String::from_utf8_lossy(&bytes)
+        );
+        image::load_from_memory(&bytes).unwrap().into_rgba8()
     }
 
     async fn form(&self, form: Form) -> reqwest::Response {
@@ -134,10 +212,10 @@ async fn every_body_and_both_answers_work() {
     assert_eq!(
         (
             asked["output"]["crop"].as_str(),
-            asked["output"]["cropMarginPx"].as_u64(),
+            asked["output"]["cropMargin"].as_str(),
             asked["output"]["format"].as_str()
         ),
-        (Some("subject"), Some(30), Some("jpeg"))
+        (Some("subject"), Some("30px"), Some("jpeg"))
     );
 
     let json = serde_json::json!({ "image_url": "https://a.example/1.jpg", "size": "auto", "type": "person", "crop": false, "scale": null });
@@ -164,9 +242,176 @@ async fn every_body_and_both_answers_work() {
             answer["data"]["foreground_width"].clone(),
             answer["data"]["foreground_top"].clone()
         ),
-        (1_000.into(), 0.into())
+        (400.into(), 240.into())
     );
     assert_eq!(rig.last_options().await["type"], "portrait");
+    rig.end().await;
+}
+
+/// Where the picture is red and opaque: left, top, right, bottom (one past the last).
+fn red_box(picture: &RgbaImage) -> Option<(u32, u32, u32, u32)> {
+    let mut found: Option<(u32, u32, u32, u32)> = None;
+    for (x, y, pixel) in picture.enumerate_pixels() {
+        let [red, green, blue, alpha] = pixel.0;
+        if alpha > 250 && red > 180 && green < 60 && blue < 60 {
+            let (left, top, right, bottom) = found.unwrap_or((x, y, x, y));
+            found = Some((left.min(x), top.min(y), right.max(x + 1), bottom.max(y + 1)));
+        }
+    }
+    found
+}
+
+fn near(found: Option<(u32, u32, u32, u32)>, expected: (u32, u32, u32, u32)) -> bool {
+    found.is_some_and(|found| {
+        [
+            (found.0, expected.0),
+            (found.1, expected.1),
+            (found.2, expected.2),
+            (found.3, expected.3),
+        ]
+        .iter()
+        .all(|(found, expected)| found.abs_diff(*expected) <= 1)
+    })
+}
+
+#[tokio::test]
+async fn crop_scale_and_position_are_seen_in_the_pixels() {
+    let rig = Rig::new().await;
+    for (parameters, size, red) in [
+        (&[][..], (1_000, 800), (200, 240, 400, 560)),
+        (&[("crop", "true")], (400, 320), (0, 0, 200, 320)),
+        (
+            &[("crop", "true"), ("crop_margin", "10% 20px")],
+            (440, 384),
+            (20, 32, 220, 352),
+        ),
+        (
+            &[("crop", "true"), ("crop_margin", "0px 1px 2px 3px")],
+            (404, 322),
+            (3, 0, 203, 320),
+        ),
+        (
+            &[("position", "center")],
+            (1_000, 800),
+            (300, 240, 500, 560),
+        ),
+        (&[("position", "100% 0%")], (1_000, 800), (600, 0, 800, 320)),
+        // 400 × 320 in 1,000 × 800: both sides at once.
+        (&[("scale", "100%")], (1_000, 800), (0, 0, 500, 800)),
+        (&[("scale", "50%")], (1_000, 800), (250, 200, 500, 600)),
+        (
+            &[("scale", "50%"), ("position", "0% 100%")],
+            (1_000, 800),
+            (0, 400, 250, 800),
+        ),
+        (
+            &[("roi", "0% 0% 30% 100%")],
+            (1_000, 800),
+            (200, 240, 300, 560),
+        ),
+        (
+            &[("roi", "250px 300px 350px 400px")],
+            (1_000, 800),
+            (250, 300, 350, 400),
+        ),
+        (
+            &[("size", "preview"), ("crop", "true")],
+            (400, 320),
+            (0, 0, 200, 320),
+        ),
+    ] {
+        let picture = rig.picture(parameters).await;
+        assert_eq!((picture.width(), picture.height()), size, "{parameters:?}");
+        let found = red_box(&picture);
+        assert!(near(found, red), "{parameters:?}: {found:?}, not {red:?}");
+    }
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn backgrounds_channels_and_transparency_are_seen_in_the_pixels() {
+    let rig = Rig::new().await;
+    let at = |picture: &RgbaImage, x: u32, y: u32| picture.get_pixel(x, y).0;
+    let png = [("format", "png")];
+    let plain = rig.picture(&png).await;
+    assert_eq!((at(&plain, 10, 10)[3], at(&plain, 500, 400)[3]), (0, 120));
+    let solid = rig.picture(&[("semitransparency", "false")]).await;
+    assert_eq!((at(&solid, 10, 10)[3], at(&solid, 500, 400)[3]), (0, 255));
+    let green = rig.picture(&[("bg_color", "00ff0080"), png[0]]).await;
+    assert_eq!(at(&green, 10, 10), [0, 255, 0, 128]);
+    let url = ("bg_image_url", "https://a.example/b.png");
+    assert_eq!(
+        at(&rig.picture(&[url, png[0]]).await, 10, 10),
+        [10, 20, 200, 255]
+    );
+    let alpha = rig.picture(&[("channels", "alpha")]).await;
+    assert_eq!(at(&alpha, 10, 10), [0, 0, 0, 255]);
+    assert_eq!(at(&alpha, 300, 400), [255; 4]);
+    assert_eq!(at(&alpha, 500, 400), [120, 120, 120, 255]);
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn shadows_are_seen_in_the_pixels() {
+    let rig = Rig::new().await;
+    // Below the right edge of the thing: nothing but a shadow can be there.
+    let darkness = |picture: &RgbaImage| u32::from(picture.get_pixel(390, 565).0[3]);
+    assert_eq!(darkness(&rig.picture(&[]).await), 0);
+    let drop = rig.picture(&[("shadow_type", "drop")]).await;
+    let [red, green, blue, alpha] = drop.get_pixel(390, 565).0;
+    assert_eq!([red, green, blue], [0; 3]);
+    assert!(alpha > 30, "{alpha}");
+    let faint = rig
+        .picture(&[("shadow_type", "drop"), ("shadow_opacity", "10")])
+        .await;
+    assert!(darkness(&faint) > 0 && darkness(&faint) < u32::from(alpha) / 3);
+    let contact = rig.picture(&[("shadow_type", "car")]).await;
+    assert!(darkness(&contact) > 30);
+    assert_eq!(
+        contact.get_pixel(300, 220).0[3],
+        0,
+        "a contact shadow is below, not above"
+    );
+    assert_eq!(
+        rig.picture(&[("shadow_type", "auto")]).await,
+        drop,
+        "a product's is dropped"
+    );
+    // With a crop the shadow belongs to the box.
+    let cropped = rig
+        .picture(&[("shadow_type", "drop"), ("crop", "true")])
+        .await;
+    assert!(cropped.width() > 400 && cropped.height() > 320);
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn a_zip_holds_colours_and_alpha_of_the_size_that_was_asked_for() {
+    let rig = Rig::new().await;
+    let form = Form::new()
+        .file("image_file", "a.jpg", b"x")
+        .text("format", "zip");
+    let response = rig.form(form).await;
+    assert_eq!(response.status(), 200);
+    let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
+    assert_eq!(header("content-type"), "application/zip");
+    assert_eq!([header("x-width"), header("x-height")], ["559", "447"]);
+    assert_eq!(
+        [header("x-foreground-left"), header("x-foreground-width")],
+        ["112", "223"]
+    );
+    let file = std::io::Cursor::new(response.bytes().await.unwrap());
+    let mut archive = zip::ZipArchive::new(file).unwrap();
+    assert_eq!(archive.len(), 2);
+    for (name, format) in [
+        ("color.jpg", image::ImageFormat::Jpeg),
+        ("alpha.png", image::ImageFormat::Png),
+    ] {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut archive.by_name(name).unwrap(), &mut bytes).unwrap();
+        let picture = image::load_from_memory_with_format(&bytes, format).unwrap();
+        assert_eq!((picture.width(), picture.height()), (559, 447), "{name}");
+    }
     rig.end().await;
 }
 
@@ -208,7 +453,7 @@ async fn errors_are_in_its_form() {
     refused(
         Form::new()
             .file("image_file", "a.jpg", b"x")
-            .text("add_shadow", "true"),
+            .text("preset", "mine"),
         400,
         "unsupported_parameter",
     )
@@ -366,7 +611,7 @@ const client = loaded.exports;
   const two = await client.removeBackgroundFromImageUrl({ url: "https://a.example/1.jpg", apiKey: "a-key", size: "auto", outputFile: "url.png" });
   const three = await client.removeBackgroundFromImageBase64({ base64img: fs.readFileSync("in.jpg").toString("base64"), apiKey: "a-key", bg_color: "fff", outputFile: "b64.png" });
   let refused = "nothing";
-  await client.removeBackgroundFromImageUrl({ url: "https://a.example/1.jpg", apiKey: "a-key", add_shadow: true }).catch(errors => { refused = errors[0].code; });
+  await client.removeBackgroundFromImageUrl({ url: "https://a.example/1.jpg", apiKey: "a-key", roi: "1px 2px 3px" }).catch(errors => { refused = errors[0].code; });
   console.log(JSON.stringify([one.resultWidth, two.detectedType, three.creditsCharged, refused]));
 })().catch(error => { console.error(error); process.exit(1); });
 "#;
@@ -377,10 +622,7 @@ const client = loaded.exports;
         folder.path(),
     )
     .await;
-    assert_eq!(
-        printed.trim(),
-        r#"["559","product","0","unsupported_parameter"]"#
-    );
+    assert_eq!(printed.trim(), r#"["559","product","0","invalid_roi"]"#);
     for (file, expected) in [
         ("file.png", (559, 447)),
         ("url.png", (1_000, 800)),

@@ -3,71 +3,31 @@
 use atelier_stores::{Raster, RasterError, raster::Channels};
 use rayon::prelude::*;
 
-use crate::foreground;
+use crate::{foreground, place::Frame};
 
-/// Alpha from which a pixel counts as part of the subject when cropping: mattes have a faint haze far from it.
-const SUBJECT_ALPHA: u8 = 16;
+/// Alpha from which a pixel counts as part of the subject: mattes have a faint haze far from it.
+pub(crate) const SUBJECT_ALPHA: u8 = 16;
 /// Rows that one task of the thread pool takes at least.
 const MIN_ROWS_PER_TASK: usize = 16;
 
-/// A part of a picture, in pixels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Area {
-    pub left: u32,
-    pub top: u32,
-    pub width: u32,
-    pub height: u32,
-}
-
-/// The box around the subject with `margin_px` around it, cut at the picture's border; `None` without any subject.
-pub(crate) fn subject_area(matte: &Raster, margin_px: u32) -> Option<Area> {
-    let is_subject = |alpha: &u8| *alpha >= SUBJECT_ALPHA;
-    let rows = || 0..matte.height();
-    let top = rows().find(|y| matte.row(*y).iter().any(is_subject))?;
-    let bottom = rows()
-        .rev()
-        .find(|y| matte.row(*y).iter().any(is_subject))?;
+/// The box around all of `mask` (grey) that is no less than `least`; `None` without any.
+pub(crate) fn visible_area(mask: &Raster, least: u8) -> Option<Frame> {
+    let is_visible = |value: &u8| *value >= least;
+    let rows = || 0..mask.height();
+    let top = rows().find(|y| mask.row(*y).iter().any(is_visible))?;
+    let bottom = rows().rev().find(|y| mask.row(*y).iter().any(is_visible))?;
     let left = (top..=bottom)
-        .filter_map(|y| matte.row(y).iter().position(is_subject))
+        .filter_map(|y| mask.row(y).iter().position(is_visible))
         .min()? as u32;
     let right = (top..=bottom)
-        .filter_map(|y| matte.row(y).iter().rposition(is_subject))
+        .filter_map(|y| mask.row(y).iter().rposition(is_visible))
         .max()? as u32;
-    let (left, top) = (
-        left.saturating_sub(margin_px),
-        top.saturating_sub(margin_px),
-    );
-    let right = right.saturating_add(margin_px).min(matte.width() - 1);
-    let bottom = bottom.saturating_add(margin_px).min(matte.height() - 1);
-    Some(Area {
-        left,
-        top,
+    Some(Frame {
+        left: i64::from(left),
+        top: i64::from(top),
         width: right - left + 1,
         height: bottom - top + 1,
     })
-}
-
-/// The part `area` of `raster`.
-pub(crate) fn crop(raster: Raster, area: Option<Area>) -> Result<Raster, RasterError> {
-    let whole = Area {
-        left: 0,
-        top: 0,
-        width: raster.width(),
-        height: raster.height(),
-    };
-    let Some(area) = area.filter(|area| *area != whole) else {
-        return Ok(raster);
-    };
-    let channels = raster.channels();
-    let (start, length) = (
-        area.left as usize * channels.count(),
-        area.width as usize * channels.count(),
-    );
-    let mut data = Vec::with_capacity(length * area.height as usize);
-    for y in area.top..area.top + area.height {
-        data.extend_from_slice(raster.row(y).get(start..start + length).unwrap_or_default());
-    }
-    Raster::new(area.width, area.height, channels, data)
 }
 
 /// The picture with the subject's own colours and `alpha` as its alpha; black where nothing can be seen.
@@ -176,7 +136,7 @@ pub(crate) fn lay_over(cut_out: Raster, backdrop: &Backdrop) -> Result<Raster, R
 }
 
 /// Porter and Duff's `over`, straight alpha, in the encoded values.
-fn over(upper: [u8; 4], under: [u8; 4]) -> [u8; 4] {
+pub(crate) fn over(upper: [u8; 4], under: [u8; 4]) -> [u8; 4] {
     let alpha = u32::from(upper[3]);
     let rest = 255 - alpha;
     if under[3] == 255 {
@@ -223,40 +183,17 @@ mod tests {
     }
 
     #[test]
-    fn the_subject_is_found_with_its_margin() {
+    fn the_subject_is_found_and_haze_is_not() {
         let mut data = vec![0; 20 * 10];
         data[4 * 20 + 7] = 255;
         data[6 * 20 + 9] = 200;
         data[0] = SUBJECT_ALPHA - 1;
         let matte = Raster::new(20, 10, Channels::Gray, data).unwrap();
         assert_eq!(
-            subject_area(&matte, 0),
-            Some(Area {
-                left: 7,
-                top: 4,
-                width: 3,
-                height: 3
-            })
-        );
-        assert_eq!(
-            subject_area(&matte, 5),
-            Some(Area {
-                left: 2,
-                top: 0,
-                width: 13,
-                height: 10
-            })
-        );
-        assert_eq!(
-            subject_area(&matte, u32::MAX),
-            Some(Area {
-                left: 0,
-                top: 0,
-                width: 20,
-                height: 10
-            })
+            visible_area(&matte, SUBJECT_ALPHA),
+            Some(Frame::between(7, 4, 10, 7))
         );
         let nothing = Raster::new(20, 10, Channels::Gray, vec![0; 200]).unwrap();
-        assert_eq!(subject_area(&nothing, 3), None);
+        assert_eq!(visible_area(&nothing, SUBJECT_ALPHA), None);
     }
 }

@@ -54,6 +54,38 @@ pub enum ComposeError {
         /// What it said.
         message: String,
     },
+    /// The finished file is larger than was asked for, whatever the encoder's quality.
+    #[error(
+        "the smallest {format} of this picture has {found} bytes, at most {asked} were asked for (`maxBytes`); {advice}"
+    )]
+    FileTooLarge {
+        /// The format.
+        format: &'static str,
+        /// The smallest file's bytes.
+        found: u64,
+        /// The limit in bytes.
+        asked: u64,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// The canvas has more pixels than are composed.
+    #[error(
+        "the canvas would have {width} × {height} pixels, at most {limit} pixels are composed; crop with a smaller margin"
+    )]
+    CanvasTooLarge {
+        /// In pixels.
+        width: u32,
+        /// In pixels.
+        height: u32,
+        /// Most pixels.
+        limit: u64,
+    },
+    /// A picture could not be brought into another size.
+    #[error("the picture could not be brought into another size: {message}")]
+    ResizingFailed {
+        /// What the library said.
+        message: String,
+    },
     /// A background was asked for, and the event carries none.
     #[error("a background picture was asked for, but the event carries none")]
     BackgroundMissing,
@@ -135,9 +167,11 @@ impl StageFailure for ComposeError {
             }
             Self::BackgroundTooLarge { .. } => ErrorCode::ImageTooLarge,
             Self::BackgroundUnusable { .. } => ErrorCode::UndecodableImage,
-            Self::BackgroundMissing | Self::MatteSize { .. } | Self::WrongChannels { .. } => {
-                ErrorCode::InvalidRequest
-            }
+            Self::BackgroundMissing
+            | Self::FileTooLarge { .. }
+            | Self::CanvasTooLarge { .. }
+            | Self::MatteSize { .. }
+            | Self::WrongChannels { .. } => ErrorCode::InvalidRequest,
             _ => ErrorCode::Internal,
         }
     }
@@ -148,6 +182,9 @@ impl StageFailure for ComposeError {
             Self::WrongChannels { .. } => "ComposeError::WrongChannels",
             Self::TooLargeForFormat { .. } => "ComposeError::TooLargeForFormat",
             Self::EncodingFailed { .. } => "ComposeError::EncodingFailed",
+            Self::FileTooLarge { .. } => "ComposeError::FileTooLarge",
+            Self::CanvasTooLarge { .. } => "ComposeError::CanvasTooLarge",
+            Self::ResizingFailed { .. } => "ComposeError::ResizingFailed",
             Self::BackgroundMissing => "ComposeError::BackgroundMissing",
             Self::BackgroundUnusable { .. } => "ComposeError::BackgroundUnusable",
             Self::BackgroundTooLarge { .. } => "ComposeError::BackgroundTooLarge",
@@ -167,6 +204,8 @@ impl StageFailure for ComposeError {
             Self::TooLargeForFormat { .. } | Self::EncodingFailed { .. } => {
                 "/image/options/output/format"
             }
+            Self::FileTooLarge { .. } => "/image/options/output/maxBytes",
+            Self::CanvasTooLarge { .. } => "/image/options/output/cropMargin",
             Self::BackgroundMissing
             | Self::BackgroundUnusable { .. }
             | Self::BackgroundTooLarge { .. } => "/background",

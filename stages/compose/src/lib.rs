@@ -1,8 +1,8 @@
 //! `compose`: [`ImageMatted`](atelier_schemas::events::ImageMatted) in,
 //! [`ImageComposed`](atelier_schemas::events::ImageComposed) out.
 //!
-//! Cuts the subject out with colours of its own (no halo of the old background), lays the wanted background behind,
-//! crops, and writes the finished picture, a thumbnail and the matte as files that anybody can open.
+//! Cuts the subject out with colours of its own (no halo of the old background), gives it a shadow, places it on its canvas, lays
+//! the wanted background behind, and writes the finished picture, a thumbnail and the matte as files that anybody can open.
 //!
 //! Invariants:
 //! - The same input gives the same bytes, on any number of cores: a repeat finds its blobs already there.
@@ -17,8 +17,14 @@ mod canvas;
 mod encode;
 mod error;
 mod foreground;
+mod gradient;
 mod options;
+mod place;
+mod resample;
+mod restrict;
+mod shadow;
 mod smooth;
+mod soften;
 mod stage;
 mod work;
 
@@ -26,5 +32,6 @@ pub use encode::{Encoded, encode_alpha_png, encode_picture};
 pub use error::ComposeError;
 pub use foreground::estimate_foreground;
 pub use options::ComposeOptions;
+pub use restrict::to_region;
 pub use stage::Compose;
 pub use work::{Composed, compose};

@@ -10,13 +10,14 @@ use atelier_runtime::{Batch, Batching, Failure, Outcome, Stage};
 use atelier_schemas::{
     Background, BlobRef,
     events::{ImageComposed, ImageMatted},
+    shadow::ShadowOutcome,
 };
 use atelier_stores::{BlobError, Rasters};
 use bytes::Bytes;
 use futures::future::join_all;
 use tokio::sync::Semaphore;
 
-use crate::{ComposeError, ComposeOptions, Encoded, compose};
+use crate::{ComposeError, ComposeOptions, Encoded, compose, to_region};
 
 /// Pixels of one batch: what is in memory at once.
 const MAX_BATCH_PIXELS: u64 = 100_000_000;
@@ -51,11 +52,17 @@ impl Compose {
         let (picture, matte) =
             tokio::try_join!(self.rasters.get(colors), self.rasters.get(&matted.alpha))?;
         let background_file = self.background(&matted).await?;
-        let output = matted.image.options.output.clone();
+        let mut output = matted.image.options.output.clone();
+        output.shadow.kind = output.shadow.kind_for(matted.classification.kind);
+        let region = matted.image.options.roi;
         let options = Arc::clone(&self.options);
         let composed = tokio::task::spawn_blocking(move || {
             // Nothing outlives the closure but its result, so no broken state can be seen afterwards.
             catch_unwind(AssertUnwindSafe(|| {
+                let matte = match region {
+                    Some(region) => Arc::new(to_region(matte.as_ref().clone(), &region)?),
+                    None => matte,
+                };
                 compose(
                     &picture,
                     &matte,
@@ -71,6 +78,10 @@ impl Compose {
             })
         })
         .await??;
+        let (subject, shadow) = (composed.subject, composed.shadow);
+        if let Some(outcome) = shadow.filter(|outcome| *outcome != ShadowOutcome::Drawn) {
+            tracing::debug!(image_id = %matted.image.image_id, shadow = ?outcome, "shadow");
+        }
         let (result, alpha, thumbnail) = tokio::try_join!(
             self.store(composed.result),
             self.store(composed.alpha),
@@ -86,6 +97,8 @@ impl Compose {
             alpha,
             result,
             thumbnail,
+            subject,
+            shadow,
         })
     }
 

@@ -3,19 +3,24 @@
 use std::borrow::Cow;
 
 use atelier_schemas::{
-    Background, ImageFormat, OutputOptions,
-    request::{Channels as Contents, Crop},
+    Background, ImageFormat, OutputOptions, events::SubjectBox, output::Channels as Contents,
+    shadow::ShadowOutcome,
 };
 use atelier_stores::{Raster, raster::Channels};
+use fast_image_resize::FilterType;
 use rayon::prelude::*;
 
 use crate::{
     ComposeError, ComposeOptions, background,
-    canvas::{self, Area, Backdrop},
+    canvas::{self, Backdrop},
     encode::{self, Encoded},
-    smooth,
+    gradient,
+    place::{self, Frame, Placement},
+    resample, restrict, shadow, smooth,
 };
 
+/// Alpha from which a pixel of a mask is white.
+const MASK_ALPHA: u8 = 128;
 const WHITE: [u8; 4] = [255; 4];
 
 /// The files of a finished picture.
@@ -27,6 +32,10 @@ pub struct Composed {
     pub alpha: Encoded,
     /// A small WebP of the result.
     pub thumbnail: Encoded,
+    /// Where in the result the subject is; absent where there is none.
+    pub subject: Option<SubjectBox>,
+    /// What became of the shadow, where one was asked for.
+    pub shadow: Option<ShadowOutcome>,
 }
 
 /// Composes `picture` (RGB or straight RGBA) with `matte` (grey, of the same size) as `output` says. `background_file`
@@ -42,49 +51,46 @@ pub fn compose(
     options: &ComposeOptions,
 ) -> Result<Composed, ComposeError> {
     check(picture, matte)?;
-    let matte = within_own_alpha(picture, matte)?;
-    let sigma_px = output.edge_smoothing_px.clamp(0.0, 20.0);
-    let (alpha, reach_px) = if sigma_px > 0.0 {
-        let smooth = smooth::gaussian(
-            matte.data(),
-            matte.width() as usize,
-            matte.height() as usize,
-            sigma_px,
-        );
-        (
-            Cow::Owned(Raster::new(
-                matte.width(),
-                matte.height(),
-                Channels::Gray,
-                smooth,
-            )?),
-            smooth::reach_px(sigma_px),
-        )
-    } else {
-        (Cow::Borrowed(matte.as_ref()), 0)
-    };
-    let area = match output.crop {
-        Crop::None => None,
-        Crop::Subject => canvas::subject_area(&alpha, output.crop_margin_px),
-    };
-    let canvas = match output.channels {
-        Contents::Alpha => canvas::crop(alpha.as_ref().clone(), area)?,
+    let mut matte = within_own_alpha(picture, matte)?;
+    if !output.semitransparency {
+        matte = Cow::Owned(restrict::opaque_inside(&matte)?);
+    }
+    let (alpha, reach_px) = smoothed(&matte, output.edge_smoothing_px)?;
+    let whole = Frame::of(picture);
+    let found = canvas::visible_area(&alpha, canvas::SUBJECT_ALPHA);
+    let (shadow, shadow_outcome) = shadow::layer(picture, &alpha, found, &output.shadow)?;
+    let shadow_frame = shadow.as_ref().and_then(shadow::Layer::visible);
+    let frame = place::frame(whole, found, shadow_frame, output);
+    let placement = Placement::plan(whole, frame, found.unwrap_or(frame), output)?;
+    let layer = match output.channels {
+        Contents::Alpha | Contents::Mask => alpha.as_ref().clone(),
         Contents::Rgba => {
             // Colours of a picture that brought this alpha itself are the subject's own already.
             let mixed = !has_alpha_of_its_own(picture, &matte);
-            let cut_out =
-                canvas::cut_out(picture, mixed.then_some(matte.as_ref()), &alpha, reach_px)?;
-            lay_behind(
-                canvas::crop(cut_out, area)?,
-                output,
-                background_file,
-                options,
-            )?
+            canvas::cut_out(picture, mixed.then_some(matte.as_ref()), &alpha, reach_px)?
         }
     };
+    let mut canvas = placement.draw(layer, whole)?;
+    if let Some(shadow) = shadow {
+        canvas = shadow.under(canvas, &placement)?;
+    }
+    if output.channels == Contents::Rgba {
+        let behind = backdrop(
+            picture,
+            &alpha,
+            output,
+            &placement,
+            background_file,
+            options,
+        )?;
+        canvas = lay_behind(canvas, behind.as_ref(), output.format)?;
+    }
+    let canvas = finished(canvas, output)?;
+    let subject =
+        found.and_then(|subject| placement.shown(subject, canvas.width(), canvas.height()));
     let quality = output.encoding_quality.unwrap_or(options.default_quality);
     let (result, (alpha, thumbnail)) = rayon::join(
-        || encode::encode_picture(&canvas, output.format, quality, options),
+        || encode::encode_within(&canvas, output.format, quality, output.max_bytes, options),
         || {
             rayon::join(
                 || encode::encode_alpha_png(&alpha),
@@ -96,7 +102,44 @@ pub fn compose(
         result: result?,
         alpha: alpha?,
         thumbnail: thumbnail?,
+        subject,
+        shadow: shadow_outcome,
     })
+}
+
+/// The matte with its edge smoothed, and how far that reaches in pixels.
+fn smoothed<'a>(
+    matte: &'a Raster,
+    sigma_px: f32,
+) -> Result<(Cow<'a, Raster>, usize), ComposeError> {
+    let sigma_px = sigma_px.clamp(0.0, 20.0);
+    if sigma_px == 0.0 {
+        return Ok((Cow::Borrowed(matte), 0));
+    }
+    let (width, height) = (matte.width(), matte.height());
+    let smooth = smooth::gaussian(matte.data(), width as usize, height as usize, sigma_px);
+    let smooth = Raster::new(width, height, Channels::Gray, smooth)?;
+    Ok((Cow::Owned(smooth), smooth::reach_px(sigma_px)))
+}
+
+/// No more pixels than were asked for, and a mask black or white.
+fn finished(canvas: Raster, output: &OutputOptions) -> Result<Raster, ComposeError> {
+    let (width, height) = (canvas.width(), canvas.height());
+    let smaller = output
+        .max_pixels
+        .and_then(|max_pixels| resample::smaller_size(width, height, max_pixels));
+    let canvas = match smaller {
+        Some((width, height)) => resample::to_size(&canvas, width, height, FilterType::Hamming)?,
+        None => canvas,
+    };
+    if output.channels != Contents::Mask {
+        return Ok(canvas);
+    }
+    let (width, height) = (canvas.width(), canvas.height());
+    let mut data = canvas.into_data();
+    data.par_iter_mut()
+        .for_each(|alpha| *alpha = if *alpha >= MASK_ALPHA { 255 } else { 0 });
+    Ok(Raster::new(width, height, Channels::Gray, data)?)
 }
 
 fn check(picture: &Raster, matte: &Raster) -> Result<(), ComposeError> {
@@ -156,24 +199,31 @@ fn has_alpha_of_its_own(picture: &Raster, matte: &Raster) -> bool {
             .all(|([_, _, _, own], matte)| own == matte)
 }
 
-fn lay_behind(
-    cut_out: Raster,
+/// What was asked to lie behind, of the canvas's size.
+fn backdrop(
+    picture: &Raster,
+    alpha: &Raster,
     output: &OutputOptions,
+    placement: &Placement,
     background_file: Option<&[u8]>,
     options: &ComposeOptions,
-) -> Result<Raster, ComposeError> {
-    let canvas_area = Area {
-        left: 0,
-        top: 0,
-        width: cut_out.width(),
-        height: cut_out.height(),
-    };
-    let backdrop = match &output.background {
+) -> Result<Option<Backdrop>, ComposeError> {
+    let (width, height) = (placement.width, placement.height);
+    Ok(match &output.background {
         Background::Transparent => None,
         Background::Color(color) => Some(Backdrop::Color(*color)),
+        Background::Gradient(gradient) => {
+            Some(Backdrop::Picture(gradient::draw(gradient, width, height)?))
+        }
+        Background::Blur(sigma_px) => Some(Backdrop::Picture(background::out_of_focus(
+            picture,
+            alpha,
+            placement.frame,
+            *sigma_px,
+            (width, height),
+        )?)),
         Background::Url(_) | Background::Blob(_) => {
             let file = background_file.ok_or(ComposeError::BackgroundMissing)?;
-            let (width, height) = (canvas_area.width, canvas_area.height);
             Some(Backdrop::Picture(background::cover(
                 file,
                 width,
@@ -181,13 +231,20 @@ fn lay_behind(
                 options.max_background_pixels,
             )?))
         }
-    };
+    })
+}
+
+fn lay_behind(
+    cut_out: Raster,
+    backdrop: Option<&Backdrop>,
+    format: ImageFormat,
+) -> Result<Raster, ComposeError> {
     let canvas = match backdrop {
-        Some(backdrop) => canvas::lay_over(cut_out, &backdrop)?,
+        Some(backdrop) => canvas::lay_over(cut_out, backdrop)?,
         None => cut_out,
     };
     // JPEG has no alpha: what would shine through becomes white.
-    if output.format == ImageFormat::Jpeg && canvas.channels() == Channels::Rgba {
+    if format == ImageFormat::Jpeg && canvas.channels() == Channels::Rgba {
         return Ok(canvas::lay_over(canvas, &Backdrop::Color(WHITE))?);
     }
     Ok(canvas)

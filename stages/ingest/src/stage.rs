@@ -278,7 +278,10 @@ impl Ingest {
         background: &Background,
     ) -> Result<Option<BlobRef>, IngestError> {
         let blob = match background {
-            Background::Transparent | Background::Color(_) => return Ok(None),
+            Background::Transparent
+            | Background::Color(_)
+            | Background::Gradient(_)
+            | Background::Blur(_) => return Ok(None),
             Background::Blob(blob) => self.uploaded(blob).await,
             Background::Url(url) => {
                 let remembered = (task_id, url.clone());

@@ -277,6 +277,28 @@ async fn a_background_that_never_comes_fails_every_picture_with_that_reason() {
 }
 
 #[tokio::test]
+async fn a_background_that_is_no_picture_fails_before_any_model_runs() {
+    let server = Server::start().await;
+    for (path, said) in [
+        ("/text", "is no JPEG"),
+        ("/empty", "empty"),
+        ("/404", "404"),
+    ] {
+        let mut bench = Bench::new(options());
+        let output = json!({"background": server.url(path)});
+        bench
+            .run(json!({"images": [server.url("/good.png")], "options": {"output": output}}))
+            .await;
+        assert_eq!(bench.ingested().len(), 0, "{path}");
+        let message = &bench.failed()[0].error.message;
+        assert!(
+            message.contains("the background") && message.contains(said),
+            "{path}: {message}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_task_over_its_budget_sends_the_rest_on_one_by_one() {
     let server = Server::start().await;
     let mut bench = Bench::new(IngestOptions {

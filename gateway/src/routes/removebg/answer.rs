@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use atelier_schemas::{BlobRef, ImageFormat, Kind, TaskAnswer, events::ImageResult, request::Crop};
+use atelier_schemas::{
+    BlobRef, Kind, TaskAnswer,
+    events::{ImageResult, SubjectBox},
+};
 use axum::{
     Json,
     body::Body,
@@ -10,8 +13,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bytes::Bytes;
-use image::DynamicImage;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -19,7 +20,6 @@ use super::{super::blob, error::Refused, error_of, parameters::Wanted};
 use crate::{
     error::ApiError,
     media,
-    picture::{self, Encoding, Foreground, PictureError},
     state::{Shared, State},
 };
 
@@ -73,14 +73,13 @@ pub async fn render(
     let Some(result) = record.and_then(|record| record.result) else {
         return Err(Refused::failed(&error_of(task), task.task_id));
     };
-    let pixels = u64::from(result.result.width) * u64::from(result.result.height);
-    let shrink_to = wanted.max_pixels.filter(|most| pixels > *most);
-    let mut response = if as_json || shrink_to.is_some() {
-        prepared(state, &result, wanted, shrink_to, as_json).await?
+    let mut response = if as_json {
+        as_base64(state, &result).await?
     } else {
         whole(state, &result.result)
     };
     let headers = response.headers_mut();
+    size_headers(headers, &result);
     insert(headers, "x-credits-charged", "0");
     if let Some(name) = wanted
         .type_level
@@ -116,18 +115,10 @@ fn whole(state: &State, file: &BlobRef) -> Response {
         HeaderValue::from_static(media::harmless(&file.media_type)),
     );
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(file.bytes));
-    size_headers(headers, file.width, file.height);
     response
 }
 
-/// The file decoded: made smaller, or looked at for the box around the subject.
-async fn prepared(
-    state: &State,
-    result: &ImageResult,
-    wanted: &Wanted,
-    shrink_to: Option<u64>,
-    as_json: bool,
-) -> Result<Response, Refused> {
+async fn as_base64(state: &State, result: &ImageResult) -> Result<Response, Refused> {
     let _slot = state
         .picture_slots
         .acquire()
@@ -139,126 +130,39 @@ async fn prepared(
         .get(&result.result.key)
         .await
         .map_err(ApiError::from)?;
-    let alpha = if as_json {
-        Some(
-            state
-                .deps
-                .blobs
-                .get(&result.alpha.key)
-                .await
-                .map_err(ApiError::from)?,
-        )
-    } else {
-        None
+    let foreground = foreground(result);
+    let data = JsonData {
+        result_b64: STANDARD.encode(&file),
+        foreground_top: foreground.top,
+        foreground_left: foreground.left,
+        foreground_width: foreground.width,
+        foreground_height: foreground.height,
     };
-    let encoding = encoding_of(wanted.options.output.format);
-    let cropped = wanted.options.output.crop == Crop::Subject;
-    let media_type = media::harmless(&result.result.media_type);
-    let size = (result.result.width, result.result.height);
-    let work = move || {
-        prepare(&file, alpha.as_ref(), size, cropped, shrink_to, encoding)
-            .map(|prepared| (prepared, media_type))
-    };
-    let (prepared, media_type) = tokio::task::spawn_blocking(work).await.map_err(|error| {
-        ApiError::new(
-            atelier_schemas::ErrorCode::Internal,
-            "Panicked",
-            format!("preparing the picture panicked: {error}"),
-        )
-    })??;
-    let Prepared {
-        bytes,
-        width,
-        height,
-        foreground,
-    } = prepared;
-    let mut response = if as_json {
-        let data = JsonData {
-            result_b64: STANDARD.encode(&bytes),
-            foreground_top: foreground.top,
-            foreground_left: foreground.left,
-            foreground_width: foreground.width,
-            foreground_height: foreground.height,
-        };
-        Json(JsonAnswer { data }).into_response()
-    } else {
-        let media_type = if shrink_to.is_some() {
-            encoding.media_type()
-        } else {
-            media_type
-        };
-        ([(header::CONTENT_TYPE, media_type)], bytes).into_response()
-    };
-    size_headers(response.headers_mut(), width, height);
-    Ok(response)
+    Ok(Json(JsonAnswer { data }).into_response())
 }
 
-/// The dialect has no AVIF.
-fn encoding_of(format: ImageFormat) -> Encoding {
-    match format {
-        ImageFormat::Jpeg => Encoding::Jpeg,
-        ImageFormat::Webp => Encoding::Webp,
-        ImageFormat::Png | ImageFormat::Avif => Encoding::Png,
-    }
-}
-
-struct Prepared {
-    bytes: Bytes,
-    width: u32,
-    height: u32,
-    foreground: Foreground,
-}
-
-fn prepare(
-    file: &Bytes,
-    alpha: Option<&Bytes>,
-    size: (u32, u32),
-    cropped: bool,
-    shrink_to: Option<u64>,
-    encoding: Encoding,
-) -> Result<Prepared, PictureError> {
-    let found = match alpha {
-        Some(alpha) => foreground_of(&picture::decode(alpha)?, size, cropped),
-        None => Foreground::default(),
-    };
-    let Some(max_pixels) = shrink_to else {
-        return Ok(Prepared {
-            bytes: file.clone(),
-            width: size.0,
-            height: size.1,
-            foreground: found,
-        });
-    };
-    let small = picture::shrunk(picture::decode(file)?, max_pixels);
-    let (width, height) = (small.width(), small.height());
-    let bytes = Bytes::from(picture::encode(&small, encoding)?);
-    Ok(Prepared {
-        bytes,
-        width,
-        height,
-        foreground: found.scaled(size, (width, height)),
+/// The box around the subject; an empty one where there is none.
+fn foreground(result: &ImageResult) -> SubjectBox {
+    result.metadata.subject.unwrap_or(SubjectBox {
+        left: 0,
+        top: 0,
+        width: 0,
+        height: 0,
     })
 }
 
-/// The matte has the size of the uncropped picture or that of the finished one; in a cropped one the subject lies in the
-/// middle of its margin.
-fn foreground_of(alpha: &DynamicImage, size: (u32, u32), cropped: bool) -> Foreground {
-    let found = picture::foreground(alpha);
-    if !cropped || (alpha.width(), alpha.height()) == size {
-        return found;
+fn size_headers(headers: &mut HeaderMap, result: &ImageResult) {
+    let foreground = foreground(result);
+    for (name, pixels) in [
+        ("x-width", result.result.width),
+        ("x-height", result.result.height),
+        ("x-foreground-top", foreground.top),
+        ("x-foreground-left", foreground.left),
+        ("x-foreground-width", foreground.width),
+        ("x-foreground-height", foreground.height),
+    ] {
+        insert(headers, name, &pixels.to_string());
     }
-    let (width, height) = (found.width.min(size.0), found.height.min(size.1));
-    Foreground {
-        top: (size.1 - height) / 2,
-        left: (size.0 - width) / 2,
-        width,
-        height,
-    }
-}
-
-fn size_headers(headers: &mut HeaderMap, width: u32, height: u32) {
-    insert(headers, "x-width", &width.to_string());
-    insert(headers, "x-height", &height.to_string());
 }
 
 fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {

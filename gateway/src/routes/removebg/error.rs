@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::{error::ApiError, picture::PictureError};
+use crate::error::ApiError;
 
 /// What went wrong, as remove.bg's clients read it.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -149,18 +149,6 @@ impl From<ApiError> for Refused {
             status,
             task_id: error.task_id,
             ..Self::of_body(&error.body)
-        }
-    }
-}
-
-impl From<PictureError> for Refused {
-    fn from(error: PictureError) -> Self {
-        Self {
-            status: StatusCode::INTERNAL_SERVER_ERROR,
-            code: "internal".to_owned(),
-            title: error.to_string(),
-            detail: None,
-            task_id: None,
         }
     }
 }

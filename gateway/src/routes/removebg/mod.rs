@@ -48,18 +48,18 @@ pub const REMOVE: Endpoint = Endpoint {
         operation
             .named("removeBg", "remove.bg", "Cut out one picture and wait for it")
             .describe(
-                "The API of remove.bg: one of `image_file`, `image_url` and `image_file_b64`; `size`, `type`, `type_level`, \
-                 `format` (auto, png, jpg, webp), `bg_color`, `bg_image_url`, `bg_image_file`, `channels`, `crop`, \
-                 `crop_margin` in pixels. Parameters of the published API that this server does not do yet are refused with \
-                 400. With `Accept: application/json` the answer is JSON with the picture in base64. `X-Api-Key` is accepted \
-                 and ignored on loopback.",
+                "The API of remove.bg: one of `image_file`, `image_url` and `image_file_b64`, and all of its other parameters, with \
+                 what its documentation says of each. `shadow_type` `3D` and `car` are both a contact shadow on the ground. What \
+                 this server does not do (`preset`, `test`, shadows by type such as `shadow_type[car]`) is refused with 400 and \
+                 its name. With `Accept: application/json` the answer is JSON with the picture in base64. `X-Api-Key` is \
+                 accepted and ignored on loopback.",
             )
             .header("Accept", "`application/json` for JSON; anything else for the picture itself.")
             .header("X-Api-Key", "Ignored.")
             .raw_body("multipart/form-data", form_schema())
             .raw_body("application/x-www-form-urlencoded", form_schema())
             .raw_body("application/json", form_schema())
-            .raw_answer(200, "The picture, with `X-Type`, `X-Width`, `X-Height` and `X-Credits-Charged: 0`.", "image/*", binary)
+            .raw_answer(200, "The picture, with `X-Type`, `X-Width`, `X-Height`, `X-Foreground-Top`, `-Left`, `-Width`, `-Height` and `X-Credits-Charged: 0`.", "image/*", binary)
             .answer::<answer::JsonAnswer>(200, "The picture in base64.")
             .answer::<DialectErrors>(400, "The request is wrong, or the picture cannot be used.")
             .answer::<DialectErrors>(409, "The task was cancelled meanwhile.")
@@ -79,13 +79,20 @@ fn form_schema() -> Value {
             "image_file": { "type": "string", "format": "binary", "description": "The picture; in a multipart form only." },
             "image_file_b64": text("The picture in base64."),
             "image_url": text("Where to fetch it."),
-            "size": text("preview (0.25 megapixels, the default), medium (1.5), hd (4), full, 50MP or auto."),
+            "size": text("preview (0.25 megapixels, the default), medium (1.5), hd (4), full or auto (25), 50MP; a PNG has at most 10."),
             "type": text("auto, person, product, car, animal, graphic, transportation or other."),
-            "type_level": text("none, 1, 2 or latest."),
-            "format": text("auto, png, jpg or webp."),
+            "type_level": text("none, 1, 2 or latest: how finely X-Type tells kinds apart."),
+            "format": text("auto, png, jpg, webp, or zip (color.jpg and alpha.png)."),
+            "roi": text("Where the subject is: x1 y1 x2 y2, in px or %."),
             "channels": text("rgba or alpha."),
             "crop": text("Whether to crop to the subject."),
-            "crop_margin": text("0px to 500px."),
+            "crop_margin": text("One, two or four lengths, up to 500px or 50% of the subject."),
+            "scale": text("original, or the share of the picture that the subject takes: 10% to 100%."),
+            "position": text("original, center, or one or two shares from 0% to 100%."),
+            "shadow_type": text("none, drop, car, 3D or auto."),
+            "shadow_opacity": text("auto, or 0 to 100."),
+            "add_shadow": text("Deprecated: a shadow under cars."),
+            "semitransparency": text("Whether what is inside of the subject may be transparent in part."),
             "bg_color": text("A hex code without #, or a name."),
             "bg_image_url": text("A picture to lay behind."),
             "bg_image_file": { "type": "string", "format": "binary", "description": "The same, uploaded." },

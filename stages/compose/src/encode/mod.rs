@@ -1,18 +1,20 @@
-//! Files that anybody can open: PNG, WebP, AVIF, JPEG.
+//! Files that anybody can open: PNG, WebP, AVIF, JPEG, and a ZIP of colours and alpha.
+//!
+//! Every one is sRGB and says so where its format can (PNG and AVIF; WebP and JPEG are sRGB where they say nothing). None holds
+//! anything else of the original: no EXIF, no place, no other profile.
 
 mod avif;
+mod budget;
 mod jpeg;
 mod png;
 mod webp;
+mod zip;
 
 use atelier_schemas::ImageFormat;
-use atelier_stores::{Raster, raster::Channels};
-use fast_image_resize::{
-    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
-    images::{Image, ImageRef},
-};
+use atelier_stores::Raster;
+use fast_image_resize::FilterType;
 
-use crate::{ComposeError, ComposeOptions};
+use crate::{ComposeError, ComposeOptions, resample};
 
 /// An encoded picture.
 #[derive(Clone, Debug)]
@@ -27,6 +29,35 @@ pub struct Encoded {
     pub height: u32,
 }
 
+/// Encodes `picture` in no more than `max_bytes`, at the best quality up to `quality` that a few encodings find. Blocks.
+///
+/// # Errors
+/// Those of [`encode_picture`], and [`ComposeError::FileTooLarge`].
+pub(crate) fn encode_within(
+    picture: &Raster,
+    format: ImageFormat,
+    quality: u8,
+    max_bytes: Option<u64>,
+    options: &ComposeOptions,
+) -> Result<Encoded, ComposeError> {
+    let at_quality = |quality: u8| encode_picture(picture, format, quality, options);
+    let Some(max_bytes) = max_bytes else {
+        return at_quality(quality);
+    };
+    if format != ImageFormat::Png {
+        return budget::search(format, quality.clamp(1, 100), max_bytes, at_quality);
+    }
+    let fast = at_quality(quality)?;
+    if fast.bytes.len() as u64 <= max_bytes {
+        return Ok(fast);
+    }
+    let bytes = png::encode(picture, png::Effort::Small)?;
+    if bytes.len() as u64 > max_bytes {
+        return Err(budget::too_large(format, bytes.len(), max_bytes));
+    }
+    Ok(Encoded { bytes, ..fast })
+}
+
 /// Encodes `picture`; JPEG takes no RGBA. `quality` is from 1 to 100 and means nothing to PNG. Blocks.
 ///
 /// # Errors
@@ -39,10 +70,11 @@ pub fn encode_picture(
 ) -> Result<Encoded, ComposeError> {
     let quality = quality.clamp(1, 100);
     let bytes = match format {
-        ImageFormat::Png => png::encode(picture)?,
+        ImageFormat::Png => png::encode(picture, png::Effort::Fast)?,
         ImageFormat::Webp => webp::encode(picture, quality, options.webp_method)?,
         ImageFormat::Avif => avif::encode(picture, quality, options.avif_speed)?,
         ImageFormat::Jpeg => jpeg::encode(picture, quality)?,
+        ImageFormat::Zip => zip::encode(picture, quality)?,
     };
     Ok(Encoded {
         bytes,
@@ -59,7 +91,7 @@ pub fn encode_picture(
 pub fn encode_alpha_png(matte: &Raster) -> Result<Encoded, ComposeError> {
     let media_type = ImageFormat::Png.media_type();
     Ok(Encoded {
-        bytes: png::encode(matte)?,
+        bytes: png::encode(matte, png::Effort::Fast)?,
         media_type,
         width: matte.width(),
         height: matte.height(),
@@ -87,44 +119,18 @@ pub(crate) fn thumbnail(
     })
 }
 
-/// `None` where the picture is small enough. Colours are weighted by alpha on the way, so that no fringe appears.
+/// `None` where the picture is small enough.
 fn shrink(picture: &Raster, side_px: u32) -> Result<Option<Raster>, ComposeError> {
     let longest = picture.width().max(picture.height());
     if longest <= side_px {
         return Ok(None);
     }
-    let failed = |error: &dyn std::fmt::Display| ComposeError::EncodingFailed {
-        format: "thumbnail",
-        message: error.to_string(),
-    };
     let scaled = |side: u32| {
         ((u64::from(side) * u64::from(side_px) + u64::from(longest / 2)) / u64::from(longest))
             .max(1) as u32
     };
     let (width, height) = (scaled(picture.width()), scaled(picture.height()));
-    let pixel_type = match picture.channels() {
-        Channels::Gray => PixelType::U8,
-        Channels::Rgb => PixelType::U8x3,
-        Channels::Rgba => PixelType::U8x4,
-    };
-    let source = ImageRef::new(
-        picture.width(),
-        picture.height(),
-        picture.data(),
-        pixel_type,
-    )
-    .map_err(|error| failed(&error))?;
-    let mut target = Image::new(width, height, pixel_type);
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Hamming));
-    Resizer::new()
-        .resize(&source, &mut target, &options)
-        .map_err(|error| failed(&error))?;
-    Ok(Some(Raster::new(
-        width,
-        height,
-        picture.channels(),
-        target.into_vec(),
-    )?))
+    resample::to_size(picture, width, height, FilterType::Hamming).map(Some)
 }
 
 /// Refuses what a format cannot hold, and says which one can.

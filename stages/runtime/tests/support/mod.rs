@@ -212,6 +212,8 @@ pub fn compose_one(message: &Message<ImageMatted>) -> Outcome {
         alpha: blob(),
         result: blob(),
         thumbnail: blob(),
+        subject: None,
+        shadow: None,
     })
 }
 

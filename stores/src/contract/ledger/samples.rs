@@ -244,6 +244,8 @@ pub(in crate::contract) fn result(index: u32) -> ImageResult {
                 queue_ms: third,
                 processing_time_ms: 0.1 + 0.2,
             }],
+            subject: None,
+            shadow: None,
         },
         classification: Classification {
             kind: Kind::Product,

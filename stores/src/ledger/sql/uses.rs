@@ -27,7 +27,11 @@ pub(super) async fn add_uploads(
 ) -> Result<(), RowError> {
     let background = options.and_then(|options| match &options.output.background {
         Background::Blob(blob) => Some(blob),
-        Background::Transparent | Background::Color(_) | Background::Url(_) => None,
+        Background::Transparent
+        | Background::Color(_)
+        | Background::Gradient(_)
+        | Background::Blur(_)
+        | Background::Url(_) => None,
     });
     let images = sources.iter().copied().flatten();
     let uploads = images.filter_map(|source| source.blob.as_ref());
