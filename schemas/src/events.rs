@@ -67,6 +67,9 @@ pub struct ImageIngested {
     /// The picture to lay behind, where one was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub background: Option<BlobRef>,
+    /// The picture to mark it with, where one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark: Option<BlobRef>,
 }
 
 /// What was measured while decoding.
@@ -100,6 +103,9 @@ pub struct ImagePreprocessed {
     /// The picture to lay behind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub background: Option<BlobRef>,
+    /// The picture to mark it with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark: Option<BlobRef>,
     /// The pixels, as PAM (`image/x-portable-arbitrarymap`): RGB or straight RGBA.
     pub pixels: BlobRef,
     /// What was measured.
@@ -192,6 +198,9 @@ pub struct ImageClassified {
     /// The picture to lay behind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub background: Option<BlobRef>,
+    /// The picture to mark it with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark: Option<BlobRef>,
     /// The pixels.
     pub pixels: BlobRef,
     /// What was measured.
@@ -228,6 +237,9 @@ pub struct ImageMatted {
     /// The picture to lay behind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub background: Option<BlobRef>,
+    /// The picture to mark it with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark: Option<BlobRef>,
     /// The pixels.
     pub pixels: BlobRef,
     /// What was measured.

@@ -15,6 +15,7 @@ pub mod events;
 pub mod request;
 pub mod topics;
 pub mod urgency;
+pub mod watermark;
 
 pub use answer::{TaskAnswer, TaskStatus};
 pub use blob::{BlobKey, BlobRef};
@@ -28,3 +29,4 @@ pub use request::{
 };
 pub use topics::{Topic, TopicTable};
 pub use urgency::Priority;
+pub use watermark::Watermark;
