@@ -59,7 +59,7 @@ pub(crate) fn cover(
     Ok(Raster::new(width, height, channels, target.into_vec())?)
 }
 
-fn decode(file: &[u8], max_pixels: u64) -> Result<DynamicImage, ComposeError> {
+pub(crate) fn decode(file: &[u8], max_pixels: u64) -> Result<DynamicImage, ComposeError> {
     let unusable = |error: image::ImageError| ComposeError::BackgroundUnusable {
         message: error.to_string(),
     };

@@ -2,7 +2,7 @@
 //! [`ImageComposed`](atelier_schemas::events::ImageComposed) out.
 //!
 //! Cuts the subject out with colours of its own (no halo of the old background), lays the wanted background behind,
-//! crops, and writes the finished picture, a thumbnail and the matte as files that anybody can open.
+//! crops, marks it, and writes the finished picture, a thumbnail and the matte as files that anybody can open.
 //!
 //! Invariants:
 //! - The same input gives the same bytes, on any number of cores: a repeat finds its blobs already there.
@@ -20,6 +20,7 @@ mod foreground;
 mod options;
 mod smooth;
 mod stage;
+mod watermark;
 mod work;
 
 pub use encode::{Encoded, encode_alpha_png, encode_picture};
@@ -27,4 +28,5 @@ pub use error::ComposeError;
 pub use foreground::estimate_foreground;
 pub use options::ComposeOptions;
 pub use stage::Compose;
-pub use work::{Composed, compose};
+pub use watermark::{Mark, invisible};
+pub use work::{Composed, compose, compose_marked};

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use tokio::sync::Semaphore;
 
-use crate::{ComposeError, ComposeOptions, Encoded, compose};
+use crate::{ComposeError, ComposeOptions, Encoded, Mark, compose_marked};
 
 /// Pixels of one batch: what is in memory at once.
 const MAX_BATCH_PIXELS: u64 = 100_000_000;
@@ -51,16 +51,23 @@ impl Compose {
             self.rasters.get(&matted.alpha)
         )?;
         let background_file = self.background(&matted).await?;
+        let mark_file = self.mark(&matted).await?;
+        let watermark = matted.image.options.watermark.clone();
         let output = matted.image.options.output.clone();
         let options = Arc::clone(&self.options);
         let composed = tokio::task::spawn_blocking(move || {
             // Nothing outlives the closure but its result, so no broken state can be seen afterwards.
             catch_unwind(AssertUnwindSafe(|| {
-                compose(
+                let mark = watermark.as_ref().map(|watermark| Mark {
+                    watermark,
+                    file: mark_file.as_deref(),
+                });
+                compose_marked(
                     &picture,
                     &matte,
                     &output,
                     background_file.as_deref(),
+                    mark,
                     &options,
                 )
             }))
@@ -100,6 +107,29 @@ impl Compose {
             .background
             .as_ref()
             .ok_or(ComposeError::BackgroundMissing)?;
+        let too_large = |message| ComposeError::BackgroundTooLarge { message };
+        self.file(reference, too_large).await.map(Some)
+    }
+
+    /// The picture to mark with, where the task asks for one.
+    async fn mark(&self, matted: &ImageMatted) -> Result<Option<Bytes>, ComposeError> {
+        let watermark = matted.image.options.watermark.as_ref();
+        if !watermark.is_some_and(|mark| mark.url.is_some() || mark.blob.is_some()) {
+            return Ok(None);
+        }
+        let reference = matted
+            .watermark
+            .as_ref()
+            .ok_or(ComposeError::WatermarkMissing)?;
+        let too_large = |message| ComposeError::WatermarkTooLarge { message };
+        self.file(reference, too_large).await.map(Some)
+    }
+
+    async fn file(
+        &self,
+        reference: &BlobRef,
+        too_large: impl Fn(String) -> ComposeError,
+    ) -> Result<Bytes, ComposeError> {
         let blobs = self.rasters.blobs();
         let bytes = blobs
             .size(&reference.key)
@@ -107,12 +137,11 @@ impl Compose {
             .ok_or_else(|| BlobError::NotFound(reference.key.clone()))?;
         let limit_bytes = self.options.max_background_file_bytes;
         if bytes > limit_bytes {
-            let message = format!(
+            return Err(too_large(format!(
                 "{bytes} bytes, at most {limit_bytes} are read (`max_background_file_bytes`)"
-            );
-            return Err(ComposeError::BackgroundTooLarge { message });
+            )));
         }
-        Ok(Some(blobs.get(&reference.key).await?))
+        Ok(blobs.get(&reference.key).await?)
     }
 
     async fn store(&self, encoded: Encoded) -> Result<BlobRef, ComposeError> {

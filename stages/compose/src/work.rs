@@ -10,7 +10,7 @@ use atelier_stores::{Raster, raster::Channels};
 use rayon::prelude::*;
 
 use crate::{
-    ComposeError, ComposeOptions, background,
+    ComposeError, ComposeOptions, Mark, background,
     canvas::{self, Area, Backdrop},
     encode::{self, Encoded},
     smooth,
@@ -39,6 +39,21 @@ pub fn compose(
     matte: &Raster,
     output: &OutputOptions,
     background_file: Option<&[u8]>,
+    options: &ComposeOptions,
+) -> Result<Composed, ComposeError> {
+    compose_marked(picture, matte, output, background_file, None, options)
+}
+
+/// As [`compose`], and marks the finished canvas with `mark`.
+///
+/// # Errors
+/// [`ComposeError`], all of them permanent.
+pub fn compose_marked(
+    picture: &Raster,
+    matte: &Raster,
+    output: &OutputOptions,
+    background_file: Option<&[u8]>,
+    mark: Option<Mark<'_>>,
     options: &ComposeOptions,
 ) -> Result<Composed, ComposeError> {
     check(picture, matte)?;
@@ -81,6 +96,10 @@ pub fn compose(
                 options,
             )?
         }
+    };
+    let canvas = match mark {
+        Some(mark) => mark.lay_on(canvas, options)?,
+        None => canvas,
     };
     let quality = output.encoding_quality.unwrap_or(options.default_quality);
     let (result, (alpha, thumbnail)) = rayon::join(
