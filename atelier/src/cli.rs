@@ -8,6 +8,7 @@ use atelier_schemas::{
     output::CanvasSize,
     placement::{Margin, Position, Region, Scale},
     shadow::ShadowKind,
+    watermark::{Blend, PercentPosition, Position as MarkPosition},
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -43,6 +44,12 @@ pub enum Command {
     Gateway,
     /// Cut out pictures here and now, without any server.
     Cutout(CutoutArgs),
+    /// Read what `--invisible-mark` wrote.
+    Watermark {
+        /// What to do.
+        #[command(subcommand)]
+        command: WatermarkCommand,
+    },
     /// Compare the topics on the broker with the table, and make them match.
     Topics {
         /// What to do.
@@ -157,9 +164,71 @@ pub struct CutoutArgs {
     /// Print a JSON line about each picture: what it was treated as, by which processor, what was measured, how long it took.
     #[arg(long)]
     pub report: bool,
+    /// What to mark the results with.
+    #[command(flatten)]
+    pub mark: MarkArgs,
     /// Write results that are already there anew.
     #[arg(long)]
     pub overwrite: bool,
+}
+
+/// What to mark the results of `atelier cutout` with.
+#[derive(Debug, Args)]
+pub struct MarkArgs {
+    /// Lay this picture on the results.
+    #[arg(long = "watermark", value_name = "PICTURE", conflicts_with = "text")]
+    pub picture: Option<PathBuf>,
+    /// Lay this line of text on the results.
+    #[arg(long = "watermark-text", value_name = "TEXT")]
+    pub text: Option<String>,
+    /// Colour of the text.
+    #[arg(long = "watermark-color", value_name = "COLOR", requires = "text")]
+    pub color: Option<String>,
+    /// Where: topLeft, top, topRight, left, center, right, bottomLeft, bottom, bottomRight, or `X,Y` in percent.
+    #[arg(long = "watermark-position", value_name = "POSITION", value_parser = position)]
+    pub position: Option<MarkPosition>,
+    /// From 0 (not seen) to 1.
+    #[arg(long = "watermark-opacity", value_name = "0-1")]
+    pub opacity: Option<f32>,
+    /// Width of the mark as a share of the picture's, 0.01 to 1.
+    #[arg(long = "watermark-scale", value_name = "SHARE")]
+    pub scale: Option<f32>,
+    /// Repeat the mark over the whole picture, in rows turned by so many degrees.
+    #[arg(long = "watermark-tile", value_name = "DEGREES", num_args = 0..=1, default_missing_value = "0", allow_negative_numbers = true)]
+    pub tile: Option<f32>,
+    /// normal, multiply, screen or overlay.
+    #[arg(long = "watermark-blend", value_name = "MODE", value_parser = blend, default_value = "normal")]
+    pub blend: Blend,
+    /// A payload of 32 to 64 bits, in hexadecimal, that is not seen and that `atelier watermark read` reads.
+    #[arg(long, value_name = "HEX")]
+    pub invisible_mark: Option<String>,
+}
+
+fn position(text: &str) -> Result<MarkPosition, String> {
+    if let Some((x, y)) = text.split_once(',') {
+        let percent = |part: &str| {
+            let number = part.trim().parse::<f32>();
+            number.map_err(|error| format!("`{part}`: {error}"))
+        };
+        let (x, y) = (percent(x)?, percent(y)?);
+        return Ok(MarkPosition::Percent(PercentPosition { x, y }));
+    }
+    serde_json::from_value(text.into()).map_err(|error| error.to_string())
+}
+
+fn blend(text: &str) -> Result<Blend, String> {
+    serde_json::from_value(text.into()).map_err(|error| error.to_string())
+}
+
+/// `atelier watermark …`
+#[derive(Debug, Subcommand)]
+pub enum WatermarkCommand {
+    /// Say what each picture is marked with invisibly. The exit status is 0 only if every picture has a mark.
+    Read {
+        /// Pictures.
+        #[arg(required = true, value_name = "PICTURE")]
+        pictures: Vec<PathBuf>,
+    },
 }
 
 /// `atelier topics …`

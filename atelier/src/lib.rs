@@ -14,7 +14,7 @@ pub mod telemetry;
 use std::process::ExitCode;
 
 use atelier_runtime::telemetry::LogFormat;
-use cli::{BenchCommand, Cli, Command};
+use cli::{BenchCommand, Cli, Command, WatermarkCommand};
 use config::Loaded;
 use telemetry::Telemetry;
 
@@ -35,6 +35,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Cutout(_)
             | Command::Bench { .. }
             | Command::Models { .. }
+            | Command::Watermark { .. }
             | Command::ConfigReference
             | Command::Topics { .. }
             | Command::Replay(_)
@@ -73,6 +74,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             outcome
         }
         Command::Cutout(arguments) => commands::cutout::run(&loaded, arguments).await,
+        Command::Watermark {
+            command: WatermarkCommand::Read { pictures },
+        } => tokio::task::spawn_blocking(move || commands::watermark::read(&pictures)).await?,
         Command::Topics { command } => commands::topics::run(&loaded, &command).await,
         Command::Models { command } => commands::models::run(&loaded, command).await,
         Command::Bench {

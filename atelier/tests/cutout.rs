@@ -201,3 +201,85 @@ fn a_report_is_a_line_of_json_about_each_picture() {
         text(&mixed.stderr)
     );
 }
+
+fn read_marks(folder: &Path, pictures: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_atelier"));
+    run(command
+        .env("ATELIER_DATA_DIR", folder.join("data"))
+        .current_dir(folder)
+        .args(["watermark", "read"])
+        .args(pictures))
+}
+
+#[test]
+fn a_payload_is_read_back_and_none_where_there_is_none() {
+    let folder = TempDir::new().unwrap();
+    fs::copy(samples().join("dress.jpg"), folder.path().join("dress.jpg")).unwrap();
+    let marked = [
+        "--invisible-mark",
+        "C0ffee01",
+        "--watermark-text",
+        "© Atelier",
+    ];
+    let output = run(atelier(folder.path())
+        .args(["dress.jpg", "--format", "jpeg", "--background", "#d8c8b8"])
+        .args(marked));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+
+    let output = read_marks(folder.path(), &["dress.cutout.jpg"]);
+    let said = text(&output.stdout);
+    assert!(
+        said.starts_with("dress.cutout.jpg: c0ffee01 (32 bits), confidence "),
+        "{said}"
+    );
+    assert!(output.status.success());
+
+    let output = read_marks(
+        folder.path(),
+        &["dress.cutout.jpg", "dress.jpg", "missing.jpg"],
+    );
+    assert!(!output.status.success());
+    assert!(text(&output.stdout).ends_with("dress.jpg: no mark found\n"));
+    assert!(text(&output.stderr).starts_with("missing.jpg: "));
+}
+
+#[test]
+fn a_picture_is_laid_on_where_it_was_asked_for() {
+    let folder = TempDir::new().unwrap();
+    fs::copy(samples().join("dress.jpg"), folder.path().join("dress.jpg")).unwrap();
+    let mark = image::RgbImage::from_pixel(10, 10, image::Rgb([255, 0, 0]));
+    mark.save(folder.path().join("mark.png")).unwrap();
+    let output = run(atelier(folder.path()).args([
+        "dress.jpg",
+        "--background",
+        "#ffffff",
+        "--watermark",
+        "mark.png",
+        "--watermark-position",
+        "0,100",
+        "--watermark-opacity",
+        "1",
+        "--watermark-scale",
+        "0.1",
+    ]));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let result = image::open(folder.path().join("dress.cutout.png"))
+        .unwrap()
+        .into_rgb8();
+    let red = |x: u32, y: u32| result.get_pixel(x, y).0 == [255, 0, 0];
+    assert!(red(1, 500) && red(38, 463) && !red(42, 500) && !red(1, 458));
+    for (arguments, word) in [
+        (["--watermark", "missing.png"], "missing.png"),
+        (["--invisible-mark", "c0ffee"], "c0ffee"),
+        (["--watermark-opacity", "0.5"], "nothing to mark with"),
+        (["--watermark-position", "middle"], "middle"),
+    ] {
+        let output = run(atelier(folder.path())
+            .args(["dress.jpg", "--overwrite"])
+            .args(arguments));
+        assert!(
+            !output.status.success() && text(&output.stderr).contains(word),
+            "{arguments:?}"
+        );
+    }
+}

@@ -192,6 +192,10 @@ async fn check_blobs(state: &State, valid: &ValidRequest) -> Result<(), ApiError
     if let Background::Blob(blob) = &valid.options.output.background {
         check_blob(state, blob, None, "/options/output/background/blob".into()).await?;
     }
+    let mark = valid.options.watermark.as_ref();
+    if let Some(blob) = mark.and_then(|mark| mark.blob.as_ref()) {
+        check_blob(state, blob, None, "/options/watermark/blob".into()).await?;
+    }
     Ok(())
 }
 

@@ -126,7 +126,7 @@ impl fmt::Display for Color {
     }
 }
 
-fn parse_hex_color(hex: &str) -> Option<[u8; 4]> {
+pub(crate) fn parse_hex_color(hex: &str) -> Option<[u8; 4]> {
     if !hex.is_ascii() {
         return None;
     }

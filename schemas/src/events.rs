@@ -68,6 +68,9 @@ pub struct ImageIngested {
     /// The picture to lay behind, where one was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub background: Option<BlobRef>,
+    /// The picture to mark it with, where one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark: Option<BlobRef>,
 }
 
 /// What was measured while decoding.
@@ -101,6 +104,9 @@ pub struct ImagePreprocessed {
     /// The picture to lay behind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub background: Option<BlobRef>,
+    /// The picture to mark it with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark: Option<BlobRef>,
     /// The pixels, as PAM (`image/x-portable-arbitrarymap`): RGB or straight RGBA.
     pub pixels: BlobRef,
     /// What was measured.
@@ -193,6 +199,9 @@ pub struct ImageClassified {
     /// The picture to lay behind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub background: Option<BlobRef>,
+    /// The picture to mark it with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark: Option<BlobRef>,
     /// The pixels.
     pub pixels: BlobRef,
     /// What was measured.
@@ -229,6 +238,9 @@ pub struct ImageMatted {
     /// The picture to lay behind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub background: Option<BlobRef>,
+    /// The picture to mark it with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark: Option<BlobRef>,
     /// The pixels.
     pub pixels: BlobRef,
     /// What was measured.

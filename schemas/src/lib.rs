@@ -20,6 +20,7 @@ pub mod request;
 pub mod shadow;
 pub mod topics;
 pub mod urgency;
+pub mod watermark;
 
 pub use answer::{TaskAnswer, TaskStatus};
 pub use blob::{BlobKey, BlobRef};
@@ -32,3 +33,4 @@ pub use output::{Background, ImageFormat, OutputOptions};
 pub use request::{ImageSource, Kind, KindChoice, Quality, TaskOptions, TaskRequest};
 pub use topics::{Topic, TopicTable};
 pub use urgency::Priority;
+pub use watermark::Watermark;

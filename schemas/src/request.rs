@@ -12,6 +12,7 @@ use crate::{
     output::{OutputOptions, check_output},
     placement::Region,
     urgency::{self, Priority},
+    watermark::Watermark,
 };
 
 pub use crate::output::{Background, Channels, Crop, ImageFormat};
@@ -34,7 +35,7 @@ pub struct TaskRequest {
     /// Short form of `options.quality`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<Quality>,
-    /// Short form of `options.watermark.url`. Not built yet: refused.
+    /// Short form of `options.watermark.url`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watermark: Option<String>,
     /// The long form.
@@ -253,7 +254,7 @@ pub struct TaskOptions {
     /// A matting model of the catalogue by name, instead of the one that `quality` stands for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Not built yet: refused.
+    /// What marks the finished picture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watermark: Option<Watermark>,
     /// Where in the upright picture the subject is: what lies outside is background. Two corners, `x1 y1 x2 y2`.
@@ -263,26 +264,15 @@ pub struct TaskOptions {
     pub output: OutputOptions,
 }
 
-/// A mark laid over the finished picture.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Watermark {
-    /// Where the mark's picture is.
-    pub url: String,
-    /// Where it goes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub position: Option<String>,
-    /// From 0 (invisible) to 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub opacity: Option<f32>,
-}
-
 impl TaskRequest {
     /// The options of either form.
     pub fn effective_options(&self) -> TaskOptions {
         let mut options = self.options.clone().unwrap_or_default();
         options.kind = self.kind.unwrap_or(options.kind);
         options.quality = self.quality.unwrap_or(options.quality);
+        if let Some(url) = &self.watermark {
+            options.watermark = Some(Watermark::from_url(url));
+        }
         options
     }
 
@@ -309,26 +299,36 @@ impl TaskRequest {
                 .at(pointer),
             )
         };
-        if self.watermark.is_some() {
-            return Err(unsupported("/watermark", "watermark"));
-        }
         if self.callback.is_some() {
             return Err(unsupported("/callback", "callback"));
         }
-        if self.options.is_some() && (self.kind.is_some() || self.quality.is_some()) {
-            let pointer = if self.kind.is_some() {
-                "/type"
-            } else {
-                "/quality"
-            };
+        let short_form = [
+            ("/type", self.kind.is_some()),
+            ("/quality", self.quality.is_some()),
+            ("/watermark", self.watermark.is_some()),
+        ];
+        if self.options.is_some()
+            && let Some((pointer, _)) = short_form.iter().find(|(_, is_there)| *is_there)
+        {
             return Err(invalid(
                 pointer,
-                "give either the short form's `type` and `quality` or `options`, not both".into(),
+                "give either the short form's `type`, `quality` and `watermark` or `options`, not both".into(),
             ));
         }
         let options = self.effective_options();
-        if options.watermark.is_some() {
-            return Err(unsupported("/options/watermark", "watermark"));
+        if let Some(watermark) = &options.watermark
+            && let Err(fault) = watermark.check()
+        {
+            let pointer = match self.watermark {
+                Some(_) => "/watermark".to_owned(),
+                None => format!("/options/watermark{}", fault.pointer),
+            };
+            return Err(invalid(&pointer, fault.message));
+        }
+        if options.watermark.is_some() && options.output.channels != Channels::Rgba {
+            let message =
+                "a matte alone takes no watermark: leave it out, or take `rgba`".to_owned();
+            return Err(invalid("/options/output/channels", message));
         }
         check_output(&options.output, invalid)?;
         if self.images.is_empty() {
@@ -420,20 +420,10 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_refused_with_its_pointer() {
-        for (json, pointer) in [
-            (
-                r#"{"images":["https://a.example/1.jpg"],"callback":"https://b.example"}"#,
-                "/callback",
-            ),
-            (
-                r#"{"images":["https://a.example/1.jpg"],"watermark":"https://b.example"}"#,
-                "/watermark",
-            ),
-            (
-                r#"{"images":["https://a.example/1.jpg"],"options":{"watermark":{"url":"u"}}}"#,
-                "/options/watermark",
-            ),
-        ] {
+        for (json, pointer) in [(
+            r#"{"images":["https://a.example/1.jpg"],"callback":"https://b.example"}"#,
+            "/callback",
+        )] {
             let error = request(json).validate("gateway").unwrap_err();
             assert_eq!(error.code, ErrorCode::OptionNotSupported);
             assert_eq!(error.details.pointer.as_deref(), Some(pointer));

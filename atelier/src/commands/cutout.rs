@@ -16,11 +16,12 @@ use anyhow::{Context as _, bail};
 use atelier_runtime::{LocalOptions, LocalPipeline, OutRecord, SystemClock, local::read_event};
 use atelier_schemas::{
     Background, BlobKey, BlobRef, Event, ImageSource, OutputOptions, Priority, TaskOptions,
-    TaskRequest,
+    TaskRequest, Watermark,
     envelope::image_id,
     events::ImageResult,
     output::{Channels, Crop},
     shadow::Shadow,
+    watermark::{Blend, InvisibleMark, Tile},
 };
 use atelier_stores::{Blobs, blobs::MemoryBlobs};
 use chrono::Utc;
@@ -28,7 +29,11 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::{cli::CutoutArgs, config::Loaded, pipeline};
+use crate::{
+    cli::{CutoutArgs, MarkArgs},
+    config::Loaded,
+    pipeline,
+};
 
 mod files;
 
@@ -61,8 +66,7 @@ pub async fn run(loaded: &Loaded, arguments: CutoutArgs) -> anyhow::Result<ExitC
         return Ok(ExitCode::FAILURE);
     }
     let started = Instant::now();
-    let mut session =
-        Session::start(loaded, options, &arguments.background, arguments.report).await?;
+    let mut session = Session::start(loaded, options, &arguments).await?;
     let progress = progress_bar(jobs.len());
     let total = jobs.len();
     failures.extend(session.work(jobs, &progress).await?);
@@ -105,7 +109,7 @@ fn options_of(arguments: &CutoutArgs) -> anyhow::Result<TaskOptions> {
         kind: arguments.kind.into(),
         quality: arguments.quality.into(),
         model: arguments.model.clone(),
-        watermark: None,
+        watermark: watermark_of(&arguments.mark)?,
         roi: arguments.roi,
         output: OutputOptions {
             format: arguments.format.into(),
@@ -134,6 +138,49 @@ fn options_of(arguments: &CutoutArgs) -> anyhow::Result<TaskOptions> {
             ..OutputOptions::default()
         },
     })
+}
+
+/// The mark that the arguments ask for, but for its picture, which is stored once the store exists.
+fn watermark_of(arguments: &MarkArgs) -> anyhow::Result<Option<Watermark>> {
+    let is_visible = arguments.picture.is_some() || arguments.text.is_some();
+    if !is_visible && arguments.invisible_mark.is_none() {
+        let looks = arguments.position.is_some()
+            || arguments.opacity.is_some()
+            || arguments.scale.is_some()
+            || arguments.tile.is_some()
+            || arguments.blend != Blend::Normal;
+        if looks {
+            bail!("there is nothing to mark with: give --watermark or --watermark-text");
+        }
+        return Ok(None);
+    }
+    let tile = arguments.tile.map(|angle_degrees| Tile {
+        angle_degrees,
+        ..Tile::default()
+    });
+    let payload = arguments.invisible_mark.clone();
+    let watermark = Watermark {
+        text: arguments.text.clone(),
+        text_color: arguments.color.clone(),
+        position: arguments.position,
+        opacity: arguments.opacity,
+        scale: arguments.scale,
+        tile,
+        blend: arguments.blend,
+        invisible: payload.map(|payload| InvisibleMark { payload }),
+        ..Watermark::default()
+    };
+    // Without its picture, a mark may look like none at all.
+    let fault = watermark.check().err();
+    let fault = fault.filter(|fault| arguments.picture.is_none() || !fault.pointer.is_empty());
+    if let Some(fault) = fault {
+        bail!(
+            "the watermark{}: {}",
+            fault.pointer.replace('/', " "),
+            fault.message
+        );
+    }
+    Ok(Some(watermark))
 }
 
 fn progress_bar(total: usize) -> ProgressBar {
@@ -166,14 +213,19 @@ impl Session {
     async fn start(
         loaded: &Loaded,
         mut options: TaskOptions,
-        background: &str,
-        reports: bool,
+        arguments: &CutoutArgs,
     ) -> anyhow::Result<Self> {
         let blobs = Arc::new(MemoryBlobs::new());
+        let background = &arguments.background;
         if Path::new(background).is_file() {
             let bytes = std::fs::read(background)
                 .with_context(|| format!("{background} cannot be read"))?;
             options.output.background = Background::Blob(store(&blobs, bytes).await?);
+        }
+        if let (Some(path), Some(watermark)) = (&arguments.mark.picture, &mut options.watermark) {
+            let bytes = std::fs::read(path)
+                .with_context(|| format!("--watermark {} cannot be read", path.display()))?;
+            watermark.blob = Some(store(&blobs, bytes).await?);
         }
         let as_port: Arc<dyn Blobs> = blobs.clone();
         let stages = pipeline::stages_for_cutout(loaded, &as_port, &options).await?;
@@ -189,7 +241,7 @@ impl Session {
             pipeline,
             records,
             options,
-            reports,
+            reports: arguments.report,
         })
     }
 

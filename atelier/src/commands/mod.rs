@@ -14,6 +14,7 @@ pub mod stage;
 pub mod sweep;
 pub mod topics;
 pub mod up;
+pub mod watermark;
 
 /// Cancelled by the first SIGTERM or Ctrl-C, to drain; the second ends the process at once.
 ///

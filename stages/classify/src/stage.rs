@@ -58,6 +58,7 @@ impl ClassifyStage {
             image: preprocessed.image,
             original: preprocessed.original,
             background: preprocessed.background,
+            watermark: preprocessed.watermark,
             pixels: preprocessed.pixels,
             measurements: preprocessed.measurements,
             classification,

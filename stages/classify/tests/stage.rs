@@ -52,6 +52,7 @@ async fn preprocessed(rasters: &Rasters, picture: Raster, kind: KindChoice) -> I
         },
         original: pixels.clone(),
         background: None,
+        watermark: Some(pixels.clone()),
         pixels,
         measurements: Measurements {
             sharpness: 12.5,
@@ -76,6 +77,7 @@ async fn an_event_becomes_the_next_with_all_it_carried() {
         image,
         original,
         background,
+        watermark,
         pixels,
         measurements,
         classification,
@@ -85,6 +87,7 @@ async fn an_event_becomes_the_next_with_all_it_carried() {
             image,
             original,
             background,
+            watermark,
             pixels,
             measurements
         },

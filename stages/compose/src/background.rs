@@ -101,7 +101,7 @@ pub(crate) fn out_of_focus(
     resample::covering(&blurred, width, height)
 }
 
-fn decode(file: &[u8], max_pixels: u64) -> Result<DynamicImage, ComposeError> {
+pub(crate) fn decode(file: &[u8], max_pixels: u64) -> Result<DynamicImage, ComposeError> {
     let unusable = |error: image::ImageError| ComposeError::BackgroundUnusable {
         message: error.to_string(),
     };

@@ -1,8 +1,12 @@
 //! Why `compose` could not work on a message, and what that means for the message.
 
+use std::path::PathBuf;
+
 use atelier_runtime::{FailureClass, StageFailure};
 use atelier_schemas::ErrorCode;
 use atelier_stores::{BlobError, RasterError};
+
+use crate::watermark::invisible::MarkError;
 
 /// Errors of the stage `compose`.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +105,62 @@ pub enum ComposeError {
         /// Its size and the limit.
         message: String,
     },
+    /// A mark's picture was asked for, and the event carries none.
+    #[error("a watermark picture was asked for, but the event carries none")]
+    WatermarkMissing,
+    /// The mark's picture does not decode.
+    #[error("the watermark picture cannot be used: {message}")]
+    WatermarkUnusable {
+        /// Why.
+        message: String,
+    },
+    /// The mark's picture is larger than the limit.
+    #[error("the watermark picture is too large: {message}")]
+    WatermarkTooLarge {
+        /// Its size and the limit.
+        message: String,
+    },
+    /// A text with nothing to be seen.
+    #[error("the watermark text has nothing to be seen; give it letters")]
+    WatermarkEmpty,
+    /// A sign that no font has.
+    #[error(
+        "no font has the sign `{sign}` (U+{:04X}) of the watermark text: leave it out, or name a font that has it in \
+         `stages.compose.watermark_fonts`", u32::from(*.sign)
+    )]
+    WatermarkSign {
+        /// The sign.
+        sign: char,
+    },
+    /// A sign of a script that is more than letters side by side.
+    #[error(
+        "the sign `{sign}` (U+{:04X}) of the watermark text belongs to a script whose letters join or run to the left, which is \
+         not set: give the text as a picture", u32::from(*.sign)
+    )]
+    WatermarkScript {
+        /// The sign.
+        sign: char,
+    },
+    /// A font that cannot be read.
+    #[error(
+        "the font {} cannot be used: {message}; check `stages.compose.watermark_fonts`",
+        path.display()
+    )]
+    WatermarkFont {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        message: String,
+    },
+    /// A payload that is none.
+    #[error("{message}")]
+    PayloadUnusable {
+        /// What was expected.
+        message: String,
+    },
+    /// The picture cannot be marked invisibly.
+    #[error(transparent)]
+    Invisible(#[from] MarkError),
     /// The work panicked: a defect of ours that this picture brought to light.
     #[error("composing this picture failed: {message}")]
     Panicked {
@@ -165,13 +225,23 @@ impl StageFailure for ComposeError {
             Self::TooLargeForFormat { .. } | Self::EncodingFailed { .. } => {
                 ErrorCode::EncodingFailed
             }
-            Self::BackgroundTooLarge { .. } => ErrorCode::ImageTooLarge,
-            Self::BackgroundUnusable { .. } => ErrorCode::UndecodableImage,
+            Self::BackgroundTooLarge { .. } | Self::WatermarkTooLarge { .. } => {
+                ErrorCode::ImageTooLarge
+            }
+            Self::BackgroundUnusable { .. } | Self::WatermarkUnusable { .. } => {
+                ErrorCode::UndecodableImage
+            }
             Self::BackgroundMissing
             | Self::FileTooLarge { .. }
             | Self::CanvasTooLarge { .. }
             | Self::MatteSize { .. }
-            | Self::WrongChannels { .. } => ErrorCode::InvalidRequest,
+            | Self::WrongChannels { .. }
+            | Self::WatermarkMissing
+            | Self::WatermarkEmpty
+            | Self::WatermarkSign { .. }
+            | Self::WatermarkScript { .. }
+            | Self::PayloadUnusable { .. }
+            | Self::Invisible(MarkError::TooLittle { .. }) => ErrorCode::InvalidRequest,
             _ => ErrorCode::Internal,
         }
     }
@@ -188,6 +258,15 @@ impl StageFailure for ComposeError {
             Self::BackgroundMissing => "ComposeError::BackgroundMissing",
             Self::BackgroundUnusable { .. } => "ComposeError::BackgroundUnusable",
             Self::BackgroundTooLarge { .. } => "ComposeError::BackgroundTooLarge",
+            Self::WatermarkMissing => "ComposeError::WatermarkMissing",
+            Self::WatermarkUnusable { .. } => "ComposeError::WatermarkUnusable",
+            Self::WatermarkTooLarge { .. } => "ComposeError::WatermarkTooLarge",
+            Self::WatermarkEmpty => "ComposeError::WatermarkEmpty",
+            Self::WatermarkSign { .. } => "ComposeError::WatermarkSign",
+            Self::WatermarkScript { .. } => "ComposeError::WatermarkScript",
+            Self::WatermarkFont { .. } => "ComposeError::WatermarkFont",
+            Self::PayloadUnusable { .. } => "ComposeError::PayloadUnusable",
+            Self::Invisible(_) => "ComposeError::Invisible",
             Self::Panicked { .. } => "ComposeError::Panicked",
             Self::Raster(_) => "ComposeError::Raster",
             Self::Blob(_) => "ComposeError::Blob",
@@ -209,6 +288,14 @@ impl StageFailure for ComposeError {
             Self::BackgroundMissing
             | Self::BackgroundUnusable { .. }
             | Self::BackgroundTooLarge { .. } => "/background",
+            Self::WatermarkMissing
+            | Self::WatermarkUnusable { .. }
+            | Self::WatermarkTooLarge { .. } => "/watermark",
+            Self::WatermarkEmpty | Self::WatermarkSign { .. } | Self::WatermarkScript { .. } => {
+                "/image/options/watermark/text"
+            }
+            Self::PayloadUnusable { .. } => "/image/options/watermark/invisible/payload",
+            Self::Invisible(MarkError::TooLittle { .. }) => "/image/options/watermark/invisible",
             _ => return None,
         };
         Some(pointer.to_owned())

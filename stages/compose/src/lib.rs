@@ -2,7 +2,7 @@
 //! [`ImageComposed`](atelier_schemas::events::ImageComposed) out.
 //!
 //! Cuts the subject out with colours of its own (no halo of the old background), gives it a shadow, places it on its canvas, lays
-//! the wanted background behind, and writes the finished picture, a thumbnail and the matte as files that anybody can open.
+//! the wanted background behind, marks it, and writes the finished picture, a thumbnail and the matte as files that anybody can open.
 //!
 //! Invariants:
 //! - The same input gives the same bytes, on any number of cores: a repeat finds its blobs already there.
@@ -26,6 +26,7 @@ mod shadow;
 mod smooth;
 mod soften;
 mod stage;
+mod watermark;
 mod work;
 
 pub use encode::{Encoded, encode_alpha_png, encode_picture};
@@ -34,4 +35,5 @@ pub use foreground::estimate_foreground;
 pub use options::ComposeOptions;
 pub use restrict::to_region;
 pub use stage::Compose;
-pub use work::{Composed, compose};
+pub use watermark::{Mark, invisible};
+pub use work::{Composed, Parts, compose, compose_parts};

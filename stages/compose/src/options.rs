@@ -1,5 +1,7 @@
 //! What may be set for `compose`.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,9 +23,11 @@ pub struct ComposeOptions {
     pub thumbnail_quality: u8,
     /// Longest side of a thumbnail, in pixels.
     pub thumbnail_side_px: u32,
-    /// Largest background file that is read, in bytes.
+    /// Fonts (TrueType or OpenType files) for the signs of watermark texts that the shipped one lacks, in the order they are tried.
+    pub watermark_fonts: Vec<PathBuf>,
+    /// Largest background or watermark file that is read, in bytes.
     pub max_background_file_bytes: u64,
-    /// Largest background picture that is decoded, in pixels.
+    /// Largest background or watermark picture that is decoded, in pixels.
     pub max_background_pixels: u64,
     /// Pictures that are composed at the same time.
     pub max_concurrent: usize,
@@ -39,6 +43,7 @@ impl Default for ComposeOptions {
             webp_method: 2,
             thumbnail_quality: 80,
             thumbnail_side_px: 256,
+            watermark_fonts: Vec::new(),
             max_background_file_bytes: 64 * 1024 * 1024,
             max_background_pixels: 100_000_000,
             max_concurrent: std::thread::available_parallelism()

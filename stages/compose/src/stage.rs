@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use tokio::sync::Semaphore;
 
-use crate::{ComposeError, ComposeOptions, Encoded, compose, to_region};
+use crate::{ComposeError, ComposeOptions, Encoded, Mark, Parts, compose_parts, to_region};
 
 /// Pixels of one batch: what is in memory at once.
 const MAX_BATCH_PIXELS: u64 = 100_000_000;
@@ -47,11 +47,17 @@ impl Compose {
             .acquire()
             .await
             .map_err(|_| ComposeError::ShuttingDown)?;
-        // A subject whose own colours are known already carries its matte as alpha: nothing is estimated then.
-        let colors = matted.foreground.as_ref().unwrap_or(&matted.pixels);
-        let (picture, matte) =
-            tokio::try_join!(self.rasters.get(colors), self.rasters.get(&matted.alpha))?;
+        let (picture, matte) = tokio::try_join!(
+            self.rasters.get(&matted.pixels),
+            self.rasters.get(&matted.alpha)
+        )?;
+        let foreground = match &matted.foreground {
+            Some(foreground) => Some(self.rasters.get(foreground).await?),
+            None => None,
+        };
         let background_file = self.background(&matted).await?;
+        let mark_file = self.mark(&matted).await?;
+        let watermark = matted.image.options.watermark.clone();
         let mut output = matted.image.options.output.clone();
         output.shadow.kind = output.shadow.kind_for(matted.classification.kind);
         let region = matted.image.options.roi;
@@ -63,13 +69,18 @@ impl Compose {
                     Some(region) => Arc::new(to_region(matte.as_ref().clone(), &region)?),
                     None => matte,
                 };
-                compose(
-                    &picture,
-                    &matte,
-                    &output,
-                    background_file.as_deref(),
-                    &options,
-                )
+                let mark = watermark.as_ref().map(|watermark| Mark {
+                    watermark,
+                    file: mark_file.as_deref(),
+                });
+                let parts = Parts {
+                    picture: &picture,
+                    matte: &matte,
+                    foreground: foreground.as_deref(),
+                    background_file: background_file.as_deref(),
+                    mark,
+                };
+                compose_parts(&parts, &output, &options)
             }))
             .unwrap_or_else(|panic| {
                 Err(ComposeError::Panicked {
@@ -114,6 +125,29 @@ impl Compose {
             .background
             .as_ref()
             .ok_or(ComposeError::BackgroundMissing)?;
+        let too_large = |message| ComposeError::BackgroundTooLarge { message };
+        self.file(reference, too_large).await.map(Some)
+    }
+
+    /// The picture to mark with, where the task asks for one.
+    async fn mark(&self, matted: &ImageMatted) -> Result<Option<Bytes>, ComposeError> {
+        let watermark = matted.image.options.watermark.as_ref();
+        if !watermark.is_some_and(|mark| mark.url.is_some() || mark.blob.is_some()) {
+            return Ok(None);
+        }
+        let reference = matted
+            .watermark
+            .as_ref()
+            .ok_or(ComposeError::WatermarkMissing)?;
+        let too_large = |message| ComposeError::WatermarkTooLarge { message };
+        self.file(reference, too_large).await.map(Some)
+    }
+
+    async fn file(
+        &self,
+        reference: &BlobRef,
+        too_large: impl Fn(String) -> ComposeError,
+    ) -> Result<Bytes, ComposeError> {
         let blobs = self.rasters.blobs();
         let bytes = blobs
             .size(&reference.key)
@@ -121,12 +155,11 @@ impl Compose {
             .ok_or_else(|| BlobError::NotFound(reference.key.clone()))?;
         let limit_bytes = self.options.max_background_file_bytes;
         if bytes > limit_bytes {
-            let message = format!(
+            return Err(too_large(format!(
                 "{bytes} bytes, at most {limit_bytes} are read (`max_background_file_bytes`)"
-            );
-            return Err(ComposeError::BackgroundTooLarge { message });
+            )));
         }
-        Ok(Some(blobs.get(&reference.key).await?))
+        Ok(blobs.get(&reference.key).await?)
     }
 
     async fn store(&self, encoded: Encoded) -> Result<BlobRef, ComposeError> {

@@ -11,7 +11,7 @@ use fast_image_resize::FilterType;
 use rayon::prelude::*;
 
 use crate::{
-    ComposeError, ComposeOptions, background,
+    ComposeError, ComposeOptions, Mark, background,
     canvas::{self, Backdrop},
     encode::{self, Encoded},
     gradient,
@@ -38,6 +38,34 @@ pub struct Composed {
     pub shadow: Option<ShadowOutcome>,
 }
 
+/// What a finished picture is made of. All rasters have one size.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    /// The upright picture, RGB or straight RGBA.
+    pub picture: &'a Raster,
+    /// Its matte, grey.
+    pub matte: &'a Raster,
+    /// The subject in its own colours (straight RGBA), where they are known; they are estimated otherwise.
+    pub foreground: Option<&'a Raster>,
+    /// The file of the picture to lay behind, where one was asked for.
+    pub background_file: Option<&'a [u8]>,
+    /// What to mark the finished canvas with.
+    pub mark: Option<Mark<'a>>,
+}
+
+impl<'a> Parts<'a> {
+    /// A picture and its matte, and nothing else.
+    pub fn of(picture: &'a Raster, matte: &'a Raster) -> Self {
+        Self {
+            picture,
+            matte,
+            foreground: None,
+            background_file: None,
+            mark: None,
+        }
+    }
+}
+
 /// Composes `picture` (RGB or straight RGBA) with `matte` (grey, of the same size) as `output` says. `background_file`
 /// is the picture to lay behind, where `output` asks for one. Blocks, and uses all cores.
 ///
@@ -50,8 +78,28 @@ pub fn compose(
     background_file: Option<&[u8]>,
     options: &ComposeOptions,
 ) -> Result<Composed, ComposeError> {
-    check(picture, matte)?;
-    let mut matte = within_own_alpha(picture, matte)?;
+    let parts = Parts {
+        background_file,
+        ..Parts::of(picture, matte)
+    };
+    compose_parts(&parts, output, options)
+}
+
+/// Composes `parts` as `output` says. Blocks, and uses all cores.
+///
+/// # Errors
+/// [`ComposeError`], all of them permanent.
+pub fn compose_parts(
+    parts: &Parts<'_>,
+    output: &OutputOptions,
+    options: &ComposeOptions,
+) -> Result<Composed, ComposeError> {
+    let picture = parts.picture;
+    // A subject whose own colours are known already carries its matte as alpha: nothing is estimated then.
+    let colors = parts.foreground.unwrap_or(picture);
+    check(picture, parts.matte)?;
+    check(colors, parts.matte)?;
+    let mut matte = within_own_alpha(colors, parts.matte)?;
     if !output.semitransparency {
         matte = Cow::Owned(restrict::opaque_inside(&matte)?);
     }
@@ -66,8 +114,8 @@ pub fn compose(
         Contents::Alpha | Contents::Mask => alpha.as_ref().clone(),
         Contents::Rgba => {
             // Colours of a picture that brought this alpha itself are the subject's own already.
-            let mixed = !has_alpha_of_its_own(picture, &matte);
-            canvas::cut_out(picture, mixed.then_some(matte.as_ref()), &alpha, reach_px)?
+            let mixed = !has_alpha_of_its_own(colors, &matte);
+            canvas::cut_out(colors, mixed.then_some(matte.as_ref()), &alpha, reach_px)?
         }
     };
     let mut canvas = placement.draw(layer, whole)?;
@@ -80,12 +128,16 @@ pub fn compose(
             &alpha,
             output,
             &placement,
-            background_file,
+            parts.background_file,
             options,
         )?;
         canvas = lay_behind(canvas, behind.as_ref(), output.format)?;
     }
     let canvas = finished(canvas, output)?;
+    let canvas = match parts.mark {
+        Some(mark) => mark.lay_on(canvas, options)?,
+        None => canvas,
+    };
     let subject =
         found.and_then(|subject| placement.shown(subject, canvas.width(), canvas.height()));
     let quality = output.encoding_quality.unwrap_or(options.default_quality);

@@ -9,7 +9,7 @@ use atelier_compose::{Compose, ComposeOptions};
 use atelier_runtime::{Emission, Message, Outcome, Stage as _};
 use atelier_schemas::{
     Background, BlobKey, BlobRef, Envelope, ErrorCode, Event, ImageFormat, ImageSource, Kind,
-    TaskOptions,
+    TaskOptions, Watermark,
     events::{
         Classification, Evidence, ImageContext, ImageMatted, Measurements, ModelUse, Strategy,
     },
@@ -52,6 +52,7 @@ fn message(pixels: &BlobRef, alpha: &BlobRef, background: Background) -> Message
             image,
             original: pixels.clone(),
             background: None,
+            watermark: None,
             pixels: pixels.clone(),
             measurements: Measurements::default(),
             classification,
@@ -182,4 +183,43 @@ async fn colours_that_are_known_are_taken_as_they_are() {
         };
         assert_eq!(pixel.0, expected);
     }
+}
+
+#[tokio::test]
+async fn the_mark_that_the_event_refers_to_is_laid_on() {
+    let blobs = Arc::new(MemoryBlobs::new());
+    let rasters = Rasters::new(blobs.clone(), 1 << 24);
+    let stage = Compose::new(ComposeOptions::default(), rasters.clone());
+    let (picture, matte) = disc(300, 200, [200, 10, 10], [10, 200, 10]);
+    let (pixels, alpha) = (
+        rasters.put(picture).await.unwrap(),
+        rasters.put(matte).await.unwrap(),
+    );
+    let mut file = std::io::Cursor::new(Vec::new());
+    image::RgbImage::from_pixel(4, 4, image::Rgb([0, 0, 255]))
+        .write_to(&mut file, image::ImageFormat::Png)
+        .unwrap();
+    let key = blobs.put(file.into_inner().into()).await.unwrap();
+    let mut marked = message(&pixels, &alpha, Background::Color([255; 4]));
+    marked.data.image.options.watermark = Some(Watermark {
+        opacity: Some(1.0),
+        ..Watermark::from_url("https://shop.example/mark.png")
+    });
+    let without_reference = marked.clone();
+    marked.data.watermark = Some(BlobRef {
+        key,
+        ..alpha.clone()
+    });
+    let outcomes = stage.handle(vec![marked, without_reference]).await.unwrap();
+    let [Outcome::Emit(emissions), Outcome::Reject(failure)] = outcomes.as_slice() else {
+        panic!("{outcomes:?}")
+    };
+    let [Emission::Event(Event::ImageComposed(event))] = emissions.as_slice() else {
+        panic!("{emissions:?}")
+    };
+    let result = blobs.get(&event.result.key).await.unwrap();
+    let result = image::load_from_memory(&result).unwrap().into_rgb8();
+    assert_eq!(result.get_pixel(290, 190).0, [0, 0, 255]);
+    assert_eq!(result.get_pixel(2, 2).0, [255; 3]);
+    assert_eq!(failure.body.details.pointer.as_deref(), Some("/watermark"));
 }

@@ -33,6 +33,9 @@ pub enum IngestError {
     /// The picture to lay behind could not be taken in.
     #[error("the background could not be taken: {0}")]
     Background(#[source] Box<IngestError>),
+    /// The picture to mark with could not be taken in.
+    #[error("the watermark could not be taken: {0}")]
+    Watermark(#[source] Box<IngestError>),
     /// The stage is being shut down.
     #[error("the stage is shutting down")]
     ShuttingDown,
@@ -147,7 +150,7 @@ impl StageFailure for IngestError {
                 FailureClass::Unavailable
             }
             Self::Blob(BlobError::Source(_)) | Self::ShuttingDown => FailureClass::Transient,
-            Self::Background(error) => error.class(),
+            Self::Background(error) | Self::Watermark(error) => error.class(),
             Self::Blob(
                 BlobError::NotFound(_) | BlobError::Corrupt(_) | BlobError::TooLarge { .. },
             )
@@ -174,7 +177,7 @@ impl StageFailure for IngestError {
             Self::Blob(BlobError::Unavailable { .. } | BlobError::Source(_))
             | Self::ShuttingDown => ErrorCode::DependencyUnavailable,
             Self::Blob(BlobError::NotFound(_) | BlobError::Corrupt(_)) => ErrorCode::Internal,
-            Self::Background(error) => error.code(),
+            Self::Background(error) | Self::Watermark(error) => error.code(),
         }
     }
 
@@ -195,6 +198,7 @@ impl StageFailure for IngestError {
             Self::Blob(BlobError::Corrupt(_)) => "BlobError::Corrupt",
             Self::Blob(BlobError::TooLarge { .. }) => "BlobError::TooLarge",
             Self::Background(_) => "IngestError::Background",
+            Self::Watermark(_) => "IngestError::Watermark",
             Self::ShuttingDown => "IngestError::ShuttingDown",
         }
     }

@@ -10,7 +10,7 @@ use atelier_runtime::{
     Batch, Emission, Failure, FailureClass, Message, Outcome, Stage, StageFailure as _, StageInput,
 };
 use atelier_schemas::{
-    Background, BlobRef, DecodeError, Envelope, ImageSource, Priority, TaskRequest,
+    Background, BlobRef, DecodeError, Envelope, ImageSource, Priority, TaskOptions, TaskRequest,
     envelope::image_id,
     events::{ImageContext, ImageIngested, ImageRequested, Payload as _, TaskAccepted},
     from_json,
@@ -27,9 +27,9 @@ use crate::{
     Fetcher, IngestError, IngestOptions, Resolver, SystemResolver, fetch::ClientError, header,
 };
 
-/// How many backgrounds are remembered, and how long: the pictures of one task that go on one by one share theirs.
-const REMEMBERED_BACKGROUNDS: u64 = 1_000;
-const BACKGROUND_MEMORY: Duration = Duration::from_secs(600);
+/// How many backgrounds and marks are remembered, and how long: the pictures of one task that go on one by one share theirs.
+const REMEMBERED_COMPANIONS: u64 = 1_000;
+const COMPANION_MEMORY: Duration = Duration::from_secs(600);
 
 /// What the stage reads.
 #[derive(Clone, Debug)]
@@ -85,7 +85,14 @@ pub struct Ingest {
     fetcher: Fetcher,
     options: IngestOptions,
     fetches: Semaphore,
-    backgrounds: Cache<(Uuid, String), BlobRef>,
+    companions: Cache<(Uuid, String), BlobRef>,
+}
+
+/// What goes with every picture of a task.
+#[derive(Clone)]
+struct Companions {
+    background: Option<BlobRef>,
+    watermark: Option<BlobRef>,
 }
 
 impl Ingest {
@@ -108,16 +115,16 @@ impl Ingest {
     ) -> Result<Self, ClientError> {
         let fetcher = Fetcher::new(options.fetch.clone(), options.max_bytes, resolver)?;
         let fetches = Semaphore::new(options.max_concurrent.max(1));
-        let backgrounds = Cache::builder()
-            .max_capacity(REMEMBERED_BACKGROUNDS)
-            .time_to_live(BACKGROUND_MEMORY)
+        let companions = Cache::builder()
+            .max_capacity(REMEMBERED_COMPANIONS)
+            .time_to_live(COMPANION_MEMORY)
             .build();
         Ok(Self {
             blobs,
             fetcher,
             options,
             fetches,
-            backgrounds,
+            companions,
         })
     }
 
@@ -145,11 +152,8 @@ impl Ingest {
             images,
             submitted_at: envelope.time,
         };
-        let background = match self
-            .background(accepted.task_id, &accepted.options.output.background)
-            .await
-        {
-            Ok(background) => Ok(background),
+        let companions = match self.companions(accepted.task_id, &accepted.options).await {
+            Ok(companions) => Ok(companions),
             // Nothing has gone out yet, so the task as a whole may wait.
             Err(error) if error.class() != FailureClass::Permanent => {
                 return Outcome::failed(error);
@@ -158,8 +162,8 @@ impl Ingest {
         };
         let contexts = contexts(&accepted);
         let mut emissions = vec![Emission::Event(accepted.into())];
-        let background = match background {
-            Ok(background) => background,
+        let companions = match companions {
+            Ok(companions) => companions,
             Err(failure) => {
                 let reject =
                     |image| Emission::Reject(ImageRequested { image }.into(), failure.clone());
@@ -169,7 +173,7 @@ impl Ingest {
         };
         let ends_at = begun_at + Duration::from_millis(self.options.task_budget_ms);
         let mut parts = stream::iter(contexts)
-            .map(|image| self.image_in_time(image, background.clone(), ends_at, envelope.priority))
+            .map(|image| self.image_in_time(image, companions.clone(), ends_at, envelope.priority))
             .buffered(self.options.max_concurrent_per_task.max(1));
         while let Some(part) = parts.next().await {
             match part {
@@ -189,7 +193,7 @@ impl Ingest {
     async fn image_in_time(
         &self,
         image: ImageContext,
-        background: Option<BlobRef>,
+        companions: Companions,
         ends_at: Instant,
         priority: Priority,
     ) -> Result<Emission, Failure> {
@@ -203,7 +207,8 @@ impl Ingest {
                 ImageIngested {
                     image,
                     original,
-                    background,
+                    background: companions.background,
+                    watermark: companions.watermark,
                 }
                 .into(),
             )),
@@ -224,18 +229,16 @@ impl Ingest {
 
     async fn handle_image(&self, requested: ImageRequested) -> Outcome {
         let image = requested.image;
-        let background = match self
-            .background(image.task_id, &image.options.output.background)
-            .await
-        {
-            Ok(background) => background,
+        let companions = match self.companions(image.task_id, &image.options).await {
+            Ok(companions) => companions,
             Err(error) => return Outcome::failed(error),
         };
         match self.image(&image.source).await {
             Ok(original) => Outcome::emit(ImageIngested {
                 image,
                 original,
-                background,
+                background: companions.background,
+                watermark: companions.watermark,
             }),
             Err(error) => Outcome::failed(error),
         }
@@ -271,31 +274,44 @@ impl Ingest {
         header::inspect(&*self.blobs, &fetched.key, fetched.bytes, &self.options).await
     }
 
-    /// The picture to lay behind, fetched once per task.
-    async fn background(
+    /// The picture to lay behind and the one to mark with.
+    async fn companions(
         &self,
         task_id: Uuid,
-        background: &Background,
-    ) -> Result<Option<BlobRef>, IngestError> {
-        let blob = match background {
+        options: &TaskOptions,
+    ) -> Result<Companions, IngestError> {
+        let background = match &options.output.background {
             Background::Transparent
             | Background::Color(_)
             | Background::Gradient(_)
-            | Background::Blur(_) => return Ok(None),
-            Background::Blob(blob) => self.uploaded(blob).await,
-            Background::Url(url) => {
-                let remembered = (task_id, url.clone());
-                match self.backgrounds.get(&remembered) {
-                    Some(blob) => Ok(blob),
-                    None => self
-                        .fetched(url)
-                        .await
-                        .inspect(|blob| self.backgrounds.insert(remembered, blob.clone())),
-                }
-            }
+            | Background::Blur(_) => Ok(None),
+            Background::Blob(blob) => self.uploaded(blob).await.map(Some),
+            Background::Url(url) => self.fetched_once(task_id, url).await.map(Some),
         };
-        blob.map(Some)
-            .map_err(|error| IngestError::Background(Box::new(error)))
+        let background = background.map_err(|error| IngestError::Background(Box::new(error)))?;
+        let mark = options.watermark.as_ref();
+        let watermark = match mark.map(|mark| (&mark.blob, &mark.url)) {
+            Some((Some(blob), _)) => self.uploaded(blob).await.map(Some),
+            Some((None, Some(url))) => self.fetched_once(task_id, url).await.map(Some),
+            Some((None, None)) | None => Ok(None),
+        };
+        let watermark = watermark.map_err(|error| IngestError::Watermark(Box::new(error)))?;
+        Ok(Companions {
+            background,
+            watermark,
+        })
+    }
+
+    /// What many pictures of a task need, fetched once per task.
+    async fn fetched_once(&self, task_id: Uuid, url: &str) -> Result<BlobRef, IngestError> {
+        let remembered = (task_id, url.to_owned());
+        match self.companions.get(&remembered) {
+            Some(blob) => Ok(blob),
+            None => self
+                .fetched(url)
+                .await
+                .inspect(|blob| self.companions.insert(remembered, blob.clone())),
+        }
     }
 }
 

@@ -299,6 +299,64 @@ async fn a_background_that_is_no_picture_fails_before_any_model_runs() {
 }
 
 #[tokio::test]
+async fn a_watermark_is_fetched_once_per_task_and_goes_with_every_picture() {
+    let server = Server::start().await;
+    let mut bench = Bench::new(options());
+    let images: Vec<_> = (0..3).map(|_| server.url("/good.png")).collect();
+    bench
+        .run(json!({"images": images, "watermark": server.url("/other.png")}))
+        .await;
+    let ingested = bench.ingested();
+    assert_eq!(ingested.len(), 3);
+    let mark = ingested[0].watermark.clone().unwrap();
+    assert_eq!((mark.width, mark.height), (31, 17));
+    for image in ingested {
+        assert_eq!(
+            (image.watermark, image.background),
+            (Some(mark.clone()), None)
+        );
+    }
+    assert_eq!(server.requests(), 4);
+}
+
+#[tokio::test]
+async fn a_watermark_that_does_not_load_fails_every_picture_with_its_name() {
+    let server = Server::start().await;
+    for url in [
+        server.url("/404"),
+        "http://127.0.0.1.nowhere.invalid/".into(),
+    ] {
+        let mut bench = Bench::new(options());
+        let images = [server.url("/good.png"), server.url("/other.png")];
+        bench
+            .run(json!({"images": images, "options": {"watermark": {"url": url}}}))
+            .await;
+        assert_eq!(bench.ingested().len(), 0, "{url}");
+        let failed = bench.failed();
+        assert!(!failed.is_empty(), "{url}");
+        for failed in failed {
+            let message = &failed.error.message;
+            assert!(
+                message.contains("the watermark could not be taken"),
+                "{message}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_text_needs_nothing_fetched() {
+    let server = Server::start().await;
+    let mut bench = Bench::new(options());
+    let mark = json!({"text": "©", "invisible": {"payload": "c0ffee01"}});
+    bench
+        .run(json!({"images": [server.url("/good.png")], "options": {"watermark": mark}}))
+        .await;
+    assert_eq!(bench.ingested()[0].watermark, None);
+    assert_eq!(server.requests(), 1);
+}
+
+#[tokio::test]
 async fn a_task_over_its_budget_sends_the_rest_on_one_by_one() {
     let server = Server::start().await;
     let mut bench = Bench::new(IngestOptions {

@@ -84,6 +84,7 @@ impl Matte {
             image: classified.image,
             original: classified.original,
             background: classified.background,
+            watermark: classified.watermark,
             pixels: classified.pixels,
             measurements: classified.measurements,
             classification: classified.classification,

@@ -96,6 +96,7 @@ async fn message(
         image,
         original: pixels.clone(),
         background: None,
+        watermark: None,
         pixels,
         measurements: Measurements::default(),
         classification: Classification {

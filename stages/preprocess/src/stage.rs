@@ -63,6 +63,7 @@ impl Preprocess {
             image: ingested.image,
             original: ingested.original,
             background: ingested.background,
+            watermark: ingested.watermark,
             pixels,
             measurements: prepared.measurements,
         })

@@ -54,6 +54,7 @@ fn message(key: BlobKey, bytes: u64) -> Message<ImageIngested> {
             image,
             original,
             background: None,
+            watermark: None,
         },
     }
 }

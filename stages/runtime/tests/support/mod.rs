@@ -134,6 +134,7 @@ pub fn ingested(task_id: Uuid, index: u32) -> ImageIngested {
         image: context(task_id, index),
         original: blob(),
         background: None,
+        watermark: None,
     }
 }
 
@@ -168,6 +169,7 @@ pub fn preprocess_one(message: &Message<ImageIngested>) -> Outcome {
         image,
         original,
         background: None,
+        watermark: None,
         pixels: blob(),
         measurements: Measurements::default(),
     })
@@ -180,6 +182,7 @@ pub fn classify_one(message: &Message<ImagePreprocessed>) -> Outcome {
         image,
         original,
         background: None,
+        watermark: None,
         pixels: blob(),
         measurements,
         classification: classification(),
@@ -191,6 +194,7 @@ pub fn matte_one(message: &Message<ImageClassified>) -> Outcome {
         image: message.data.image.clone(),
         original: blob(),
         background: None,
+        watermark: None,
         pixels: blob(),
         measurements: Measurements::default(),
         classification: classification(),

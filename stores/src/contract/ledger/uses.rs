@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, ops::Range, sync::Arc, time::Duration};
 
-use atelier_schemas::request::Background;
+use atelier_schemas::{Watermark, request::Background};
 use chrono::Utc;
 use uuid::Uuid;
 
@@ -20,6 +20,7 @@ pub async fn blobs_are_in_use_as_long_as_their_class_says<P: LedgerPlace>() {
     let ledger = place.open().await;
     let keys = [
         "background",
+        "mark",
         "original",
         "result",
         "thumbnail",
@@ -63,10 +64,14 @@ pub async fn blobs_are_in_use_as_long_as_their_class_says<P: LedgerPlace>() {
     let mut task = sample.new_task("a");
     let options = task.request.options.as_mut().unwrap();
     options.output.background = Background::Blob(blob("background", 1));
+    options.watermark = Some(Watermark {
+        blob: Some(blob("mark", 1)),
+        ..Watermark::default()
+    });
     ledger.create_task(task).await.unwrap();
     assert_eq!(
         ledger.blob_uses(&keys, nothing).await.unwrap(),
-        uses(0..2, 0..0)
+        uses(0..3, 0..0)
     );
     assert_eq!(
         ledger.oldest_open_task().await.unwrap(),
@@ -78,18 +83,18 @@ pub async fn blobs_are_in_use_as_long_as_their_class_says<P: LedgerPlace>() {
     }
     assert_eq!(
         ledger.blob_uses(&keys, nothing).await.unwrap(),
-        uses(0..5, 0..0)
+        uses(0..6, 0..0)
     );
     let last = sample.image_failed(0);
     ledger.apply(Uuid::new_v4(), last).await.unwrap();
 
     assert_eq!(ledger.oldest_open_task().await.unwrap(), None);
     for (kept, expected) in [
-        (nothing, uses(0..0, 0..5)),
-        (kept(true, false), uses(0..2, 2..5)),
-        (kept(false, true), uses(2..5, 0..2)),
-        (kept(true, true), uses(0..5, 0..0)),
-        (for_ever, uses(0..5, 0..0)),
+        (nothing, uses(0..0, 0..6)),
+        (kept(true, false), uses(0..3, 3..6)),
+        (kept(false, true), uses(3..6, 0..3)),
+        (kept(true, true), uses(0..6, 0..0)),
+        (for_ever, uses(0..6, 0..0)),
     ] {
         assert_eq!(ledger.blob_uses(&keys, kept).await.unwrap(), expected);
     }

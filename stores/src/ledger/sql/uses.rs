@@ -18,7 +18,7 @@ use crate::ledger::{BlobUse, KeptSince};
 const ORIGINAL: &str = "original";
 const RESULT: &str = "result";
 
-/// The uploads among the sources of a task are its originals, and so is an uploaded background.
+/// The uploads among the sources of a task are its originals, and so are an uploaded background and an uploaded mark.
 pub(super) async fn add_uploads(
     transaction: &mut impl Transaction,
     task_sequence: i64,
@@ -33,9 +33,11 @@ pub(super) async fn add_uploads(
         | Background::Blur(_)
         | Background::Url(_) => None,
     });
+    let mark = options.and_then(|options| options.watermark.as_ref()?.blob.as_ref());
     let images = sources.iter().copied().flatten();
     let uploads = images.filter_map(|source| source.blob.as_ref());
-    let keys: Vec<_> = uploads.chain(background).map(|blob| &blob.key).collect();
+    let uploads = uploads.chain(background).chain(mark);
+    let keys: Vec<_> = uploads.map(|blob| &blob.key).collect();
     add(transaction, task_sequence, &keys, ORIGINAL).await
 }
 
