@@ -21,7 +21,7 @@ ON_SERVERS := eval "$$($(SERVERS_SH) env)"; export ATELIER_CONFIG=$${ATELIER_CON
 	ATELIER_DATA_DIR=$${ATELIER_DATA_DIR:-data/servers/atelier};
 endif
 
-.PHONY: help up servers servers-stop chaos chaos-planted chaos-servers test-servers test bench bench-servers bench-servers-install fmt fmt-check lint docs generate setup setup-test web build models test-build test-models test-python test-rust test-web test-e2e
+.PHONY: help up servers servers-stop chaos chaos-planted chaos-servers test-servers test bench bench-quality bench-servers bench-servers-install fmt fmt-check lint docs generate setup setup-test web build models test-build test-models test-python test-rust test-web test-e2e
 
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -56,6 +56,12 @@ test: setup-test web test-rust test-web test-e2e ## Set up and run every test
 bench: build models ## Print the figures that README quotes
 	$(say) "benchmarks: close other programs, figures are ratios of runs side by side"
 	@scripts/bench.sh
+
+bench-quality: models ## Score cut-outs against known mattes (DATA=folder with data/cutouts and measure/, REMBG_PYTHON=interpreter with rembg)
+	@test -n "$(DATA)" || { echo "DATA= is to name a folder that holds data/cutouts and measure/cutout_metrics.py"; exit 2; }
+	@cargo build --quiet --release -p atelier-models --example mask
+	@$(or $(REMBG_PYTHON),python3) models/bench/score.py "$(CARGO_TARGET_DIR)/release/examples/mask" "$(DATA)" "$(CARGO_TARGET_DIR)/bench-quality" \
+		$(if $(REMBG_PYTHON),--rembg "$(REMBG_PYTHON)") $(ARGS)
 
 bench-servers: build models test-python bench-servers-install ## Print the figures on real servers, under load and after kills (FIGURES="python chain" chooses)
 	$(say) "benchmarks: close other programs, figures are ratios of runs side by side"

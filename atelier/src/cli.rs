@@ -122,7 +122,7 @@ pub struct CutoutArgs {
     /// `radial-gradient(#fff, #888)`, or `blur(12px)`, the picture itself out of focus.
     #[arg(long, default_value = "transparent", value_name = "BACKGROUND")]
     pub background: String,
-    /// Time against precision: high is IS-Net, medium U²-Net, low U²-Netp.
+    /// Time against precision: high is IS-Net with a refiner, medium U²-Net, low U²-Netp.
     #[arg(long, value_enum, default_value_t = QualityArg::High)]
     pub quality: QualityArg,
     /// A matting model by its catalogue name, instead of the one `--quality` stands for.
@@ -428,7 +428,7 @@ fn canvas_size(text: &str) -> Result<CanvasSize, String> {
 /// Qualities on the command line.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum QualityArg {
-    /// IS-Net at 1024 × 1024.
+    /// IS-Net at 1024 × 1024, U²-Netp where that is in doubt, and a network that refines what they give.
     High,
     /// U²-Net at 320 × 320.
     Medium,

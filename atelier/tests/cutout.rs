@@ -192,7 +192,7 @@ fn a_report_is_a_line_of_json_about_each_picture() {
     assert!(
         steps
             .iter()
-            .any(|step| step["name"] == "network" && step["ms"].as_f64().unwrap() > 0.0)
+            .any(|step| step["name"] == "u2netp" && step["ms"].as_f64().unwrap() > 0.0)
     );
     let mixed = run(atelier(folder.path()).args(["-", "--report"]));
     assert!(

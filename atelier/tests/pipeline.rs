@@ -93,6 +93,18 @@ fn a_task_with_a_broken_picture(installation: &Installation) {
         (400, 502)
     );
     assert_eq!(metadata.model.name, "u2netp");
+    let ready = installation.client().get(installation.url("/health/ready"));
+    let ready: Value = serde_json::from_str(&ready.send().unwrap().text().unwrap()).unwrap();
+    let in_use = json!({"stage": "matte", "provider": metadata.model.provider});
+    assert!(
+        ready["providers"].as_array().unwrap().contains(&in_use),
+        "{ready}"
+    );
+    let matting = metadata.matting.as_ref().unwrap();
+    assert!(
+        matting.no_subject.is_none() && matting.confidence > 0.5,
+        "{matting:?}"
+    );
     let picture = image::load_from_memory(&installation.bytes(dress.result_url.as_ref().unwrap()))
         .unwrap()
         .into_rgba8();

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Scores the mattes of the three qualities, beside rembg's from the same weights where rembg is installed.
+"""Scores the mattes of the three qualities and of IS-Net alone, beside rembg's from the same weights where rembg is installed.
 
 usage: score.py MASK_BINARY SHARED_FOLDER WORK_FOLDER [--rembg PYTHON] [--models NAME,NAME] [--sets NAME,NAME]
 
@@ -17,7 +17,9 @@ import pathlib
 import subprocess
 import sys
 
-MODELS = ["isnet-general-use", "u2net", "u2netp"]
+MODELS = ["high", "isnet-general-use", "u2net", "u2netp"]
+# Quality high is more than one network; rembg's nearest is IS-Net.
+REMBG_MODELS = {"high": "isnet-general-use"}
 SETS = {"people": "mask", "natural": "alpha", "composites": "alpha"}
 
 REMBG = """
@@ -69,7 +71,8 @@ def main():
     for model in arguments.models.split(","):
         for name in arguments.sets.split(","):
             folder = arguments.shared / "data" / "cutouts" / name
-            ours, theirs = arguments.work / "atelier" / model / name, arguments.work / "rembg" / model / name
+            beside = REMBG_MODELS.get(model, model)
+            ours, theirs = arguments.work / "atelier" / model / name, arguments.work / "rembg" / beside / name
             ours.mkdir(parents=True, exist_ok=True)
             run(arguments.binary.resolve(), model, folder / "image", ours)
             print(f"{model:18} {name:10} atelier {run(python, metrics, ours, folder / SETS[name])}", flush=True)
@@ -77,7 +80,7 @@ def main():
                 continue
             if not theirs.is_dir():
                 theirs.mkdir(parents=True)
-                run(python, "-c", REMBG, model, folder / "image", theirs,
+                run(python, "-c", REMBG, beside, folder / "image", theirs,
                     U2NET_HOME=str(models_folder()), MODEL_CHECKSUM_DISABLED="1")
             print(f"{model:18} {name:10} rembg   {run(python, metrics, theirs, folder / SETS[name])}")
             print(f"{model:18} {name:10} apart   {run(python, '-c', APART, ours, theirs)}", flush=True)

@@ -233,7 +233,7 @@ impl Kind {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Quality {
-    /// IS-Net at 1024 × 1024.
+    /// IS-Net at 1024 × 1024, U²-Netp where that is in doubt, and a network that refines what they give.
     #[default]
     High,
     /// U²-Net at 320 × 320.

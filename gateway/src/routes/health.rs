@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use atelier_runtime::telemetry::{self, ProviderInUse};
 use axum::{
     Json,
     extract::State as Shares,
@@ -65,6 +66,17 @@ struct Readiness {
     ready: bool,
     /// One row per dependency.
     dependencies: Vec<DependencyState>,
+    /// What calculates the networks of the stages that this process runs.
+    providers: Vec<StageProvider>,
+}
+
+/// What calculates the networks of a stage.
+#[derive(Serialize, JsonSchema)]
+struct StageProvider {
+    /// The stage.
+    stage: &'static str,
+    /// The execution provider: `cpu`, `openvino-bf16`, …
+    provider: &'static str,
 }
 
 /// How one dependency is.
@@ -107,6 +119,10 @@ pub(crate) async fn answer(checks: &[HealthCheck]) -> Response {
     });
     let dependencies = join_all(asked).await;
     let ready = dependencies.iter().all(|dependency| dependency.ok);
+    let in_use = telemetry::providers_in_use().into_iter();
+    let providers = in_use
+        .map(|ProviderInUse { stage, provider }| StageProvider { stage, provider })
+        .collect();
     let status = if ready {
         StatusCode::OK
     } else {
@@ -118,6 +134,7 @@ pub(crate) async fn answer(checks: &[HealthCheck]) -> Response {
         Json(Readiness {
             ready,
             dependencies,
+            providers,
         }),
     )
         .into_response()

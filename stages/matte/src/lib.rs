@@ -2,8 +2,8 @@
 //! [`ImageMatted`](atelier_schemas::events::ImageMatted) out.
 //!
 //! Routes a picture by its kind to a [`Processor`](processors::Processor), which yields an alpha matte of the picture's
-//! own size, and a report of how it was made. Quality high, medium and low are IS-Net, U²-Net and U²-Netp; `options.model` names
-//! any other matting model of the catalogue. A flat graphic is cut out by its colours, without a network.
+//! own size, and a report of how it was made. Quality high is IS-Net, U²-Netp where that is in doubt, and the refiner over both; medium
+//! and low are U²-Net and U²-Netp; `options.model` names any matting model of the catalogue, which then works alone. A flat graphic is cut out by its colours, without a network.
 //!
 //! Invariants:
 //! - The models that a quality stands for are loaded before the first picture, or the stage does not start.

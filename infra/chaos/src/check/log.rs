@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
     message::{BorrowedMessage, Headers as _},
 };
 use serde_json::Value;
@@ -34,8 +34,8 @@ pub(super) fn read(bootstrap_servers: &str, pipeline: &Pipeline) -> anyhow::Resu
     let all = client(bootstrap_servers, "atelier-check", "read_uncommitted")?;
     let mut watermarks = Vec::new();
     for (topic, partition) in &partitions {
-        let (_, last_stable_offset) = committed.fetch_watermarks(topic, *partition, PATIENCE)?;
-        let (_, high_watermark) = all.fetch_watermarks(topic, *partition, PATIENCE)?;
+        let (_, last_stable_offset) = watermarks_of(&committed, topic, *partition)?;
+        let (_, high_watermark) = watermarks_of(&all, topic, *partition)?;
         watermarks.push(Watermarks {
             topic: topic.clone(),
             partition: *partition,
@@ -61,12 +61,32 @@ pub fn progress(bootstrap_servers: &str) -> anyhow::Result<i64> {
     let partitions = partitions(&all, pipeline)?;
     let mut sum = 0;
     for (topic, partition) in &partitions {
-        sum += all.fetch_watermarks(topic, *partition, PATIENCE)?.1;
+        sum += watermarks_of(&all, topic, *partition)?.1;
     }
     let read: i64 = read_up_to(bootstrap_servers, pipeline, &partitions)?
         .values()
         .sum();
     Ok(sum + read)
+}
+
+/// The first and the last offset; a broker that was just started again takes a moment to lead its partitions.
+fn watermarks_of(
+    consumer: &BaseConsumer,
+    topic: &str,
+    partition: i32,
+) -> anyhow::Result<(i64, i64)> {
+    let since = Instant::now();
+    loop {
+        match consumer.fetch_watermarks(topic, partition, PATIENCE) {
+            Err(KafkaError::MetadataFetch(
+                RDKafkaErrorCode::NotLeaderForPartition | RDKafkaErrorCode::LeaderNotAvailable,
+            )) if since.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(500)),
+            answer => {
+                return answer
+                    .with_context(|| format!("the ends of {topic} partition {partition}"));
+            }
+        }
+    }
 }
 
 fn client(bootstrap_servers: &str, group: &str, isolation: &str) -> anyhow::Result<BaseConsumer> {

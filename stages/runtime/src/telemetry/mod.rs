@@ -8,11 +8,12 @@ mod process;
 pub mod table;
 mod traces;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use atelier_schemas::ErrorCode;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use parking_lot::Mutex;
 
 pub use logging::{LogFormat, init_logging};
 pub use process::Process;
@@ -97,9 +98,27 @@ pub fn model_ran(stage: &'static str, model: &str, provider: &'static str, netwo
         .record(network_time.as_secs_f64());
 }
 
-/// What calculates the networks of `stage`.
+/// What calculates networks of which stage in this process.
+static PROVIDERS: Mutex<BTreeSet<ProviderInUse>> = Mutex::new(BTreeSet::new());
+
+/// What calculates the networks of a stage.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProviderInUse {
+    /// The stage.
+    pub stage: &'static str,
+    /// The execution provider.
+    pub provider: &'static str,
+}
+
+/// A network of `stage` is calculated by `provider`.
 pub fn model_provider(stage: &'static str, provider: &'static str) {
     gauge!(MODEL_PROVIDER.name, "stage" => stage, "provider" => provider).set(1.0);
+    PROVIDERS.lock().insert(ProviderInUse { stage, provider });
+}
+
+/// What calculates the networks that this process has opened, stage by stage.
+pub fn providers_in_use() -> Vec<ProviderInUse> {
+    PROVIDERS.lock().iter().cloned().collect()
 }
 
 /// What a cache says.
