@@ -185,13 +185,13 @@ pub struct MarkArgs {
     #[arg(long = "watermark-color", value_name = "COLOR", requires = "text")]
     pub color: Option<String>,
     /// Where: topLeft, top, topRight, left, center, right, bottomLeft, bottom, bottomRight, or `X,Y` in percent.
-    #[arg(long = "watermark-position", value_name = "POSITION", value_parser = position)]
+    #[arg(id = "watermark_position", long = "watermark-position", value_name = "POSITION", value_parser = position)]
     pub position: Option<MarkPosition>,
     /// From 0 (not seen) to 1.
     #[arg(long = "watermark-opacity", value_name = "0-1")]
     pub opacity: Option<f32>,
     /// Width of the mark as a share of the picture's, 0.01 to 1.
-    #[arg(long = "watermark-scale", value_name = "SHARE")]
+    #[arg(id = "watermark_scale", long = "watermark-scale", value_name = "SHARE")]
     pub scale: Option<f32>,
     /// Repeat the mark over the whole picture, in rows turned by so many degrees.
     #[arg(long = "watermark-tile", value_name = "DEGREES", num_args = 0..=1, default_missing_value = "0", allow_negative_numbers = true)]
@@ -467,5 +467,17 @@ impl From<KindArg> for KindChoice {
             KindArg::Product => Self::Product,
             KindArg::Graphic => Self::Graphic,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
     }
 }

@@ -4,6 +4,7 @@
 //! another. Until then results agree with rembg's for the same weights: same resampling (Lanczos on bytes), same scaling,
 //! same stretch and truncation to bytes. What [`refine`] makes of them is better.
 
+mod interior;
 mod postprocess;
 mod preprocess;
 pub mod reference;

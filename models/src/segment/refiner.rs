@@ -11,8 +11,8 @@ use std::time::Duration;
 use ndarray::{Array4, ArrayD, Axis};
 
 use super::{
-    Mask, NO_SUBJECT_PEAK, Picture, Prepared, SegmentError, Segmenter, postprocess, preprocess,
-    reference, refine,
+    Mask, NO_SUBJECT_PEAK, Picture, Prepared, SegmentError, Segmenter, interior, postprocess,
+    preprocess, reference, refine,
 };
 use crate::{LoadError, ModelStore, Runtime, Session, SessionOptions};
 
@@ -43,6 +43,8 @@ pub struct RawRefined {
     output: ArrayD<f32>,
     width: u32,
     height: u32,
+    /// What no pixel of the matte goes below.
+    least_alpha: Vec<u8>,
     /// The networks that ran, in order, each with its own time.
     pub runs: Vec<(String, Duration)>,
     /// How sure the surest of the coarse networks is that there is a subject anywhere, 0 to 1.
@@ -130,6 +132,7 @@ impl Refiner {
         let mut refined = self.run(&tensor(picture, width, height, mattes)?, width, height)?;
         runs.append(&mut refined.runs);
         Ok(RawRefined {
+            least_alpha: interior::least_alpha(&coarse, other.as_ref()),
             runs,
             peak,
             ..refined
@@ -147,6 +150,7 @@ impl Refiner {
             output: inference.outputs.swap_remove(0),
             width,
             height,
+            least_alpha: vec![0; width as usize * height as usize],
             runs: vec![(NAME.to_owned(), inference.elapsed)],
             peak: 1.0,
         })
@@ -230,12 +234,12 @@ fn to_bytes(raw: &RawRefined) -> Option<Mask> {
     if plane.nrows() < height || plane.ncols() < width {
         return None;
     }
+    let level = |value: f32| (value.clamp(0.0, 1.0) * 255.0).round() as u8;
     let rows = plane.outer_iter().take(height);
-    let alpha = rows
-        .flat_map(|row| {
-            let level = |value: &f32| (value.clamp(0.0, 1.0) * 255.0).round() as u8;
-            row.iter().take(width).map(level).collect::<Vec<_>>()
-        })
+    let seen = rows.flat_map(|row| row.into_iter().take(width));
+    let alpha = seen
+        .zip(&raw.least_alpha)
+        .map(|(value, least)| level(*value).max(*least))
         .collect();
     Some(Mask {
         width: raw.width,
@@ -320,10 +324,12 @@ mod tests {
             output: ArrayD::zeros(shape),
             width: 20,
             height: 10,
+            least_alpha: vec![7; 200],
             runs: Vec::new(),
             peak: 1.0,
         };
-        assert!(to_bytes(&raw(&[1, 1, 32, 32])).is_some());
+        let mask = to_bytes(&raw(&[1, 1, 32, 32])).unwrap();
+        assert_eq!(mask.alpha, [7; 200]);
         assert!(to_bytes(&raw(&[1, 1, 8, 32])).is_none());
         assert!(to_bytes(&raw(&[1, 32, 32])).is_none());
     }

@@ -173,9 +173,66 @@ async fn a_batch_is_matted_in_order_and_the_same_every_time() {
             .iter()
             .map(|step| step.name.as_str())
             .collect();
-        assert_eq!(steps, ["prepare", "network", "refine"]);
+        assert_eq!(steps, ["prepare", "u2netp", "finish"]);
     }
     assert_eq!(matted(&outcomes[0]).alpha, matted(&outcomes[3]).alpha);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quality_high_is_refined_and_a_named_model_works_alone() {
+    let rasters = rasters();
+    let stage = stage(&rasters).await;
+    let steps = async |options: TaskOptions| {
+        let picture = disc(300, 200, Channels::Rgb);
+        let message = message(&rasters, picture, Strategy::Segmentation, options).await;
+        let outcomes = stage.handle(vec![message]).await.unwrap();
+        let matted = matted(&outcomes[0]);
+        assert_eq!(matted.model.name, "isnet-general-use");
+        let steps = &matted.matting.as_ref().unwrap().steps;
+        let names: Vec<String> = steps.iter().map(|step| step.name.clone()).collect();
+        let networks_ms: f64 = steps[1..steps.len() - 1].iter().map(|step| step.ms).sum();
+        assert!((matted.model.inference_ms - networks_ms).abs() < 1e-6);
+        names
+    };
+    let high = TaskOptions::default();
+    let named = TaskOptions {
+        model: Some("isnet-general-use".into()),
+        ..TaskOptions::default()
+    };
+    // A disc leaves nothing in doubt, so U²-Netp is not asked.
+    assert_eq!(
+        steps(high).await,
+        ["prepare", "isnet-general-use", "refiner", "finish"]
+    );
+    assert_eq!(
+        steps(named).await,
+        ["prepare", "isnet-general-use", "finish"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_of_nothing_comes_back_whole_and_says_why() {
+    let rasters = rasters();
+    let stage = stage(&rasters).await;
+    for quality in [Quality::Low, Quality::High] {
+        let blank = Raster::new(200, 100, Channels::Rgb, vec![128; 60_000]).unwrap();
+        let options = TaskOptions {
+            quality,
+            ..TaskOptions::default()
+        };
+        let message = message(&rasters, blank, Strategy::Segmentation, options).await;
+        let outcomes = stage.handle(vec![message]).await.unwrap();
+        assert!(
+            alpha(&rasters, &outcomes[0])
+                .await
+                .data()
+                .iter()
+                .all(|alpha| *alpha == 255)
+        );
+        let matting = matted(&outcomes[0]).matting.as_ref().unwrap();
+        assert!(matting.no_subject.is_some(), "{matting:?}");
+        assert_eq!(matting.confidence, 0.0);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -128,7 +128,9 @@ fn the_mark_survives_each_damage_and_is_hardly_there() {
 fn every_length_of_payload_comes_back() {
     let (_, picture) = pictures().remove(0);
     for bytes in 4..=8 {
-        let payload: Vec<u8> = (0..bytes).map(|byte| byte * 37 + 200).collect();
+        let payload: Vec<u8> = (0..bytes)
+            .map(|byte: u8| byte.wrapping_mul(37).wrapping_add(200))
+            .collect();
         let marked = jpeg(&embed(&picture, &payload).unwrap(), 70);
         assert_eq!(read(&marked).unwrap().unwrap().payload, payload);
     }
