@@ -43,7 +43,7 @@ pub enum Command {
     /// Run the HTTP gateway alone.
     Gateway,
     /// Cut out pictures here and now, without any server.
-    Cutout(CutoutArgs),
+    Cutout(Box<CutoutArgs>),
     /// Read what `--invisible-mark` wrote.
     Watermark {
         /// What to do.

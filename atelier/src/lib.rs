@@ -73,7 +73,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             telemetry.finish().await;
             outcome
         }
-        Command::Cutout(arguments) => commands::cutout::run(&loaded, arguments).await,
+        Command::Cutout(arguments) => commands::cutout::run(&loaded, *arguments).await,
         Command::Watermark {
             command: WatermarkCommand::Read { pictures },
         } => tokio::task::spawn_blocking(move || commands::watermark::read(&pictures)).await?,

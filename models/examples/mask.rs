@@ -33,8 +33,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 enum Cutter {
     Plain(Segmenter),
     Refined {
-        first: Segmenter,
-        second: Segmenter,
+        first: Box<Segmenter>,
+        second: Box<Segmenter>,
         refiner: Refiner,
     },
 }
@@ -49,8 +49,8 @@ impl Cutter {
             return Ok(Self::Plain(segmenter(model)?));
         }
         Ok(Self::Refined {
-            first: segmenter("isnet-general-use")?,
-            second: segmenter("u2netp")?,
+            first: Box::new(segmenter("isnet-general-use")?),
+            second: Box::new(segmenter("u2netp")?),
             refiner: Refiner::open(&runtime, &store, &options)?,
         })
     }

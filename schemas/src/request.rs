@@ -420,14 +420,10 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_refused_with_its_pointer() {
-        for (json, pointer) in [(
-            r#"{"images":["https://a.example/1.jpg"],"callback":"https://b.example"}"#,
-            "/callback",
-        )] {
-            let error = request(json).validate("gateway").unwrap_err();
-            assert_eq!(error.code, ErrorCode::OptionNotSupported);
-            assert_eq!(error.details.pointer.as_deref(), Some(pointer));
-        }
+        let json = r#"{"images":["https://a.example/1.jpg"],"callback":"https://b.example"}"#;
+        let error = request(json).validate("gateway").unwrap_err();
+        assert_eq!(error.code, ErrorCode::OptionNotSupported);
+        assert_eq!(error.details.pointer.as_deref(), Some("/callback"));
     }
 
     #[test]
