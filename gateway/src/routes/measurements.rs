@@ -95,7 +95,7 @@ struct Capabilities {
     /// Most images in one task.
     max_images_per_task: usize,
     /// Output formats.
-    formats: [&'static str; 4],
+    formats: [&'static str; 5],
     /// Qualities with their models.
     qualities: Vec<QualityModel>,
     /// Kinds of picture that may be chosen.
@@ -117,7 +117,7 @@ async fn capabilities(Shares(state): Shares<Shared>) -> Json<Capabilities> {
         version: env!("CARGO_PKG_VERSION"),
         max_upload_bytes: state.options.max_upload_bytes,
         max_images_per_task: MAX_IMAGES_PER_TASK,
-        formats: ["png", "webp", "jpeg", "avif"],
+        formats: ["png", "webp", "jpeg", "avif", "zip"],
         qualities: state.deps.qualities.clone(),
         kinds: ["auto", "portrait", "product", "graphic"],
         kafka: KafkaAddress {

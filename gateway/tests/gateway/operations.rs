@@ -207,7 +207,7 @@ async fn capabilities_and_documents_are_served() {
     assert_eq!(can["kafka"]["bootstrapServers"], "127.0.0.1:9092");
     assert_eq!(
         can["formats"],
-        serde_json::json!(["png", "webp", "jpeg", "avif"])
+        serde_json::json!(["png", "webp", "jpeg", "avif", "zip"])
     );
     assert_eq!(
         server.json("/api/openapi.json").await,

@@ -212,7 +212,7 @@ const CAPABILITIES = {
   version: "mock",
   maxUploadBytes: 64_000_000,
   maxImagesPerTask: 1000,
-  formats: ["png", "webp", "jpeg", "avif"],
+  formats: ["png", "webp", "jpeg", "avif", "zip"],
   qualities: [
     { name: "high", model: "mock" },
     { name: "medium", model: "mock-medium" },

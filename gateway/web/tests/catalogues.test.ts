@@ -46,7 +46,7 @@ describe("catalogues", () => {
     const request = rust("request.rs");
     expect([...KIND_CHOICES]).toEqual(variantsOf(request, "KindChoice"));
     expect([...QUALITIES]).toEqual(variantsOf(request, "Quality"));
-    expect([...FORMATS]).toEqual(variantsOf(request, "ImageFormat"));
+    expect([...FORMATS]).toEqual(variantsOf(rust("output.rs"), "ImageFormat"));
     for (const key of [
       ...KIND_CHOICES.map((kind) => `kind.${kind}`),
       ...QUALITIES.map((quality) => `quality.${quality}`),

@@ -8,7 +8,7 @@ export type Kind = Exclude<KindChoice, "auto">;
 export const QUALITIES = ["high", "medium", "low"] as const;
 export type Quality = (typeof QUALITIES)[number];
 
-export const FORMATS = ["png", "webp", "jpeg", "avif"] as const;
+export const FORMATS = ["png", "webp", "jpeg", "avif", "zip"] as const;
 export type ImageFormat = (typeof FORMATS)[number];
 
 export type Crop = "none" | "subject";

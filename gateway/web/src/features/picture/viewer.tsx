@@ -108,6 +108,8 @@ function Surface({
   const rendering: CSSProperties = frame.scale >= SQUARE_PIXELS_FROM ? { imageRendering: "pixelated" } : {};
   const layer = "absolute inset-0 size-full object-contain select-none";
   const dimensions = image.metadata?.dimensions;
+  // A browser shows no ZIP: its thumbnail stands for it.
+  const finished = image.metadata?.mediaType === "application/zip" ? "thumbnail" : "result";
   const isCropped =
     dimensions !== undefined && (dimensions.width !== picture.width || dimensions.height !== picture.height);
   const resultBox: CSSProperties = dimensions
@@ -145,7 +147,7 @@ function Surface({
                 style={{ ...resultBox, ...(shown === "alpha" ? { background: "#000" } : behind) }}
               >
                 <img
-                  src={imagePath(taskId, image.index, shown === "alpha" ? "alpha" : "result")}
+                  src={imagePath(taskId, image.index, shown === "alpha" ? "alpha" : finished)}
                   alt={`${name}: ${t(shown === "alpha" ? "picture.view.alpha" : "picture.after")}`}
                   className={layer}
                   style={rendering}

@@ -42,6 +42,7 @@ const EXTENSIONS: Record<string, string> = {
   "image/webp": "webp",
   "image/jpeg": "jpg",
   "image/avif": "avif",
+  "application/zip": "zip",
 };
 
 export function resultName(picture: Pick<PictureState, "key" | "name" | "mediaType">): string {
