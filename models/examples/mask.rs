@@ -69,7 +69,7 @@ impl Cutter {
                 refiner,
             } => {
                 let raw = refiner.infer(picture, &first.prepare(picture)?, first, second)?;
-                let seconds = raw.runs.iter().map(|(_, time)| time.as_secs_f64()).sum();
+                let seconds = raw.runs.iter().map(|run| run.elapsed.as_secs_f64()).sum();
                 Ok((refiner.finish(&raw, picture)?, seconds))
             }
         }

@@ -404,7 +404,7 @@ fn a_second_network_is_asked_only_in_doubt() {
     let asked = |picture: &Picture<'_>| -> Vec<String> {
         let prepared = first.prepare(picture).unwrap();
         let raw = refiner.infer(picture, &prepared, &first, &second).unwrap();
-        raw.runs.into_iter().map(|(name, _)| name).collect()
+        raw.runs.into_iter().map(|run| run.model).collect()
     };
     // A hat on wood is plain to see; noise is nothing, and every part of it as likely as the other.
     assert_eq!(asked(&reference::picture()), ["u2netp", "refiner"]);

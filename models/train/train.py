@@ -4,8 +4,8 @@
 usage: train.py --material material.npz --models DIR --out DIR [--scenes 10000] [--minutes 20]
 
 The scenes are made by all cores and kept with the mattes that IS-Net and U²-Netp give of them, so that the refiner sees the faults that
-it is there to mend. Needs PyTorch with CUDA, onnx, onnxscript and OpenCV; 10,000 scenes take 45 GB of memory. Every few minutes the
-mean of the weights so far is written to `refiner.onnx` and `refiner.pt`, with the error on scenes that are not trained on.
+it is there to mend. Needs PyTorch with CUDA, onnx, onnxscript and OpenCV; 10,000 scenes take 45 GB of memory. Every minute the
+mean of the weights so far is written to `refiner-STEP.onnx` and `refiner-STEP.pt`, with the error on scenes that are not trained on.
 """
 
 import argparse
@@ -151,11 +151,11 @@ def held_out_error(network, scenes):
     return sums / HELD_OUT
 
 
-def write(network, folder):
+def write(network, folder, step):
     network = copy.deepcopy(network).cpu().float().eval()
-    torch.save(network.state_dict(), folder / "refiner.pt")
+    torch.save(network.state_dict(), folder / f"refiner-{step}.pt")
     torch.onnx.export(
-        network, torch.rand(1, 5, 8 * MULTIPLE, 8 * MULTIPLE), str(folder / "refiner.onnx"), opset_version=17, dynamo=False,
+        network, torch.rand(1, 5, 8 * MULTIPLE, 8 * MULTIPLE), str(folder / f"refiner-{step}.onnx"), opset_version=17, dynamo=False,
         input_names=["picture_and_mattes"], output_names=["matte"],
         dynamic_axes={name: {0: "batch", 2: "height", 3: "width"} for name in ("picture_and_mattes", "matte")},
     )
@@ -199,9 +199,9 @@ def main():
         if time.time() - told > 60:
             error = held_out_error(mean.module.eval(), scenes)
             print(f"{(time.time() - began) / 60:.1f} min, step {step}, loss {float(sum_of_losses) / step:.4f}, coarse/refined error {error[0]:.4f}/{error[1]:.4f}, IoU {error[2]:.4f}/{error[3]:.4f}", flush=True)
-            write(mean.module, arguments.out)
+            write(mean.module, arguments.out, step)
             told = time.time()
-    write(mean.module, arguments.out)
+    write(mean.module, arguments.out, step)
     error = held_out_error(mean.module.eval(), scenes)
     print(f"done: step {step}, coarse/refined error {error[0]:.4f}/{error[1]:.4f}, IoU {error[2]:.4f}/{error[3]:.4f}", flush=True)
 

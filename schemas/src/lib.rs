@@ -9,6 +9,7 @@ pub mod answer;
 pub mod asyncapi;
 pub mod background;
 pub mod blob;
+pub mod classification;
 pub mod decode;
 pub mod envelope;
 pub mod error;

@@ -17,7 +17,7 @@ use std::time::Duration;
 use ndarray::{Array4, ArrayD};
 use reference::Difference;
 pub use refine::refine;
-pub use refiner::{RawRefined, Refiner};
+pub use refiner::{NetworkRun, RawRefined, Refiner};
 
 use crate::{
     LoadError, ModelStore, Purpose, RunError, Runtime, Session, SessionOptions,

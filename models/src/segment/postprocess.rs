@@ -34,37 +34,39 @@ pub(super) fn to_bytes(output: &ArrayD<f32>, normalization: Normalization) -> Op
     })
 }
 
-/// The largest share of foreground that the output claims, 0 to 1.
+/// The largest share of foreground that the output claims, 0 to 1. An output of another scale claims nothing that could be
+/// compared, and counts as sure.
 pub(super) fn peak(output: &ArrayD<f32>, normalization: Normalization) -> f32 {
-    let largest = || {
-        let first = output.view().into_dimensionality::<ndarray::Ix4>();
-        let plane = first.map(|output| {
-            output
-                .index_axis_move(Axis(0), 0)
-                .index_axis_move(Axis(0), 0)
-        });
-        plane.map_or(0.0, |plane| {
-            plane.iter().copied().fold(f32::NEG_INFINITY, f32::max)
-        })
+    let Ok(output) = output.view().into_dimensionality::<ndarray::Ix4>() else {
+        return 1.0;
     };
+    let first = output
+        .index_axis_move(Axis(0), 0)
+        .index_axis_move(Axis(0), 0);
+    let (least, largest) = range(first.iter().copied());
     match normalization {
-        Normalization::MinMax => largest(),
-        Normalization::SigmoidMinMax => 1.0 / (1.0 + (-largest()).exp()),
+        Normalization::MinMax if least >= 0.0 && largest <= 1.0 => largest,
+        Normalization::SigmoidMinMax => 1.0 / (1.0 + (-largest).exp()),
         // Classes compare with each other: one of them always wins.
-        Normalization::ClassNotZero | Normalization::None => 1.0,
+        Normalization::MinMax | Normalization::ClassNotZero | Normalization::None => 1.0,
     }
+}
+
+/// The least and the largest value.
+fn range(values: impl Iterator<Item = f32>) -> (f32, f32) {
+    values.fold(
+        (f32::INFINITY, f32::NEG_INFINITY),
+        |(least, largest), value| (least.min(value), largest.max(value)),
+    )
 }
 
 /// Stretches to 0 to 255 and cuts the fraction off. An output that is the same everywhere holds nothing: all background.
 fn stretch(values: impl Iterator<Item = f32> + Clone) -> Vec<u8> {
-    let (least, largest) = values.clone().fold(
-        (f32::INFINITY, f32::NEG_INFINITY),
-        |(least, largest), value| (least.min(value), largest.max(value)),
-    );
-    let range = largest - least;
-    if range > 0.0 {
+    let (least, largest) = range(values.clone());
+    let span = largest - least;
+    if span > 0.0 {
         values
-            .map(|value| ((value - least) / range * 255.0) as u8)
+            .map(|value| ((value - least) / span * 255.0) as u8)
             .collect()
     } else {
         values.map(|_| 0).collect()
@@ -106,6 +108,11 @@ mod tests {
         let logits = [-4.0, 0.0, -9.0, -2.0];
         let sigmoid = peak(&output([1, 1, 2, 2], &logits), Normalization::SigmoidMinMax);
         assert!((sigmoid - 0.5).abs() < 1e-6);
+        // Log-odds that a row takes for shares: nothing can be said.
+        assert_eq!(
+            peak(&output([1, 1, 2, 2], &logits), Normalization::MinMax),
+            1.0
+        );
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{
     Mask, NO_SUBJECT_PEAK, Picture, Prepared, SegmentError, Segmenter, interior, postprocess,
     preprocess, reference, refine,
 };
-use crate::{LoadError, ModelStore, Runtime, Session, SessionOptions};
+use crate::{LoadError, ModelStore, Provider, Runtime, Session, SessionOptions};
 
 /// Its name in the catalogue.
 const NAME: &str = "refiner";
@@ -38,6 +38,28 @@ pub struct Refiner {
     session: Session,
 }
 
+/// One run of a network.
+#[derive(Clone, Debug)]
+pub struct NetworkRun {
+    /// Its name in the catalogue.
+    pub model: String,
+    /// What ran it.
+    pub provider: Provider,
+    /// Its own time.
+    pub elapsed: Duration,
+}
+
+impl NetworkRun {
+    /// A run of `session` that took so long.
+    pub fn of(session: &Session, elapsed: Duration) -> Self {
+        Self {
+            model: session.name().to_owned(),
+            provider: session.provider(),
+            elapsed,
+        }
+    }
+}
+
 /// What the network gave, at its own size.
 pub struct RawRefined {
     output: ArrayD<f32>,
@@ -45,8 +67,8 @@ pub struct RawRefined {
     height: u32,
     /// What no pixel of the matte goes below.
     least_alpha: Vec<u8>,
-    /// The networks that ran, in order, each with its own time.
-    pub runs: Vec<(String, Duration)>,
+    /// The networks that ran, in order.
+    pub runs: Vec<NetworkRun>,
     /// How sure the surest of the coarse networks is that there is a subject anywhere, 0 to 1.
     pub peak: f32,
 }
@@ -118,12 +140,12 @@ impl Refiner {
         let raw = first.infer(prepared)?;
         let coarse = first.finish(&raw, width, height)?;
         let small = first.finish(&raw, DOUBT_SIDE_PX, DOUBT_SIDE_PX)?;
-        let mut runs = vec![(first.session().name().to_owned(), raw.elapsed)];
+        let mut runs = vec![NetworkRun::of(first.session(), raw.elapsed)];
         let mut peak = first.peak(&raw);
         let other = if undecided_share(&small) > DOUBT_SHARE || peak < NO_SUBJECT_PEAK {
             let raw = second.infer(&second.prepare(picture)?)?;
             peak = peak.max(second.peak(&raw));
-            runs.push((second.session().name().to_owned(), raw.elapsed));
+            runs.push(NetworkRun::of(second.session(), raw.elapsed));
             Some(second.finish(&raw, width, height)?)
         } else {
             None
@@ -151,7 +173,7 @@ impl Refiner {
             width,
             height,
             least_alpha: vec![0; width as usize * height as usize],
-            runs: vec![(NAME.to_owned(), inference.elapsed)],
+            runs: vec![NetworkRun::of(&self.session, inference.elapsed)],
             peak: 1.0,
         })
     }

@@ -165,24 +165,6 @@ impl Placement {
             Scale::Fit => filling,
             Scale::Percent(percent) => filling * f64::from(percent) / 100.0,
         };
-        let shift = |share: Option<f32>,
-                     room: u32,
-                     from: i64,
-                     side: u32,
-                     frame_from: i64,
-                     frame_side: u32| {
-            let (from, side) = (from as f64, f64::from(side));
-            let begins = match share {
-                Some(percent) => f64::from(percent) / 100.0 * (f64::from(room) - scale * side),
-                None => {
-                    let middle = from + side / 2.0 - frame_from as f64;
-                    middle * (f64::from(room) / f64::from(frame_side)) - scale * side / 2.0
-                }
-            };
-            let shift = begins - scale * from;
-            // Unscaled pixels fall on pixels: nothing is resampled.
-            if scale == 1.0 { shift.round() } else { shift }
-        };
         let (x_share, y_share) = match position {
             Position::Original => (None, None),
             Position::At {
@@ -197,19 +179,17 @@ impl Placement {
             scale,
             shift_x: shift(
                 x_share,
+                scale,
                 canvas.width,
-                placed.left,
-                placed.width,
-                frame.left,
-                frame.width,
+                (placed.left, placed.width),
+                (frame.left, frame.width),
             ),
             shift_y: shift(
                 y_share,
+                scale,
                 canvas.height,
-                placed.top,
-                placed.height,
-                frame.top,
-                frame.height,
+                (placed.top, placed.height),
+                (frame.top, frame.height),
             ),
         })
     }
@@ -317,6 +297,28 @@ pub(crate) fn cut(source: &Raster, frame: Frame) -> Result<Raster, ComposeError>
         (on_canvas, shared.left as u32, shared.top as u32)
     });
     laid(shown, frame, source)
+}
+
+/// How far scaled pixels are moved along one axis, so that what is `placed` (from, length) lies at `share` percent of the room
+/// that it leaves of `canvas` pixels, or in proportion where it lay in `frame`.
+fn shift(
+    share: Option<f32>,
+    scale: f64,
+    canvas: u32,
+    placed: (i64, u32),
+    frame: (i64, u32),
+) -> f64 {
+    let (from, length) = (placed.0 as f64, f64::from(placed.1));
+    let begins = match share {
+        Some(percent) => f64::from(percent) / 100.0 * (f64::from(canvas) - scale * length),
+        None => {
+            let middle = from + length / 2.0 - frame.0 as f64;
+            middle * (f64::from(canvas) / f64::from(frame.1)) - scale * length / 2.0
+        }
+    };
+    let shift = begins - scale * from;
+    // Unscaled pixels fall on pixels: nothing is resampled.
+    if scale == 1.0 { shift.round() } else { shift }
 }
 
 #[cfg(test)]

@@ -62,33 +62,25 @@ impl Compose {
         output.shadow.kind = output.shadow.kind_for(matted.classification.kind);
         let region = matted.image.options.roi;
         let options = Arc::clone(&self.options);
-        let composed = tokio::task::spawn_blocking(move || {
-            // Nothing outlives the closure but its result, so no broken state can be seen afterwards.
-            catch_unwind(AssertUnwindSafe(|| {
-                let matte = match region {
-                    Some(region) => Arc::new(to_region(matte.as_ref().clone(), &region)?),
-                    None => matte,
-                };
-                let mark = watermark.as_ref().map(|watermark| Mark {
-                    watermark,
-                    file: mark_file.as_deref(),
-                });
-                let parts = Parts {
-                    picture: &picture,
-                    matte: &matte,
-                    foreground: foreground.as_deref(),
-                    background_file: background_file.as_deref(),
-                    mark,
-                };
-                compose_parts(&parts, &output, &options)
-            }))
-            .unwrap_or_else(|panic| {
-                Err(ComposeError::Panicked {
-                    message: panic_message(panic.as_ref()),
-                })
-            })
+        let composed = unwinding(move || {
+            let matte = match region {
+                Some(region) => Arc::new(to_region(matte.as_ref().clone(), &region)?),
+                None => matte,
+            };
+            let mark = watermark.as_ref().map(|watermark| Mark {
+                watermark,
+                file: mark_file.as_deref(),
+            });
+            let parts = Parts {
+                picture: &picture,
+                matte: &matte,
+                foreground: foreground.as_deref(),
+                background_file: background_file.as_deref(),
+                mark,
+            };
+            compose_parts(&parts, &output, &options)
         })
-        .await??;
+        .await?;
         let (subject, shadow) = (composed.subject, composed.shadow);
         if let Some(outcome) = shadow.filter(|outcome| *outcome != ShadowOutcome::Drawn) {
             tracing::debug!(image_id = %matted.image.image_id, shadow = ?outcome, "shadow");
@@ -179,6 +171,21 @@ impl Compose {
             height,
         })
     }
+}
+
+/// Runs `work` off the async threads; a panic in it is an error.
+async fn unwinding<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ComposeError> + Send + 'static,
+) -> Result<T, ComposeError> {
+    tokio::task::spawn_blocking(move || {
+        // Nothing outlives the closure but its result, so no broken state can be seen afterwards.
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+            Err(ComposeError::Panicked {
+                message: panic_message(panic.as_ref()),
+            })
+        })
+    })
+    .await?
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

@@ -140,23 +140,34 @@ pub fn compose_parts(
     };
     let subject =
         found.and_then(|subject| placement.shown(subject, canvas.width(), canvas.height()));
-    let quality = output.encoding_quality.unwrap_or(options.default_quality);
-    let (result, (alpha, thumbnail)) = rayon::join(
-        || encode::encode_within(&canvas, output.format, quality, output.max_bytes, options),
-        || {
-            rayon::join(
-                || encode::encode_alpha_png(&alpha),
-                || encode::thumbnail(&canvas, options),
-            )
-        },
-    );
+    let (result, alpha, thumbnail) = files(&canvas, &alpha, output, options)?;
     Ok(Composed {
-        result: result?,
-        alpha: alpha?,
-        thumbnail: thumbnail?,
+        result,
+        alpha,
+        thumbnail,
         subject,
         shadow: shadow_outcome,
     })
+}
+
+/// The finished picture, its matte and its thumbnail as files.
+fn files(
+    canvas: &Raster,
+    alpha: &Raster,
+    output: &OutputOptions,
+    options: &ComposeOptions,
+) -> Result<(Encoded, Encoded, Encoded), ComposeError> {
+    let quality = output.encoding_quality.unwrap_or(options.default_quality);
+    let (result, (alpha, thumbnail)) = rayon::join(
+        || encode::encode_within(canvas, output.format, quality, output.max_bytes, options),
+        || {
+            rayon::join(
+                || encode::encode_alpha_png(alpha),
+                || encode::thumbnail(canvas, options),
+            )
+        },
+    );
+    Ok((result?, alpha?, thumbnail?))
 }
 
 /// The matte with its edge smoothed, and how far that reaches in pixels.

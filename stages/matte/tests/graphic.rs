@@ -288,8 +288,9 @@ fn a_subject_may_touch_every_border() {
     });
     let cut = cut_out(&drawing.picture).unwrap();
     let (_, mean, _) = errors(&drawing, &cut);
-    // Along the border there is no background beside the edge to tell it by.
+    // Along the border there is no background beside the edge to tell it by: there it is opaque, in the colour that is seen.
     assert!(mean <= 0.5, "alpha {mean:.3}");
+    assert_recomposes(&drawing.picture, WHITE, 1);
     let alpha_at = |x: usize, y: usize| cut.subject.as_ref().unwrap().data()[(y * 80 + x) * 4 + 3];
     assert_eq!(
         (alpha_at(0, 0), alpha_at(40, 0), alpha_at(40, 40)),

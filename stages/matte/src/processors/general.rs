@@ -3,15 +3,12 @@
 //! Quality high is IS-Net, U²-Netp where that is in doubt, and the refiner over both; the others, and a model that was named,
 //! are one network whose matte's edge is fitted to the picture's.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use atelier_models::{
     Picture, Refiner, Segmenter,
-    segment::{NO_SUBJECT_PEAK, Prepared, RawMatte, RawRefined, refine},
+    segment::{NO_SUBJECT_PEAK, NetworkRun, Prepared, RawMatte, RawRefined, refine},
 };
 use atelier_runtime::telemetry;
 use atelier_schemas::{
@@ -86,9 +83,9 @@ impl General {
         let raw = spawn_blocking(move || networks.run(&picture(&to_run), &prepared)).await??;
         drop(run);
         let mut steps = vec![step("prepare", prepared_ms)];
-        for (name, elapsed) in raw.runs() {
-            telemetry::model_ran("matte", &name, provider, elapsed);
-            steps.push(step(&name, elapsed.as_secs_f64() * 1e3));
+        for run in raw.runs() {
+            telemetry::model_ran("matte", &run.model, run.provider.as_str(), run.elapsed);
+            steps.push(step(&run.model, run.elapsed.as_secs_f64() * 1e3));
         }
         let inference_ms = steps[1..].iter().map(|step| step.ms).sum();
         let model = self.model_use(&name, provider, inference_ms);
@@ -182,10 +179,10 @@ impl Networks {
 }
 
 impl Raw {
-    /// The networks that ran, in order, each with its own time.
-    fn runs(&self) -> Vec<(String, Duration)> {
+    /// The networks that ran, in order.
+    fn runs(&self) -> Vec<NetworkRun> {
         match self {
-            Self::Plain(first, raw) => vec![(first.session().name().to_owned(), raw.elapsed)],
+            Self::Plain(first, raw) => vec![NetworkRun::of(first.session(), raw.elapsed)],
             Self::Refined(_, raw) => raw.runs.clone(),
         }
     }

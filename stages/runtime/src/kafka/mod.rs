@@ -94,6 +94,55 @@ pub struct RunningStage {
     stop_when_dropped: DropGuard,
 }
 
+/// Starts the threads that commit and consume; the task ends when they and the `worker` have.
+fn run_threads(
+    name: &'static str,
+    committer: Committer,
+    consuming: Consuming,
+    worker: JoinHandle<()>,
+    books: Arc<Accounting>,
+) -> Result<JoinHandle<Result<Drained, RuntimeError>>, RuntimeError> {
+    let spawn = |role: &str, run: Box<dyn FnOnce() -> usize + Send>| {
+        thread::Builder::new()
+            .name(format!("{name}-{role}"))
+            .spawn(run)
+            .map_err(|source| RuntimeError::Thread {
+                stage: name,
+                source,
+            })
+    };
+    let committing = spawn(
+        "commit",
+        Box::new(move || {
+            committer.run();
+            0
+        }),
+    )?;
+    let consuming = spawn(
+        "consume",
+        Box::new(move || {
+            let abandoned = consuming.run().finish();
+            // Only then may the consumer be dropped, here, where its last callbacks are served.
+            if committing.join().is_err() {
+                tracing::error!(stage = name, "the committer panicked");
+            }
+            abandoned
+        }),
+    )?;
+    Ok(tokio::spawn(async move {
+        let joined = tokio::task::spawn_blocking(move || consuming.join()).await;
+        // The worker ends when the consumer's thread has dropped its sender.
+        let worked = worker.await;
+        match (joined, worked) {
+            (Ok(Ok(abandoned)), Ok(())) => Ok(Drained {
+                counts: books.counts(),
+                abandoned,
+            }),
+            _ => Err(RuntimeError::Panicked(name)),
+        }
+    }))
+}
+
 impl RunningStage {
     /// Starts `stage` on the current Tokio runtime. It runs until `shutdown`, whatever happens to Kafka: while the log is
     /// away it waits and says so in its readiness. Every stage of a process shares one `cancelled`.
@@ -173,46 +222,8 @@ impl RunningStage {
             receiver,
             options.max_in_flight,
         ));
-        let spawn = |role: &str, run: Box<dyn FnOnce() -> usize + Send>| {
-            thread::Builder::new()
-                .name(format!("{name}-{role}"))
-                .spawn(run)
-                .map_err(|source| RuntimeError::Thread {
-                    stage: name,
-                    source,
-                })
-        };
-        let committing = spawn(
-            "commit",
-            Box::new(move || {
-                committer.run();
-                0
-            }),
-        )?;
-        let consuming = spawn(
-            "consume",
-            Box::new(move || {
-                let abandoned = consuming.run().finish();
-                // Only then may the consumer be dropped, here, where its last callbacks are served.
-                if committing.join().is_err() {
-                    tracing::error!(stage = name, "the committer panicked");
-                }
-                abandoned
-            }),
-        )?;
         let books = Arc::clone(&accounting);
-        let ended = tokio::spawn(async move {
-            let joined = tokio::task::spawn_blocking(move || consuming.join()).await;
-            // The worker ends when the consumer's thread has dropped its sender.
-            let worked = worker.await;
-            match (joined, worked) {
-                (Ok(Ok(abandoned)), Ok(())) => Ok(Drained {
-                    counts: books.counts(),
-                    abandoned,
-                }),
-                _ => Err(RuntimeError::Panicked(name)),
-            }
-        });
+        let ended = run_threads(name, committer, consuming, worker, books)?;
         Ok(Self {
             readiness,
             accounting,

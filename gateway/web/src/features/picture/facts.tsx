@@ -41,9 +41,10 @@ export function Facts({ taskId, image, live }: Props) {
             <Fact name={t("picture.model")} note={t("picture.provider", { provider: found.model.provider })}>
               {found.model.name}
             </Fact>
+            {found.matting?.noSubject && <Fact name={t("picture.noSubject")}>{t("picture.noSubject.help")}</Fact>}
             <Fact name={t("picture.size")}>{t("picture.sizeValue", found.dimensions)}</Fact>
             <Fact name={t("picture.file")}>
-              {found.mediaType.replace("image/", "").toUpperCase()} · {formatBytes(language, found.bytes)}
+              {found.mediaType.replace(/^.*\//, "").toUpperCase()} · {formatBytes(language, found.bytes)}
             </Fact>
           </dl>
           <Times stages={found.stages} />
