@@ -1,8 +1,8 @@
 //! All results of some tasks as one ZIP, streamed.
 //!
 //! Invariant: memory is bounded: entries are stored as they are (pictures are compressed already), with their lengths
-//! behind them, and a slow client holds back the reading. A picture that breaks in the middle breaks the archive off, so
-//! that nobody takes a part for the whole.
+//! behind them, and a slow client holds back the reading. Nobody takes a part for the whole: a picture that is no longer
+//! kept is named in [`MISSING`], and one that breaks in the middle breaks the archive off.
 
 use std::{
     collections::HashSet,
@@ -30,6 +30,8 @@ use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 use super::{Endpoint, blob, events, tasks};
 use crate::{error::ApiError, media, state::Shared};
 
+/// The archive's list of those pictures that are no longer kept; absent where all are there.
+const MISSING: &str = "missing.txt";
 /// Most tasks in one archive.
 const MAX_TASKS: usize = 500;
 /// Entries of 4 GiB and more need the format's long form.
@@ -53,7 +55,7 @@ pub const DOWNLOAD: Endpoint = Endpoint {
             )
             .raw_answer(
                 200,
-                "The archive, streamed.",
+                "The archive, streamed. Results that are no longer kept are named in its `missing.txt`.",
                 "application/zip",
                 serde_json::json!({ "type": "string", "format": "binary" }),
             )
@@ -94,6 +96,7 @@ async fn download(
     }
     let mut entries = Vec::new();
     let mut names = Names::default();
+    names.unique("missing", "txt");
     for id in ids {
         list_entries(&tasks::find(&state, id).await?, &mut names, &mut entries);
     }
@@ -161,6 +164,12 @@ impl Names {
     }
 }
 
+/// What became of an entry.
+enum Added {
+    Whole,
+    NoLongerKept,
+}
+
 struct Archivist {
     blobs: Arc<dyn Blobs>,
     ledger: Arc<dyn Ledger>,
@@ -173,13 +182,10 @@ impl Archivist {
             sender: Some(sender.clone()),
             buffer: Vec::new(),
         });
-        let outcome = entries
-            .iter()
-            .try_for_each(|entry| self.add(&mut archive, entry))
-            .and_then(|()| {
-                let mut pipe = archive.finish().map_err(io::Error::other)?.into_inner();
-                pipe.flush()
-            });
+        let outcome = self.add_all(&mut archive, entries).and_then(|()| {
+            let mut pipe = archive.finish().map_err(io::Error::other)?.into_inner();
+            pipe.flush()
+        });
         if let Err(error) = outcome
             && error.kind() != io::ErrorKind::BrokenPipe
         {
@@ -189,11 +195,38 @@ impl Archivist {
         }
     }
 
+    fn add_all<W: Write + io::Seek>(
+        &self,
+        archive: &mut ZipWriter<W>,
+        entries: &[Entry],
+    ) -> io::Result<()> {
+        let mut missing = String::new();
+        for entry in entries {
+            if let Added::NoLongerKept = self.add(archive, entry)? {
+                let Entry {
+                    task_id,
+                    index,
+                    name,
+                } = entry;
+                missing +=
+                    &format!("{name}: image {index} of the task {task_id} is no longer kept\n");
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+        archive
+            .start_file(MISSING, options)
+            .map_err(io::Error::other)?;
+        archive.write_all(missing.as_bytes())
+    }
+
     fn add<W: Write + io::Seek>(
         &self,
         archive: &mut ZipWriter<W>,
         entry: &Entry,
-    ) -> io::Result<()> {
+    ) -> io::Result<Added> {
         let record = self
             .runtime
             .block_on(self.ledger.image(entry.task_id, entry.index))
@@ -205,6 +238,10 @@ impl Archivist {
                 entry.index, entry.task_id
             ))
         })?;
+        let size = self.runtime.block_on(self.blobs.size(&result.result.key));
+        if size.map_err(io::Error::other)?.is_none() {
+            return Ok(Added::NoLongerKept);
+        }
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Stored)
             .large_file(result.result.bytes >= LONG_ENTRY_BYTES);
@@ -219,7 +256,7 @@ impl Archivist {
         while let Some(piece) = self.runtime.block_on(pieces.next()) {
             archive.write_all(&piece.map_err(io::Error::other)?)?;
         }
-        Ok(())
+        Ok(Added::Whole)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 
 use crate::common::{End, Form, Place, Server, png, task_id};
-use atelier_schemas::ErrorCode;
+use atelier_schemas::{BlobKey, ErrorCode};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -271,6 +271,34 @@ async fn an_archive_holds_every_result_under_its_own_name() {
             "{query}"
         );
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_archive_names_the_pictures_that_are_no_longer_kept() {
+    let place = Place::new().await;
+    let server = place.start().await;
+    let id = upload(&server, &[("kept.jpg", b"x"), ("gone.jpg", b"y")]).await;
+    let kept = place.result(&png(2, 2, [1; 4]), "image/png", (2, 2)).await;
+    let End::Result(mut gone) = place.result(&png(3, 3, [2; 4]), "image/png", (3, 3)).await else {
+        unreachable!()
+    };
+    gone.result.key = BlobKey::from_digest([7; 32]);
+    place.finish(id, &[kept, End::Result(gone)]).await;
+
+    let response = server.get(&format!("/api/v1/archive?tasks={id}")).await;
+    let bytes = response.bytes().await.unwrap().to_vec();
+    let mut archive = zip::ZipArchive::new(std::io::Cursor::new(bytes)).unwrap();
+    let mut names: Vec<_> = archive.file_names().map(str::to_owned).collect();
+    names.sort();
+    assert_eq!(names, ["kept.png", "missing.txt"]);
+    let mut missing = String::new();
+    let mut file = archive.by_name("missing.txt").unwrap();
+    file.read_to_string(&mut missing).unwrap();
+    assert_eq!(
+        missing,
+        format!("gone.png: image 1 of the task {id} is no longer kept\n")
+    );
     server.stop().await;
 }
 
