@@ -15,9 +15,12 @@ as_server() {
     "$@"
 }
 
-# Where its first process was killed, the others end by themselves, and no new one starts before they have.
+# Where its first process was killed, the others end by themselves, and no new one starts before they have, nor before
+# somebody has fetched the first one's end.
 orphans() {
-    local folder
+    local folder first
+    first=$(head -n 1 "$dir/data/postmaster.pid" 2>/dev/null) &&
+        grep -qs '^State:[[:space:]]*Z' "/proc/$first/status" && return 0
     for folder in /proc/[0-9]*/cwd; do
         if [ "$(readlink "$folder")" = "$dir/data" ]; then return 0; fi
     done
