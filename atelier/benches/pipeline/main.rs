@@ -420,23 +420,33 @@ fn latency(pictures: &[PathBuf]) {
 }
 
 fn memory(pictures: &[PathBuf]) {
+    const BATCH: usize = 200;
+    const BATCHES: usize = 10;
     let mut installation = Installation::new(WORK_ON_EVERY_PICTURE);
     installation.start_up();
     println!(
         "idle: pipeline {} MB",
         resident_mb(installation.process_id("up"))
     );
-    let batch: Vec<PathBuf> = pictures.iter().cycle().take(200).cloned().collect();
-    let mut readings = Vec::new();
-    for _ in 0..3 {
+    let batch: Vec<PathBuf> = pictures.iter().cycle().take(BATCH).cloned().collect();
+    let mut after_batch = || {
         run_pipeline(&installation, &batch);
         std::thread::sleep(Duration::from_secs(3));
-        readings.push(resident_mb(installation.process_id("up")));
-    }
-    println!("after 200, 400, 600 pictures: {readings:?} MB");
+        resident_mb(installation.process_id("up"))
+    };
+    let warm = after_batch();
+    println!("after {BATCH} pictures, warm: {warm} MB");
+    let readings: Vec<u64> = (0..BATCHES).map(|_| after_batch()).collect();
     println!(
-        "=> memory after 600 / after 200: {:.3}\n",
-        readings[2] as f64 / readings[0] as f64
+        "after every {BATCH} of {} more: {readings:?} MB",
+        BATCH * BATCHES
+    );
+    let share = |reading: Option<&u64>| *reading.unwrap_or(&warm) as f64 / warm as f64;
+    println!(
+        "=> memory, least / most / last of these ÷ warm: {:.3} / {:.3} / {:.3}\n",
+        share(readings.iter().min()),
+        share(readings.iter().max()),
+        share(readings.last())
     );
 }
 
@@ -467,41 +477,44 @@ fn beside_rembg(pictures: &[PathBuf], rounds: usize) {
         let extension = path.extension().unwrap().to_string_lossy().to_lowercase();
         fs::copy(path, input.join(format!("{index:03}.{extension}"))).unwrap();
     }
-    let mut ratios = Vec::new();
-    for round in 1..=rounds {
-        let output = folder.path().join(format!("ours{round}"));
-        let mut ours = Command::new(env!("CARGO_BIN_EXE_atelier"));
-        ours.arg("cutout")
-            .arg(&input)
-            .arg("-o")
-            .arg(&output)
-            .args(["--quality", "low"]);
-        let ours = time(ours);
-        let output = folder.path().join(format!("theirs{round}"));
-        fs::create_dir(&output).unwrap();
-        let mut theirs = Command::new(&rembg);
-        theirs
-            .args(["p", "-m", "u2netp"])
-            .arg(&input)
-            .arg(&output)
-            .env("MODEL_CHECKSUM_DISABLED", "1");
-        let theirs = time(theirs);
-        println!("round {round}: atelier cutout {ours:.1} s, rembg p {theirs:.1} s");
-        ratios.push(theirs / ours);
+    for model in ["u2netp", "u2net", "isnet-general-use"] {
+        let mut ratios = Vec::new();
+        for round in 1..=rounds {
+            let output = folder.path().join(format!("ours-{model}-{round}"));
+            let mut ours = Command::new(env!("CARGO_BIN_EXE_atelier"));
+            ours.arg("cutout")
+                .arg(&input)
+                .arg("-o")
+                .arg(&output)
+                .args(["--model", model]);
+            let ours = time(ours);
+            let output = folder.path().join(format!("theirs-{model}-{round}"));
+            fs::create_dir(&output).unwrap();
+            let mut theirs = Command::new(&rembg);
+            theirs
+                .args(["p", "-m", model])
+                .arg(&input)
+                .arg(&output)
+                .env("MODEL_CHECKSUM_DISABLED", "1");
+            let theirs = time(theirs);
+            println!("{model}, round {round}: atelier cutout {ours:.1} s, rembg p {theirs:.1} s");
+            ratios.push(theirs / ours);
+        }
+        println!(
+            "=> atelier cutout / rembg p, images/s, {model}, 100 pictures: {:.2}\n",
+            median(ratios)
+        );
     }
-    println!(
-        "=> atelier cutout / rembg p, images/s, u2netp, 100 pictures: {:.2}",
-        median(ratios)
-    );
 }
 
 fn time(mut command: Command) -> f64 {
     let start = Instant::now();
-    command
+    let status = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
         .unwrap();
+    assert!(status.success(), "{command:?} ended with {status}");
     start.elapsed().as_secs_f64()
 }

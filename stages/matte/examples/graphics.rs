@@ -14,7 +14,7 @@ use atelier_matte::processors::graphic::{CutError, cut_out};
 use atelier_stores::{Raster, raster::Channels};
 use image::{ImageBuffer, Rgba, RgbaImage, imageops};
 
-const SIDES_PX: [u32; 3] = [72, 160, 512];
+const SIDES_PX: [u32; 4] = [72, 160, 256, 512];
 const JPEG_QUALITY: u8 = 90;
 /// At least this share of the opaque pixels of a drawing without gradients has one of its sixteen most frequent colours.
 const FLAT_SHARE: f64 = 0.7;
