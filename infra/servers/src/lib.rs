@@ -17,7 +17,7 @@ mod s3;
 mod secured;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     io::Write as _,
     net::TcpListener,
     os::unix::process::CommandExt as _,
@@ -172,16 +172,27 @@ fn script(arguments: &[&str]) -> Command {
 /// Where ports are looked for: below those that systems give to outgoing connections, one of which would take a port between its
 /// finding and its use.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
+const REMEMBERED_PORTS: usize = 2_000;
 
-/// The first of `count` ports in a row that nobody listens on.
+/// The first of `count` ports in a row that nobody listens on, and that are not among the last [`REMEMBERED_PORTS`] that this
+/// process was given: a server that was killed wants its own back.
 ///
 /// # Panics
 /// Where there is no more.
 pub fn free_ports(count: u16) -> u16 {
-    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    static GIVEN: Mutex<VecDeque<u16>> = Mutex::new(VecDeque::new());
+    let mut given = GIVEN.lock().unwrap();
     // Any place in the range, so that processes that look at the same time do not find the same.
-    std::iter::repeat_with(|| fastrand::u16(PORTS.start..PORTS.end - count))
+    let first = std::iter::repeat_with(|| fastrand::u16(PORTS.start..PORTS.end - count))
         .take(10_000)
-        .find(|first| (*first..first + count).all(is_free))
-        .expect("no free ports on loopback")
+        .find(|first| {
+            (*first..first + count).all(|port| {
+                !given.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok()
+            })
+        })
+        .expect("no free ports on loopback");
+    given.extend(first..first + count);
+    let forgotten = given.len().saturating_sub(REMEMBERED_PORTS);
+    given.drain(..forgotten);
+    first
 }

@@ -91,13 +91,15 @@ impl ConsumerContext for QuietEvents {}
 
 /// How long one question to the broker may take.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// After so long a silence a reader looks whether the broker still knows it.
+const SILENCE: Duration = Duration::from_secs(30);
 /// How long reading a stretch of a topic may take.
 const SCAN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A reader of any topic. Its calls block: use it on a thread that may.
 pub(crate) struct LogReader {
     consumer: BaseConsumer<QuietEvents>,
-    bootstrap_servers: String,
+    kafka: KafkaOptions,
     group: String,
 }
 
@@ -128,7 +130,7 @@ impl LogReader {
             .map_err(|source| failed("making a consumer", kafka, source))?;
         Ok(Self {
             consumer,
-            bootstrap_servers: kafka.bootstrap_servers.clone(),
+            kafka: kafka.clone(),
             group: group.to_owned(),
         })
     }
@@ -312,7 +314,8 @@ impl LogReader {
         Ok(())
     }
 
-    /// Reads on from `from` without an end, while `visit` says so. Outages are waited for.
+    /// Reads on from `from` without an end, while `visit` says so. Outages are waited for; a reader whose client finds no
+    /// broker any more where a new one does (see `kafka::membership`) ends with an error, and is to be made anew.
     pub fn follow(
         &self,
         topic: &str,
@@ -332,6 +335,7 @@ impl LogReader {
             .assign(&assignment)
             .map_err(|error| self.failed(topic, "reading", error))?;
         let name: Arc<str> = topic.into();
+        let mut last_heard = Instant::now();
         loop {
             let record = match self.consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => Some(record_of(&message, Arc::clone(&name))),
@@ -339,9 +343,28 @@ impl LogReader {
                 Some(Err(error)) if is_passing(&error) => None,
                 Some(Err(error)) => return Err(self.failed(topic, "reading", error)),
             };
+            if record.is_some() {
+                last_heard = Instant::now();
+            }
             if !visit(record) {
                 return Ok(());
             }
+            if last_heard.elapsed() >= SILENCE {
+                self.check_that_it_is_not_forgotten(topic)?;
+                last_heard = Instant::now();
+            }
+        }
+    }
+
+    fn check_that_it_is_not_forgotten(&self, topic: &str) -> Result<(), LogAccessError> {
+        let Err(error) = self.consumer.fetch_metadata(Some(topic), ANSWER_TIMEOUT) else {
+            return Ok(());
+        };
+        let other = Self::connect(&self.kafka, &self.group)?;
+        match other.consumer.fetch_metadata(Some(topic), ANSWER_TIMEOUT) {
+            Ok(_) => Err(self.failed(topic, "reading", error)),
+            // Nobody finds a broker.
+            Err(_) => Ok(()),
         }
     }
 
@@ -358,7 +381,7 @@ impl LogReader {
         };
         LogAccessError::Kafka {
             operation,
-            bootstrap_servers: self.bootstrap_servers.clone(),
+            bootstrap_servers: self.kafka.bootstrap_servers.clone(),
             reason: forbidden
                 .or_else(|| heard(&self.consumer))
                 .unwrap_or_else(|| source.to_string()),

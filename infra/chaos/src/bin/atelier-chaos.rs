@@ -1,6 +1,6 @@
 //! The driver: runs Atelier, breaks it as a seed says, and has the checker look at what is left.
 
-use std::{collections::BTreeMap, process::ExitCode};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, process::ExitCode};
 
 use anyhow::bail;
 use atelier_chaos::{
@@ -10,7 +10,7 @@ use atelier_chaos::{
     run::{Outcome, run},
 };
 use clap::{Parser, ValueEnum};
-use futures::{StreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, stream};
 
 /// Findings that are printed of one run; all of them are in its folder.
 const MOST_FINDINGS: usize = 10;
@@ -118,7 +118,11 @@ async fn runs(arguments: &Arguments) -> anyhow::Result<bool> {
     let mut totals = Totals::default();
     let carried_out = stream::iter(plans)
         .map(|plan| async move {
-            let outcome = run(&plan, ground, &Planting::None, arguments.keep).await;
+            let outcome = run(&plan, ground, &Planting::None, arguments.keep);
+            // What starts the servers panics where it cannot: that ends one run and not the others.
+            let outcome = AssertUnwindSafe(outcome).catch_unwind().await;
+            let outcome =
+                outcome.unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked, see above")));
             (plan, outcome)
         })
         .buffer_unordered(arguments.jobs.max(1));

@@ -79,7 +79,9 @@ fn watermarks_of(
     loop {
         match consumer.fetch_watermarks(topic, partition, PATIENCE) {
             Err(KafkaError::MetadataFetch(
-                RDKafkaErrorCode::NotLeaderForPartition | RDKafkaErrorCode::LeaderNotAvailable,
+                RDKafkaErrorCode::NotLeaderForPartition
+                | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::UnknownPartition,
             )) if since.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(500)),
             answer => {
                 return answer

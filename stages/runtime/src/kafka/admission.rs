@@ -165,6 +165,18 @@ impl QueuesBehind {
 
     /// How many images are in them: the right number at least where it is fewer than `enough`. Blocks.
     fn images(&mut self, enough: usize) -> Result<usize, LogAccessError> {
+        let images = self.count(enough);
+        if images.is_err() {
+            // A client may have forgotten the brokers for good (see `membership`): the next look is by new ones.
+            self.counter = None;
+            for queue in &mut self.queues {
+                queue.reader = None;
+            }
+        }
+        images
+    }
+
+    fn count(&mut self, enough: usize) -> Result<usize, LogAccessError> {
         let mut images = 0;
         for queue in &mut self.queues {
             images += queue.images(&self.kafka, &mut self.counter, enough)?;

@@ -244,6 +244,7 @@ impl ConsumerContext for ConsumerEvents {
         let abandoned = self.shared.given_up(&sources);
         telemetry::rebalance(self.stage(), change);
         if lost_already {
+            self.shared.waits_outside();
             // A broker that stands still keeps its connections: this is the first that is seen of it. The health check of the
             // consumer's thread says when it is back.
             let text = format!(

@@ -27,7 +27,7 @@ use super::{
     admission::Admission,
     client::{group_id, is_outage, list_of},
     lag,
-    membership::{Exile, Membership, SharedConsumer},
+    membership::{Exile, FORGOTTEN_AFTER, Membership, SharedConsumer},
     shared::Shared,
     tracker::Tracker,
     worker::Taken,
@@ -116,11 +116,14 @@ impl Consuming {
             let mut next_check = Instant::now() + HEALTH_CHECK_INTERVAL;
             while !self.shutdown.is_cancelled() {
                 self.turn(&mut flow);
-                if !self.shared.readiness.is_ready() && Instant::now() >= next_check {
-                    self.check_health();
-                    self.come_back(&mut exile);
-                    next_check = Instant::now() + HEALTH_CHECK_INTERVAL;
+                if Instant::now() < next_check {
+                    continue;
                 }
+                if !self.shared.readiness.is_ready() {
+                    self.check_health();
+                }
+                self.come_back(&mut exile);
+                next_check = Instant::now() + HEALTH_CHECK_INTERVAL;
             }
         }
         Draining {
@@ -131,25 +134,43 @@ impl Consuming {
         }
     }
 
-    /// Where librdkafka has ended the consumer for good: makes its successor, after a pause.
+    /// Where librdkafka has ended the consumer, or forgotten it: makes its successor, after a pause.
     fn come_back(&mut self, exile: &mut Exile) {
-        if self.consumer.client().fatal_error().is_none() || !exile.is_over(Instant::now()) {
+        let is_ended = self.consumer.client().fatal_error().is_some();
+        let is_time = if is_ended {
+            exile.is_over(Instant::now())
+        } else {
+            self.is_forgotten()
+        };
+        if !is_time {
             return;
         }
+        self.shared.waits_outside();
         let renewed = self.membership.renew(&mut self.consumer);
         match renewed.and_then(|()| self.subscribe()) {
             Ok(()) => {
                 self.fenced.store(false, Ordering::Relaxed);
+                let reason = if is_ended { "ended" } else { "forgotten" };
                 tracing::info!(
                     stage = self.shared.readiness.stage(),
-                    "the consumer was ended by librdkafka and is made anew"
+                    reason,
+                    "the consumer is of no more use and is made anew"
                 );
             }
             Err(error) => self.note(&error),
         }
     }
 
+    /// Whether the consumer has waited for its group for longer than any group takes.
+    fn is_forgotten(&self) -> bool {
+        let is_long = |waited: Duration| waited >= FORGOTTEN_AFTER;
+        let can_be_told =
+            self.membership.is_told_when_let_in() || !self.shared.readiness.is_ready();
+        can_be_told && self.shared.outside_for().is_some_and(is_long)
+    }
+
     fn subscribe(&self) -> Result<(), KafkaError> {
+        self.shared.waits_outside();
         let names: Vec<&str> = self.topics.iter().map(String::as_str).collect();
         self.consumer.subscribe(&names)
     }

@@ -1,7 +1,9 @@
-//! A stage's membership in its group: the consumer, and its successor where librdkafka has ended it for good.
+//! A stage's membership in its group: the consumer, and its successor where librdkafka has ended it for good or forgotten it.
 //!
-//! librdkafka does so where another static member of the same name fences it, which at times is its own earlier self (it asked to
-//! join, and stood still while the broker died), and where the group is forbidden by an access rule.
+//! librdkafka ends it where another static member of the same name fences it, which at times is its own earlier self (it asked to
+//! join, and stood still while the broker died), and where the group is forbidden by an access rule. It forgets it where the brokers
+//! were all missing from one answer, as they are when a cluster stood still and goes on: it takes them off its list, and then knows
+//! nobody to ask (librdkafka 2.12; its issue 5511 is the same for the coordinator alone).
 //!
 //! Invariant: a consumer is closed before its successor subscribes.
 
@@ -12,17 +14,26 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rdkafka::{ClientConfig, consumer::BaseConsumer, error::KafkaError};
+use rdkafka::{
+    ClientConfig,
+    consumer::{BaseConsumer, Consumer as _},
+    error::KafkaError,
+};
 
 use super::client::ConsumerEvents;
 
 /// What a stage's threads share of it.
 pub(crate) type SharedConsumer = Arc<BaseConsumer<ConsumerEvents>>;
 
+/// Kafka answers within seconds; a client that waits longer may have been forgotten, and is made anew.
+pub(crate) const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
+
 /// Before the first successor; twice as long before each further one, so that two processes of one name do not shut each other out
 /// all the time.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// A successor that finds no broker in this time would be no better off than the consumer that is there.
+const SUCCESSOR_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two looks whether anybody still uses the old consumer.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -52,12 +63,19 @@ impl Membership {
         Arc::clone(&self.current.lock())
     }
 
+    /// Whether librdkafka tells of every membership, also of one without partitions.
+    pub fn is_told_when_let_in(&self) -> bool {
+        self.config.get("group.protocol") != Some("consumer")
+    }
+
     /// Closes `held` and puts its successor in its place, which has subscribed to nothing yet.
     ///
     /// # Errors
-    /// librdkafka makes no client now; nothing has changed.
+    /// The successor finds no broker, or librdkafka makes no client now; nothing has changed.
     pub fn renew(&self, held: &mut SharedConsumer) -> Result<(), KafkaError> {
-        let successor = Arc::new(self.config.create_with_context(self.events.clone())?);
+        let successor: SharedConsumer =
+            Arc::new(self.config.create_with_context(self.events.clone())?);
+        successor.fetch_metadata(None, SUCCESSOR_TIMEOUT)?;
         *self.current.lock() = Arc::clone(&successor);
         let old = std::mem::replace(held, successor);
         while Arc::strong_count(&old) > 1 {

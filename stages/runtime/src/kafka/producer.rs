@@ -17,7 +17,7 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer},
 };
 
-use super::{client::ProducerEvents, trouble::Trouble};
+use super::{client::ProducerEvents, membership::FORGOTTEN_AFTER, trouble::Trouble};
 use crate::record::OutRecord;
 
 /// Why a transaction did not go through.
@@ -212,12 +212,14 @@ impl TransactionalProducer {
         })
     }
 
-    /// Repeats a call while librdkafka says that it can be repeated.
+    /// Repeats a call while librdkafka says that it can be repeated, but not for ever: it says so too where it has forgotten the
+    /// brokers (see `membership`). What has become of the transaction the next producer learns.
     fn persist(
         &self,
         patience: Patience<'_>,
         mut call: impl FnMut() -> Result<Result<(), KafkaError>, TransactionError>,
     ) -> Result<(), TransactionError> {
+        let since = Instant::now();
         loop {
             let Err(error) = call()? else { return Ok(()) };
             // What the connections say is served by polling alone.
@@ -228,6 +230,12 @@ impl TransactionalProducer {
             }
             if !is_retriable(&error) {
                 return Err(self.unrecoverable(&error));
+            }
+            if since.elapsed() >= FORGOTTEN_AFTER {
+                return Err(TransactionError::Fatal(format!(
+                    "kafka has not answered for {} s: {error}",
+                    since.elapsed().as_secs()
+                )));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -324,6 +332,25 @@ mod tests {
         producer.begin()?;
         producer.send_offsets(offsets, consumer.group_metadata().unwrap(), patience)?;
         producer.commit(patience)
+    }
+
+    #[test]
+    fn a_kafka_that_never_answers_costs_the_producer() {
+        // Connections come about, and that is all.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let servers = silent.local_addr().unwrap().to_string();
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &servers)
+            .set("transactional.id", TRANSACTIONAL_ID);
+        let trouble = Trouble::new(&KafkaOptions::at(servers));
+        let Err(error) = TransactionalProducer::connect(&config, &trouble, &|_| true) else {
+            panic!("nobody could have answered");
+        };
+        assert!(
+            matches!(&error, TransactionError::Fatal(text) if text.contains("has not answered")),
+            "{error}"
+        );
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     changed: Condvar,
     assignment_version: AtomicU64,
     finished: AtomicBool,
+    /// Since when the consumer has waited for its group to let it in, where it does.
+    outside_since: Mutex<Option<Instant>>,
     pub readiness: Readiness,
 }
 
@@ -41,6 +43,7 @@ impl Shared {
             changed: Condvar::new(),
             assignment_version: AtomicU64::new(0),
             finished: AtomicBool::new(false),
+            outside_since: Mutex::default(),
             readiness,
         })
     }
@@ -75,7 +78,18 @@ impl Shared {
         self.assignment_version.load(Ordering::SeqCst)
     }
 
+    /// The consumer begins to wait for its group to let it in.
+    pub fn waits_outside(&self) {
+        *self.outside_since.lock() = Some(Instant::now());
+    }
+
+    /// How long the consumer has waited for its group to let it in; `None` where it is in.
+    pub fn outside_for(&self) -> Option<Duration> {
+        self.outside_since.lock().map(|since| since.elapsed())
+    }
+
     pub fn assigned(&self, sources: Vec<TopicPartition>) {
+        *self.outside_since.lock() = None;
         self.change_lag(|lag| lag.assigned(&sources));
         self.change(|tracker| {
             sources
