@@ -445,15 +445,14 @@ fn a_persons_body_is_told_from_what_is_around_it() {
         right.x < nose.x && nose.x < left.x && left.y > nose.y,
         "{left:?} {right:?}"
     );
-    assert!(nose.confidence > 0.9 && point("leftAnkle").confidence < 0.5);
+    assert!(nose.confidence > 0.9);
+    // Where her feet would be, if the picture went on.
+    assert!(point("leftAnkle").y > 512.0);
     // Face and chest are hers; flag and spaceship are not.
     assert!(look.mask.at(225.0, 120.0) > 0.9 && look.mask.at(200.0, 400.0) > 0.9);
     assert!(look.mask.at(20.0, 60.0) < 0.1 && look.mask.at(420.0, 100.0) < 0.1);
-    // There is nobody on the spaceship.
-    let nobody = pose.look(
-        &picture,
-        BodySquare::around_person(360.0, 0.0, 120.0, 250.0),
-    );
+    // There is nobody in the flag.
+    let nobody = pose.look(&picture, BodySquare::around_person(0.0, 0.0, 110.0, 200.0));
     assert!(nobody.unwrap().score < 0.5);
 }
 

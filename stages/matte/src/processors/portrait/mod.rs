@@ -38,6 +38,11 @@ const SMALL_SHARE: f32 = 0.6;
 /// Room around them, as a share of their longest side: for what they hold and carry.
 const ROOM_SHARE: f32 = 0.25;
 
+/// Whether who is where decides anything.
+fn needs_people(networks: &Networks, job: &Job) -> bool {
+    networks.are_the_best() || !job.subject.is_all()
+}
+
 /// Cuts people out, with what they hold.
 pub struct Portrait {
     engine: Arc<Engine>,
@@ -76,7 +81,7 @@ impl Portrait {
         pixels: &Arc<Raster>,
         log: &mut Log,
     ) -> Result<Option<Crowd>, MatteError> {
-        if !networks.are_the_best() && job.subject.is_all() {
+        if !needs_people(networks, job) {
             return Ok(None);
         }
         let (segmenters, pixels) = (Arc::clone(&self.engine.segmenters), Arc::clone(pixels));
@@ -124,8 +129,8 @@ impl Portrait {
             let mut matting = Matting::by(Kind::Portrait, confidence);
             matting.steps.clone_from(&log.steps);
             matting.measured.faces = job.classification.evidence.faces.clone();
-            matting.measured.key_points = crowd.key_points();
-            matting.measured.boxes = crowd.boxes();
+            matting.measured.key_points = crowd.key_points(&pixels);
+            matting.measured.boxes = crowd.boxes(&job.classification.evidence);
             matting
         };
         let model = |log: &Log| log.model_use(&networks, self.name());
@@ -178,13 +183,18 @@ impl Processor for Portrait {
         let Some(otherwise) = self.otherwise.recipe(job).await? else {
             return Ok(None);
         };
-        let segmenters = Arc::clone(&self.engine.segmenters);
-        let pose = spawn_blocking(move || segmenters.pose()).await??;
+        let networks = self.engine.networks(job).await?;
+        let pose = if needs_people(&networks, job) {
+            let segmenters = Arc::clone(&self.engine.segmenters);
+            let pose = spawn_blocking(move || segmenters.pose()).await??;
+            pose.session().file_identity().to_owned()
+        } else {
+            "nobody looked for".to_owned()
+        };
         // Whether it shows somebody is not known yet.
         Ok(Some(format!(
-            "{} {VERSION} {} faces {} or {otherwise}",
+            "{} {VERSION} {pose} faces {} or {otherwise}",
             self.name(),
-            pose.session().file_identity(),
             boxes_identity(&job.classification.evidence.faces),
         )))
     }

@@ -214,8 +214,15 @@ impl Crowd {
         self.people.iter().map(|person| &person.mask).collect()
     }
 
-    /// Their boxes, for the report.
-    pub fn boxes(&self) -> Vec<Detection> {
+    /// Their boxes, for the report; where nobody was looked for, those that `classify` found.
+    pub fn boxes(&self, evidence: &Evidence) -> Vec<Detection> {
+        if self.runs.is_empty() {
+            let objects = evidence.objects.iter();
+            return objects
+                .filter(|object| object.label == PERSON)
+                .cloned()
+                .collect();
+        }
         let told = |person: &Person| Detection {
             label: PERSON.to_owned(),
             score: person.score,
@@ -227,14 +234,15 @@ impl Crowd {
         self.people.iter().map(told).collect()
     }
 
-    /// Their points that are to be seen, for the report; of the most prominent few, because a report travels in events.
-    pub fn key_points(&self) -> Vec<KeyPoint> {
+    /// Their points within the picture that are to be seen, for the report; of the most prominent few, because a report travels in events.
+    pub fn key_points(&self, pixels: &Raster) -> Vec<KeyPoint> {
+        let (width, height) = (pixels.width() as f32, pixels.height() as f32);
         let told = (0_u32..).zip(&self.people).take(MOST_TOLD);
         told.flat_map(|(index, person)| {
-            let seen = person
-                .points
-                .iter()
-                .filter(|point| point.confidence >= LEAST_SCORE);
+            let seen = person.points.iter().filter(move |point| {
+                let is_within = (0.0..width).contains(&point.x) && (0.0..height).contains(&point.y);
+                is_within && point.confidence >= LEAST_SCORE
+            });
             seen.map(move |point| KeyPoint {
                 person: index,
                 name: point.name.to_owned(),
