@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use atelier_models::ProviderChoice;
 use atelier_schemas::{
-    ImageFormat, KindChoice, Quality,
+    ImageFormat, KindChoice, Quality, SubjectChoice,
     output::CanvasSize,
     placement::{Margin, Position, Region, Scale},
     shadow::ShadowKind,
@@ -155,7 +155,11 @@ pub struct CutoutArgs {
     /// The shadow under the subject.
     #[arg(long, value_enum, default_value_t = ShadowArg::None)]
     pub shadow: ShadowArg,
-    /// Where in the picture the subject is, `x1 y1 x2 y2` in pixels or percent: `10% 0% 90% 100%`.
+    /// What is the subject, where several people or things stand out: `all`, `main` (the most prominent one) or those of which
+    /// most lies in a rectangle, `x1 y1 x2 y2` in pixels or percent.
+    #[arg(long, default_value = "all", value_name = "SUBJECT")]
+    pub subject: SubjectChoice,
+    /// Where in the picture the subject is, `x1 y1 x2 y2` in pixels or percent: `10% 0% 90% 100%`. What lies outside is background.
     #[arg(long, value_name = "REGION")]
     pub roi: Option<Region>,
     /// Write the alpha matte alone.

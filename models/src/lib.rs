@@ -7,6 +7,7 @@
 pub mod absorb;
 pub mod bundled;
 pub mod catalogue;
+pub mod pose;
 pub mod provider;
 pub mod pull;
 pub mod runtime;
@@ -16,6 +17,7 @@ pub mod store;
 
 pub use absorb::{AbsorbError, Absorption};
 pub use catalogue::{Catalogue, CatalogueError, Companion, Digest, Model, Origin, Purpose, Source};
+pub use pose::{BodySquare, PersonLook, PersonMask, Pose};
 pub use provider::{Provider, ProviderChoice};
 pub use pull::{Progress, PullError, Pulled};
 pub use runtime::{LoadError, Runtime};

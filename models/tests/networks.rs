@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use atelier_models::{
-    LoadError, ModelStore, Picture, Provider, ProviderChoice, Refiner, Runtime, Segmenter, Session,
-    SessionOptions,
+    BodySquare, LoadError, ModelStore, Picture, Pose, Provider, ProviderChoice, Refiner, Runtime,
+    Segmenter, Session, SessionOptions,
     segment::reference::{self, Difference},
 };
 
@@ -418,6 +418,42 @@ fn a_second_network_is_asked_only_in_doubt() {
         pixels: &noise,
     };
     assert_eq!(asked(&noise), ["u2netp", "u2net", "refiner"]);
+}
+
+#[test]
+fn a_persons_body_is_told_from_what_is_around_it() {
+    let (store, runtime) = pulled();
+    let pose = Pose::open(&runtime, &store, &SessionOptions::default()).unwrap();
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../samples/astronaut.jpg");
+    let image = image::open(sample).unwrap().into_rgb8();
+    let picture = Picture {
+        width: image.width(),
+        height: image.height(),
+        channels: 3,
+        pixels: &image,
+    };
+    let face = BodySquare::below_face(178.0, 64.0, 91.0, 109.0);
+    let look = pose.look(&picture, face).unwrap();
+    assert!(look.score > 0.9, "{}", look.score);
+    let point = |name: &str| *look.points.iter().find(|point| point.name == name).unwrap();
+    let (nose, left, right) = (point("nose"), point("leftShoulder"), point("rightShoulder"));
+    assert!(
+        (215.0..245.0).contains(&nose.x) && (110.0..140.0).contains(&nose.y),
+        "{nose:?}"
+    );
+    assert!(
+        right.x < nose.x && nose.x < left.x && left.y > nose.y,
+        "{left:?} {right:?}"
+    );
+    assert!(nose.confidence > 0.9);
+    // Where her feet would be, if the picture went on.
+    assert!(point("leftAnkle").y > 512.0);
+    // Face and chest are hers; flag and spaceship are not.
+    assert!(look.mask.at(225.0, 120.0) > 0.9 && look.mask.at(200.0, 400.0) > 0.9);
+    assert!(look.mask.at(20.0, 60.0) < 0.1 && look.mask.at(420.0, 100.0) < 0.1);
+    // There is nobody in the flag.
+    let nobody = pose.look(&picture, BodySquare::around_person(0.0, 0.0, 110.0, 200.0));
+    assert!(nobody.unwrap().score < 0.5);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::{
     BlobRef, ErrorBody, ErrorCode,
     output::{OutputOptions, check_output},
     placement::Region,
+    subject::SubjectChoice,
     urgency::{self, Priority},
     watermark::Watermark,
 };
@@ -254,6 +255,9 @@ pub struct TaskOptions {
     /// A matting model of the catalogue by name, instead of the one that `quality` stands for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// What is the subject, where several people or things stand out.
+    #[serde(skip_serializing_if = "SubjectChoice::is_all")]
+    pub subject: SubjectChoice,
     /// What marks the finished picture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watermark: Option<Watermark>,
@@ -416,6 +420,27 @@ mod tests {
             short.validate("gateway").unwrap(),
             long.validate("gateway").unwrap()
         );
+    }
+
+    #[test]
+    fn the_subject_is_chosen_in_words_or_by_a_rectangle() {
+        let of = |options: &str| {
+            let json = format!(r#"{{"images":["https://a.example/1.jpg"],"options":{options}}}"#);
+            from_json::<TaskRequest>(json.as_bytes())
+        };
+        let options = |json: &str| of(json).unwrap().validate("gateway").unwrap().options;
+        assert_eq!(options("{}").subject, SubjectChoice::All);
+        assert_eq!(
+            options(r#"{"subject":"main"}"#).subject,
+            SubjectChoice::Main
+        );
+        let boxed = options(r#"{"subject":"0% 0% 50% 100%"}"#);
+        assert!(matches!(boxed.subject, SubjectChoice::Within(_)));
+        assert_eq!(
+            serde_json::to_value(&boxed).unwrap()["subject"],
+            "0% 0% 50% 100%"
+        );
+        assert!(of(r#"{"subject":"everybody"}"#).is_err());
     }
 
     #[test]

@@ -109,6 +109,7 @@ fn options_of(arguments: &CutoutArgs) -> anyhow::Result<TaskOptions> {
         kind: arguments.kind.into(),
         quality: arguments.quality.into(),
         model: arguments.model.clone(),
+        subject: arguments.subject,
         watermark: watermark_of(&arguments.mark)?,
         roi: arguments.roi,
         output: OutputOptions {

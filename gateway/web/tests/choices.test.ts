@@ -17,6 +17,7 @@ import { formatSelection, parseSelection, pictureKey, splitKey } from "../src/ap
 const all: Choice = {
   kind: "product",
   quality: "low",
+  subject: "main",
   format: "webp",
   background: "#ff8800",
   encodingQuality: 75,
@@ -34,6 +35,7 @@ describe("options in the address", () => {
     const search = {
       kind: "cat",
       quality: 7,
+      subject: "nobody",
       format: "gif",
       background: "javascript:alert(1)",
       encoding: 101,
@@ -51,12 +53,14 @@ describe("options as a request", () => {
     expect(toTaskOptions(all)).toEqual({
       type: "product",
       quality: "low",
+      subject: "main",
       output: { format: "webp", background: "#ff8800", encodingQuality: 75, crop: "subject", cropMarginPx: 12 },
     });
   });
 
   it("are read back from a finished task", () => {
     expect(choiceFromOptions(toTaskOptions(all))).toEqual(all);
+    expect(choiceFromOptions({ subject: "0% 0% 50% 100%" }).subject).toBe("all");
     expect(choiceFromOptions({ output: { background: { blob: {} as never } } }).background).toBe("transparent");
   });
 });

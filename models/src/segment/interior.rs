@@ -3,7 +3,7 @@
 //! The refiner opens what it can see through, and takes the light stripes of a dress on a light bed for that. Away from the
 //! outline it may not go below what the coarse mattes say; holes that they leave themselves stay open.
 
-use super::Mask;
+use super::{Mask, distance::distances_px};
 
 /// A coarse matte below this is outside, where that is connected with the border.
 const OUTSIDE: u8 = 128;
@@ -27,7 +27,7 @@ pub(super) fn least_alpha(coarse: &Mask, other: Option<&Mask>) -> Vec<u8> {
     }
     let (width, height) = (coarse.width as usize, coarse.height as usize);
     let margin_px = MARGIN_SHARE * width.max(height) as f32;
-    let depths_px = depths_px(&outside(&surest, width, height), width);
+    let depths_px = distances_px(&outside(&surest, width, height), width);
     let least = |(alpha, depth_px): (&u8, &f32)| {
         let inside = ((depth_px - margin_px) / margin_px).clamp(0.0, 1.0);
         let sure = ((f32::from(*alpha) / 255.0 - UNSURE) / (SURE - UNSURE)).clamp(0.0, 1.0);
@@ -65,51 +65,6 @@ fn outside(alpha: &[u8], width: usize, height: usize) -> Vec<bool> {
         }
     }
     outside
-}
-
-/// How far each pixel is from the outside, in pixels: a chamfer distance of two passes (Borgefors: Distance transformations
-/// in digital images, CVGIP 1986), within eight percent of the true one. The border of the picture is not outside.
-fn depths_px(outside: &[bool], width: usize) -> Vec<f32> {
-    const STRAIGHT: f32 = 1.0;
-    const DIAGONAL: f32 = std::f32::consts::SQRT_2;
-    let far = |outside: &bool| if *outside { 0.0 } else { f32::MAX };
-    let mut depths: Vec<f32> = outside.iter().map(far).collect();
-    let length = depths.len();
-    for place in 0..length {
-        let x = place % width;
-        let mut depth = depths[place];
-        if x > 0 {
-            depth = depth.min(depths[place - 1] + STRAIGHT);
-        }
-        if place >= width {
-            depth = depth.min(depths[place - width] + STRAIGHT);
-            if x > 0 {
-                depth = depth.min(depths[place - width - 1] + DIAGONAL);
-            }
-            if x + 1 < width {
-                depth = depth.min(depths[place - width + 1] + DIAGONAL);
-            }
-        }
-        depths[place] = depth;
-    }
-    for place in (0..length).rev() {
-        let x = place % width;
-        let mut depth = depths[place];
-        if x + 1 < width {
-            depth = depth.min(depths[place + 1] + STRAIGHT);
-        }
-        if place + width < length {
-            depth = depth.min(depths[place + width] + STRAIGHT);
-            if x + 1 < width {
-                depth = depth.min(depths[place + width + 1] + DIAGONAL);
-            }
-            if x > 0 {
-                depth = depth.min(depths[place + width - 1] + DIAGONAL);
-            }
-        }
-        depths[place] = depth;
-    }
-    depths
 }
 
 #[cfg(test)]
@@ -165,17 +120,5 @@ mod tests {
             alpha: vec![255; 3],
         };
         assert_eq!(least_alpha(&full, None), [255; 3]);
-    }
-
-    #[test]
-    fn depths_are_nearly_true_distances() {
-        let mut outside = vec![false; SIDE * SIDE];
-        outside[100 * SIDE + 100] = true;
-        let depths = depths_px(&outside, SIDE);
-        for (x, y) in [(130, 100), (100, 40), (130, 130), (120, 160)] {
-            let exact = (x as f32 - 100.0).hypot(y as f32 - 100.0);
-            let found = depths[y * SIDE + x];
-            assert!((found / exact - 1.0).abs() < 0.09, "{found} {exact}");
-        }
     }
 }

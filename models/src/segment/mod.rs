@@ -4,6 +4,8 @@
 //! another. Until then results agree with rembg's for the same weights: same resampling (Lanczos on bytes), same scaling,
 //! same stretch and truncation to bytes. What [`refine`] makes of them is better.
 
+mod coarse;
+mod distance;
 mod interior;
 mod postprocess;
 mod preprocess;
@@ -14,10 +16,12 @@ mod resample;
 
 use std::time::Duration;
 
+pub use coarse::Coarse;
+pub use distance::distances_px;
 use ndarray::{Array4, ArrayD};
 use reference::Difference;
 pub use refine::refine;
-pub use refiner::{NetworkRun, RawRefined, Refiner};
+pub use refiner::{LONGEST_SIDE_PX, NetworkRun, RawRefined, Refiner, working_size};
 
 use crate::{
     LoadError, ModelStore, Purpose, RunError, Runtime, Session, SessionOptions,

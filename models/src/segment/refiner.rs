@@ -11,7 +11,7 @@ use std::time::Duration;
 use ndarray::{Array4, ArrayD, Axis};
 
 use super::{
-    Mask, NO_SUBJECT_PEAK, Picture, Prepared, SegmentError, Segmenter, interior, postprocess,
+    Mask, Picture, Prepared, SegmentError, Segmenter, coarse::Coarse, interior, postprocess,
     preprocess, reference, refine,
 };
 use crate::{LoadError, ModelStore, Provider, Runtime, Session, SessionOptions};
@@ -24,13 +24,6 @@ pub const LONGEST_SIDE_PX: u32 = 832;
 
 /// Both sides of its input are multiples of this; what is missing repeats the border.
 const MULTIPLE_PX: u32 = 32;
-
-/// Side of the small matte by which doubt is measured, in pixels.
-const DOUBT_SIDE_PX: u32 = 256;
-
-/// Share of a subject that is neither there nor not there from which a matte is in doubt. Of 61 photographs and composites
-/// with known mattes, those above it are the ones in which parts of the subject are missing or too much.
-const DOUBT_SHARE: f32 = 0.25;
 
 /// The network, ready to run.
 #[derive(Debug)]
@@ -136,25 +129,31 @@ impl Refiner {
         first: &Segmenter,
         second: &Segmenter,
     ) -> Result<RawRefined, SegmentError> {
-        let (width, height) = working_size(picture.width, picture.height);
-        let raw = first.infer(prepared)?;
-        let coarse = first.finish(&raw, width, height)?;
-        let small = first.finish(&raw, DOUBT_SIDE_PX, DOUBT_SIDE_PX)?;
-        let mut runs = vec![NetworkRun::of(first.session(), raw.elapsed)];
-        let mut peak = first.peak(&raw);
-        let other = if undecided_share(&small) > DOUBT_SHARE || peak < NO_SUBJECT_PEAK {
-            let raw = second.infer(&second.prepare(picture)?)?;
-            peak = peak.max(second.peak(&raw));
-            runs.push(NetworkRun::of(second.session(), raw.elapsed));
-            Some(second.finish(&raw, width, height)?)
-        } else {
-            None
-        };
-        let mattes = [&coarse, other.as_ref().unwrap_or(&coarse)];
+        let coarse = Coarse::of(picture, prepared, first, second)?;
+        self.refine(picture, coarse)
+    }
+
+    /// Runs the network on coarse mattes of the picture. Blocking.
+    ///
+    /// # Errors
+    /// The picture is not the one they were made of, or the network failed.
+    pub fn refine(
+        &self,
+        picture: &Picture<'_>,
+        coarse: Coarse,
+    ) -> Result<RawRefined, SegmentError> {
+        let Coarse {
+            first,
+            second,
+            mut runs,
+            peak,
+        } = coarse;
+        let (width, height) = (first.width, first.height);
+        let mattes = [&first, second.as_ref().unwrap_or(&first)];
         let mut refined = self.run(&tensor(picture, width, height, mattes)?, width, height)?;
         runs.append(&mut refined.runs);
         Ok(RawRefined {
-            least_alpha: interior::least_alpha(&coarse, other.as_ref()),
+            least_alpha: interior::least_alpha(&first, second.as_ref()),
             runs,
             peak,
             ..refined
@@ -178,15 +177,23 @@ impl Refiner {
         })
     }
 
+    /// The matte at the size at which the network worked.
+    ///
+    /// # Errors
+    /// The output is not what the row says.
+    pub fn small(&self, raw: &RawRefined) -> Result<Mask, SegmentError> {
+        to_bytes(raw).ok_or_else(|| SegmentError::BadOutput {
+            model: self.session.name().to_owned(),
+            shape: raw.output.shape().to_vec(),
+        })
+    }
+
     /// Makes what the network gave a matte of the picture's size.
     ///
     /// # Errors
     /// The output is not what the row says, or the picture is not the one it was made of.
     pub fn finish(&self, raw: &RawRefined, picture: &Picture<'_>) -> Result<Mask, SegmentError> {
-        let small = to_bytes(raw).ok_or_else(|| SegmentError::BadOutput {
-            model: self.session.name().to_owned(),
-            shape: raw.output.shape().to_vec(),
-        })?;
+        let small = self.small(raw)?;
         if (small.width, small.height) == (picture.width, picture.height) {
             let mut mask = small;
             refine::settle(&mut mask);
@@ -198,8 +205,8 @@ impl Refiner {
     }
 }
 
-/// The size at which a picture is worked on.
-fn working_size(width: u32, height: u32) -> (u32, u32) {
+/// The width and height at which a picture is worked on: no side is longer than [`LONGEST_SIDE_PX`].
+pub fn working_size(width: u32, height: u32) -> (u32, u32) {
     let longest = width.max(height);
     if longest <= LONGEST_SIDE_PX {
         return (width, height);
@@ -270,16 +277,6 @@ fn to_bytes(raw: &RawRefined) -> Option<Mask> {
     })
 }
 
-/// Of what may be the subject (more than a tenth there), the share that is less than nine tenths there.
-fn undecided_share(mask: &Mask) -> f32 {
-    let (mut undecided, mut subject) = (0_u32, 0_u32);
-    for alpha in &mask.alpha {
-        subject += u32::from(*alpha > 25);
-        undecided += u32::from((26..230).contains(alpha));
-    }
-    undecided as f32 / subject.max(1) as f32
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -329,15 +326,6 @@ mod tests {
         let matte = mask(1, 1, vec![255]);
         let tensor = tensor(&picture, 1, 1, [&matte, &matte]).unwrap();
         assert!((0..3).all(|plane| tensor[[0, plane, 0, 0]] == 0.2));
-    }
-
-    #[test]
-    fn a_decided_matte_is_not_in_doubt_and_a_gray_one_is() {
-        let decided = [vec![0; 50], vec![255; 45], vec![128; 5]].concat();
-        assert!(undecided_share(&mask(10, 10, decided)) < DOUBT_SHARE);
-        let gray = [vec![0; 50], vec![255; 25], vec![128; 25]].concat();
-        assert!(undecided_share(&mask(10, 10, gray)) > DOUBT_SHARE);
-        assert_eq!(undecided_share(&mask(1, 1, vec![0])), 0.0);
     }
 
     #[test]

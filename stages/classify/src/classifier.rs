@@ -115,11 +115,13 @@ impl Classifier {
         let graphic = decide::graphic_probability(&measured.texture);
         let mut portrait = 0.0;
         let is_open = forced.is_none() && graphic < decide::SURELY_GRAPHIC;
-        if is_open || forced == Some(Kind::Product) {
+        if is_open || matches!(forced, Some(Kind::Product | Kind::Portrait)) {
             self.look_for_things(&copy, &mut seen, &mut cost)?;
         }
+        if is_open || forced == Some(Kind::Portrait) {
+            self.look_for_faces(raster, &copy, forced, &mut seen, &mut cost)?;
+        }
         if is_open {
-            self.look_for_faces(raster, &copy, &mut seen, &mut cost)?;
             portrait = decide::portrait_probability(&people(raster, &seen), seen.fine_outline);
         }
         let (kind, confidence) =
@@ -176,11 +178,13 @@ impl Classifier {
         Ok(())
     }
 
-    /// Faces, for a large person without one at a second look.
+    /// Faces, for a large person without one at a second look. Who says that it is a portrait wants its people found, also where no
+    /// body is seen.
     fn look_for_faces(
         &self,
         raster: &Raster,
         copy: &WorkingCopy,
+        forced: Option<Kind>,
         seen: &mut Seen,
         cost: &mut Cost,
     ) -> Result<(), ClassifyError> {
@@ -193,14 +197,16 @@ impl Classifier {
         for object in seen.objects.iter().filter(|object| object.class == PERSON) {
             largest_person_px = largest_person_px.max(object.rect.area());
         }
-        if largest_person_px == 0.0 {
+        let is_portrait = forced == Some(Kind::Portrait);
+        if largest_person_px == 0.0 && !is_portrait {
             // A face alone does not make a portrait (see `decide`), so there is nothing to look for.
             return Ok(());
         }
         (seen.faces, cost.faces) =
             self.faces
                 .find(copy, Look::Whole, min_face_score as f32, max_detections)?;
-        if seen.faces.is_empty() && largest_person_px >= CLOSE_UP_SHARE * raster.pixels() as f32 {
+        let is_close_up = largest_person_px >= CLOSE_UP_SHARE * raster.pixels() as f32;
+        if seen.faces.is_empty() && (is_close_up || is_portrait) {
             let (faces, elapsed) =
                 self.faces
                     .find(copy, Look::Small, min_face_score as f32, max_detections)?;

@@ -211,9 +211,27 @@ fn a_chosen_kind_is_kept_and_the_rest_is_measured() {
         assert!(
             classification.evidence.soft_gradient_share > 0.1 && classification.complexity > 0.1
         );
-        // Faces decide on the kind alone, and that is decided.
-        assert!(found.cost.faces.is_zero());
+        // Faces decide on the kind, which is decided, and tell `matte` where the people of a portrait are.
+        assert_eq!(found.cost.faces.is_zero(), choice != KindChoice::Portrait);
     }
+}
+
+#[test]
+fn a_portraits_people_are_found_whoever_says_that_it_is_one() {
+    let classifier = classifier();
+    let astronaut = sample("astronaut.jpg");
+    let evidence = |choice| {
+        let found = classifier.classify(&astronaut, choice).unwrap();
+        assert_eq!(found.classification.kind, Kind::Portrait, "{choice:?}");
+        found.classification.evidence
+    };
+    let (found, forced) = (evidence(KindChoice::Auto), evidence(KindChoice::Portrait));
+    assert_eq!(found.faces.len(), 1);
+    assert!(found.objects.iter().any(|object| object.label == "person"));
+    assert_eq!(
+        (&forced.faces, &forced.objects),
+        (&found.faces, &found.objects)
+    );
 }
 
 #[test]

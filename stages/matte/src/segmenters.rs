@@ -2,7 +2,9 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use atelier_models::{LoadError, ModelStore, Purpose, Refiner, Runtime, Segmenter, SessionOptions};
+use atelier_models::{
+    LoadError, ModelStore, Pose, Purpose, Refiner, Runtime, Segmenter, SessionOptions,
+};
 use atelier_runtime::telemetry;
 use atelier_schemas::Quality;
 use parking_lot::Mutex;
@@ -29,6 +31,20 @@ fn open(
     Ok(segmenter)
 }
 
+/// What `place` holds, opened now if it holds nothing.
+fn once<T>(
+    place: &Mutex<Option<Arc<T>>>,
+    open: impl FnOnce() -> Result<T, LoadError>,
+) -> Result<Arc<T>, LoadError> {
+    let mut loaded = place.lock();
+    if let Some(loaded) = loaded.as_ref() {
+        return Ok(Arc::clone(loaded));
+    }
+    let opened = Arc::new(open()?);
+    *loaded = Some(Arc::clone(&opened));
+    Ok(opened)
+}
+
 /// Loads and keeps matting models.
 pub struct Segmenters {
     runtime: Runtime,
@@ -37,6 +53,8 @@ pub struct Segmenters {
     preloaded: HashMap<String, Arc<Segmenter>>,
     /// Loaded at start where the model of the best quality is, and with its first picture otherwise. Locked while it loads.
     refiner: Mutex<Option<Arc<Refiner>>>,
+    /// The same.
+    pose: Mutex<Option<Arc<Pose>>>,
     max_extra_models: usize,
     /// Least recently used first. Locked while a model loads, so that two pictures never load the same one.
     extra: Mutex<Vec<(String, Arc<Segmenter>)>>,
@@ -61,18 +79,20 @@ impl Segmenters {
             let segmenter = open(&runtime, &store, name, &session_options)?;
             preloaded.insert(name.clone(), Arc::new(segmenter));
         }
-        let needs_refiner = preloaded.contains_key(model_for(Quality::High));
+        let is_for_best_quality = preloaded.contains_key(model_for(Quality::High));
         let segmenters = Self {
             runtime,
             store,
             session_options,
             preloaded,
             refiner: Mutex::new(None),
+            pose: Mutex::new(None),
             max_extra_models: options.max_extra_models.max(1),
             extra: Mutex::new(Vec::new()),
         };
-        if needs_refiner {
+        if is_for_best_quality {
             segmenters.refiner()?;
+            segmenters.pose()?;
         }
         Ok(segmenters)
     }
@@ -82,15 +102,23 @@ impl Segmenters {
     /// # Errors
     /// Its file is missing or wrong.
     pub fn refiner(&self) -> Result<Arc<Refiner>, LoadError> {
-        let mut loaded = self.refiner.lock();
-        if let Some(refiner) = loaded.as_ref() {
-            return Ok(Arc::clone(refiner));
-        }
-        let refiner = Refiner::open(&self.runtime, &self.store, &self.session_options)?;
-        telemetry::model_provider("matte", refiner.session().provider().as_str());
-        let refiner = Arc::new(refiner);
-        *loaded = Some(Arc::clone(&refiner));
-        Ok(refiner)
+        once(&self.refiner, || {
+            let refiner = Refiner::open(&self.runtime, &self.store, &self.session_options)?;
+            telemetry::model_provider("matte", refiner.session().provider().as_str());
+            Ok(refiner)
+        })
+    }
+
+    /// The network that knows people's bodies, loaded now if need be. Blocking.
+    ///
+    /// # Errors
+    /// Its file is missing or wrong.
+    pub fn pose(&self) -> Result<Arc<Pose>, LoadError> {
+        once(&self.pose, || {
+            let pose = Pose::open(&self.runtime, &self.store, &self.session_options)?;
+            telemetry::model_provider("matte", pose.session().provider().as_str());
+            Ok(pose)
+        })
     }
 
     /// The model of that name, loaded now if need be. Blocking.

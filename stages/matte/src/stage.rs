@@ -17,7 +17,7 @@ use crate::{
     MatteError, MatteOptions, Segmenters,
     memory::{Memory, Stored},
     model_for,
-    processors::{General, Job, Processors},
+    processors::{Job, Processors},
 };
 
 /// The stage `matte`.
@@ -46,7 +46,7 @@ impl Matte {
         let to_load = options.clone();
         let segmenters =
             spawn_blocking(move || Segmenters::load(&to_load, store, runtime)).await??;
-        let processors = Processors::new(General::new(&options, segmenters));
+        let processors = Processors::new(&options, segmenters);
         let places = Semaphore::new(options.max_concurrent.max(1));
         let time = Duration::from_secs(3_600 * u64::from(options.reuse_hours));
         let memory = (!time.is_zero()).then(|| Memory::new(cache, rasters.clone(), time));
@@ -71,6 +71,7 @@ impl Matte {
             classification: classified.classification.clone(),
             model: model.unwrap_or(model_for(options.quality)).to_owned(),
             model_was_named: model.is_some(),
+            subject: options.subject,
         };
         let stored = self.matte(job, &classified.pixels).await?;
         tracing::debug!(

@@ -6,12 +6,15 @@ import {
   type KindChoice,
   QUALITIES,
   type Quality,
+  SUBJECTS,
+  type Subject,
   type TaskOptions,
 } from "./types";
 
 export interface Choice {
   kind: KindChoice;
   quality: Quality;
+  subject: Subject;
   format: ImageFormat;
   /** `transparent`, a colour `#rrggbb`, or the address of a picture. */
   background: string;
@@ -23,6 +26,7 @@ export interface Choice {
 export const DEFAULT_CHOICE: Choice = {
   kind: "auto",
   quality: "high",
+  subject: "all",
   format: "png",
   background: "transparent",
   encodingQuality: 90,
@@ -34,6 +38,7 @@ export const DEFAULT_CHOICE: Choice = {
 export interface ChoiceSearch {
   kind?: KindChoice | undefined;
   quality?: Quality | undefined;
+  subject?: Subject | undefined;
   format?: ImageFormat | undefined;
   background?: string | undefined;
   encoding?: number | undefined;
@@ -66,6 +71,7 @@ export function parseChoiceSearch(search: Record<string, unknown>): ChoiceSearch
   return withoutUndefined<ChoiceSearch>({
     kind: oneOf(KIND_CHOICES, search.kind),
     quality: oneOf(QUALITIES, search.quality),
+    subject: oneOf(SUBJECTS, search.subject),
     format: oneOf(FORMATS, search.format),
     background: isBackground(search.background) ? search.background : undefined,
     encoding: wholeNumber(search.encoding, 1, 100),
@@ -78,6 +84,7 @@ export function choiceFromSearch(search: ChoiceSearch): Choice {
   return {
     kind: search.kind ?? DEFAULT_CHOICE.kind,
     quality: search.quality ?? DEFAULT_CHOICE.quality,
+    subject: search.subject ?? DEFAULT_CHOICE.subject,
     format: search.format ?? DEFAULT_CHOICE.format,
     background: search.background ?? DEFAULT_CHOICE.background,
     encodingQuality: search.encoding ?? DEFAULT_CHOICE.encodingQuality,
@@ -90,6 +97,7 @@ export function choiceToSearch(choice: Choice): Record<keyof ChoiceSearch, unkno
   return {
     kind: choice.kind === DEFAULT_CHOICE.kind ? undefined : choice.kind,
     quality: choice.quality === DEFAULT_CHOICE.quality ? undefined : choice.quality,
+    subject: choice.subject === DEFAULT_CHOICE.subject ? undefined : choice.subject,
     format: choice.format === DEFAULT_CHOICE.format ? undefined : choice.format,
     background: choice.background === DEFAULT_CHOICE.background ? undefined : choice.background,
     encoding: choice.encodingQuality === DEFAULT_CHOICE.encodingQuality ? undefined : choice.encodingQuality,
@@ -114,6 +122,7 @@ export function toTaskOptions(choice: Choice): TaskOptions {
   return withoutUndefined<TaskOptions>({
     type: choice.kind === DEFAULT_CHOICE.kind ? undefined : choice.kind,
     quality: choice.quality === DEFAULT_CHOICE.quality ? undefined : choice.quality,
+    subject: choice.subject === DEFAULT_CHOICE.subject ? undefined : choice.subject,
     output: Object.keys(output).length > 0 ? (output as NonNullable<TaskOptions["output"]>) : undefined,
   });
 }
@@ -124,6 +133,7 @@ export function choiceFromOptions(options: TaskOptions): Choice {
   return {
     kind: options.type ?? DEFAULT_CHOICE.kind,
     quality: options.quality ?? DEFAULT_CHOICE.quality,
+    subject: oneOf(SUBJECTS, options.subject) ?? DEFAULT_CHOICE.subject,
     format: output.format ?? DEFAULT_CHOICE.format,
     background: isBackground(output.background) ? output.background : DEFAULT_CHOICE.background,
     encodingQuality: output.encodingQuality ?? DEFAULT_CHOICE.encodingQuality,

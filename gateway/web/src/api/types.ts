@@ -67,10 +67,15 @@ export interface OutputOptions {
   channels?: "rgba" | "alpha";
 }
 
+/** What the page offers; a rectangle, `x1 y1 x2 y2`, is for other senders. */
+export const SUBJECTS = ["all", "main"] as const;
+export type Subject = (typeof SUBJECTS)[number];
+
 export interface TaskOptions {
   type?: KindChoice;
   quality?: Quality;
   model?: string;
+  subject?: Subject | (string & {});
   output?: OutputOptions;
 }
 

@@ -9,7 +9,17 @@ import { Button, buttonClass } from "./button";
 import { Icon } from "./icons";
 import { applyTheme, storedTheme, THEMES, type Theme } from "./theme";
 
-const CHOICE_KEYS = ["kind", "quality", "format", "background", "encoding", "crop", "margin", "selected"] as const;
+const CHOICE_KEYS = [
+  "kind",
+  "quality",
+  "subject",
+  "format",
+  "background",
+  "encoding",
+  "crop",
+  "margin",
+  "selected",
+] as const;
 
 /** What goes along from view to view: the options and the selection. */
 export function carriedSearch(search: Record<string, unknown>): Record<string, never> {

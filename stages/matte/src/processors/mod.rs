@@ -2,22 +2,28 @@
 //!
 //! A kind gets its own processor by an implementation of [`Processor`] and an arm in [`Processors::for_kind`].
 
+mod frame;
 mod general;
 pub mod graphic;
+mod networks;
+mod portrait;
+mod subject;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use atelier_schemas::{
-    Kind, Matting,
+    Kind, Matting, SubjectChoice,
     events::{Classification, ModelUse},
 };
 use atelier_stores::{Raster, raster::Channels};
 
 pub use general::General;
 pub use graphic::Graphic;
+pub use portrait::Portrait;
 
-use crate::MatteError;
+use self::networks::Engine;
+use crate::{MatteError, MatteOptions, Segmenters};
 
 /// How a picture is to be matted.
 #[derive(Clone)]
@@ -28,6 +34,8 @@ pub struct Job {
     pub model: String,
     /// Whether the sender named the model, rather than a quality.
     pub model_was_named: bool,
+    /// What of that which stands out is the subject.
+    pub subject: SubjectChoice,
 }
 
 /// A matte and how it was made.
@@ -66,15 +74,18 @@ pub trait Processor: Send + Sync {
 /// The processors by kind.
 pub struct Processors {
     general: Arc<General>,
+    portrait: Portrait,
     graphic: Graphic,
 }
 
 impl Processors {
     /// All of them over the same models.
-    pub fn new(general: General) -> Self {
-        let general = Arc::new(general);
+    pub fn new(options: &MatteOptions, segmenters: Segmenters) -> Self {
+        let engine = Arc::new(Engine::new(options, segmenters));
+        let general = Arc::new(General::new(Arc::clone(&engine)));
         Self {
             graphic: Graphic::new(Arc::clone(&general) as Arc<dyn Processor>),
+            portrait: Portrait::new(engine, Arc::clone(&general)),
             general,
         }
     }
@@ -82,7 +93,8 @@ impl Processors {
     /// The processor of a kind.
     pub fn for_kind(&self, kind: Kind) -> &dyn Processor {
         match kind {
-            Kind::Portrait | Kind::Product => self.general.as_ref(),
+            Kind::Portrait => &self.portrait,
+            Kind::Product => self.general.as_ref(),
             Kind::Graphic => &self.graphic,
         }
     }

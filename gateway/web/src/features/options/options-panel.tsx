@@ -1,9 +1,9 @@
-// Kind, quality, format, background, crop: what a picture is to become, and what that costs in time on this machine.
+// Kind, quality, format, background, crop, subject: what a picture is to become, and what that costs in time on this machine.
 import { useQuery } from "@tanstack/react-query";
 import { useId, useState } from "react";
 import { capabilitiesQuery } from "../../api/queries";
 import { type Choice, isBackground } from "../../api/request-options";
-import { FORMATS, KIND_CHOICES, QUALITIES } from "../../api/types";
+import { FORMATS, KIND_CHOICES, QUALITIES, SUBJECTS } from "../../api/types";
 import { useI18n } from "../../i18n";
 import { Segmented } from "../../ui/segmented";
 import { AsText } from "./as-text";
@@ -44,6 +44,15 @@ export function OptionsPanel({ choice, onChange, isBrief = false }: Props) {
         {choice.format !== "png" && <EncodingQuality choice={choice} onChange={onChange} />}
       </div>
       <CropChoice choice={choice} onChange={onChange} />
+      <div>
+        <Segmented
+          legend={t("options.subject")}
+          value={choice.subject}
+          onChange={(subject) => onChange({ subject })}
+          segments={SUBJECTS.map((subject) => ({ value: subject, label: t(`subject.${subject}`) }))}
+        />
+        <p className="mt-1.5 text-[0.8rem] text-soft">{t("options.subject.help")}</p>
+      </div>
       <div>
         <Segmented
           legend={t("options.kind")}

@@ -79,6 +79,13 @@ impl Processor for Graphic {
             let reason = format!("the model `{}` was asked for", job.model);
             return self.hand_on(job, pixels, reason).await;
         }
+        if !job.subject.is_all() {
+            let reason = format!(
+                "of what it shows, the subject `{}` was asked for",
+                job.subject
+            );
+            return self.hand_on(job, pixels, reason).await;
+        }
         let to_cut = Arc::clone(&pixels);
         match spawn_blocking(move || cut_out(&to_cut)).await? {
             Ok(cut) => finish(cut, &pixels),
