@@ -69,7 +69,7 @@ fn outside(alpha: &[u8], width: usize, height: usize) -> Vec<bool> {
 
 /// How far each pixel is from the outside, in pixels: a chamfer distance of two passes (Borgefors: Distance transformations
 /// in digital images, CVGIP 1986), within eight percent of the true one. The border of the picture is not outside.
-fn depths_px(outside: &[bool], width: usize) -> Vec<f32> {
+pub(super) fn depths_px(outside: &[bool], width: usize) -> Vec<f32> {
     const STRAIGHT: f32 = 1.0;
     const DIAGONAL: f32 = std::f32::consts::SQRT_2;
     let far = |outside: &bool| if *outside { 0.0 } else { f32::MAX };

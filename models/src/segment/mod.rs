@@ -4,6 +4,8 @@
 //! another. Until then results agree with rembg's for the same weights: same resampling (Lanczos on bytes), same scaling,
 //! same stretch and truncation to bytes. What [`refine`] makes of them is better.
 
+mod checked;
+mod guided;
 mod interior;
 mod postprocess;
 mod preprocess;
@@ -11,13 +13,17 @@ pub mod reference;
 mod refine;
 mod refiner;
 mod resample;
+mod trimap;
 
 use std::time::Duration;
 
+pub use guided::{Guided, RawGuided};
 use ndarray::{Array4, ArrayD};
+pub use postprocess::resize as enlarge;
 use reference::Difference;
-pub use refine::refine;
+pub use refine::{refine, refine_at};
 pub use refiner::{NetworkRun, RawRefined, Refiner};
+pub use trimap::of_coarse as trimap_of_coarse;
 
 use crate::{
     LoadError, ModelStore, Purpose, RunError, Runtime, Session, SessionOptions,
