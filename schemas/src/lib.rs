@@ -20,6 +20,7 @@ pub mod placement;
 pub mod request;
 pub mod shadow;
 pub mod topics;
+pub mod trimap;
 pub mod urgency;
 pub mod watermark;
 
@@ -33,5 +34,6 @@ pub use matting::Matting;
 pub use output::{Background, ImageFormat, OutputOptions};
 pub use request::{ImageSource, Kind, KindChoice, Quality, TaskOptions, TaskRequest};
 pub use topics::{Topic, TopicTable};
+pub use trimap::Trimap;
 pub use urgency::Priority;
 pub use watermark::Watermark;

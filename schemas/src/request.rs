@@ -11,6 +11,7 @@ use crate::{
     BlobRef, ErrorBody, ErrorCode,
     output::{OutputOptions, check_output},
     placement::Region,
+    trimap::Trimap,
     urgency::{self, Priority},
     watermark::Watermark,
 };
@@ -126,6 +127,9 @@ pub struct ImageSource {
     /// is made by `POST /api/v1/tasks/{id}/repeat`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repeat_of: Option<RepeatOf>,
+    /// What the sender knows of its matte. A repeat over HTTP has the trimap of the image that it repeats.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trimap: Option<Trimap>,
 }
 
 /// An image that another one repeats with other options.
@@ -154,6 +158,7 @@ impl<'de> Deserialize<'de> for ImageSource {
             size: Option<u64>,
             blob: Option<BlobRef>,
             repeat_of: Option<RepeatOf>,
+            trimap: Option<Trimap>,
         }
         struct StringOrObject;
         impl<'de> de::Visitor<'de> for StringOrObject {
@@ -177,6 +182,7 @@ impl<'de> Deserialize<'de> for ImageSource {
                     size,
                     blob,
                     repeat_of,
+                    trimap,
                 } = Fields::deserialize(de::value::MapAccessDeserializer::new(map))?;
                 Ok(ImageSource {
                     url,
@@ -184,6 +190,7 @@ impl<'de> Deserialize<'de> for ImageSource {
                     size,
                     blob,
                     repeat_of,
+                    trimap,
                 })
             }
         }
@@ -354,6 +361,9 @@ impl TaskRequest {
                     "an image that repeats another names its original as `blob`".to_owned();
                 return Err(invalid(&format!("/images/{index}/repeatOf"), message));
             }
+            if let Some(Err(message)) = image.trimap.as_ref().map(Trimap::check) {
+                return Err(invalid(&format!("/images/{index}/trimap"), message));
+            }
         }
         Ok(ValidRequest {
             task_id: self.task_id,
@@ -442,6 +452,10 @@ mod tests {
             (
                 r#"{"images":[{"url":"https://a.example/1.jpg","repeatOf":{"taskId":"6f9619ff-8b86-4011-b42d-00c04fc964ff","imageId":"6f9619ff-8b86-4011-b42d-00c04fc964ff"}}]}"#,
                 "/images/0/repeatOf",
+            ),
+            (
+                r#"{"images":[{"url":"https://a.example/1.jpg","trimap":{}}]}"#,
+                "/images/0/trimap",
             ),
             (
                 r#"{"images":["https://a.example/1.jpg"],"options":{"output":{"encodingQuality":0}}}"#,

@@ -17,7 +17,7 @@ use crate::{
     MatteError, MatteOptions, Segmenters,
     memory::{Memory, Stored},
     model_for,
-    processors::{General, Job, Processors},
+    processors::{GivenTrimap, Job, Processors},
 };
 
 /// The stage `matte`.
@@ -46,7 +46,7 @@ impl Matte {
         let to_load = options.clone();
         let segmenters =
             spawn_blocking(move || Segmenters::load(&to_load, store, runtime)).await??;
-        let processors = Processors::new(General::new(&options, segmenters));
+        let processors = Processors::new(&options, segmenters);
         let places = Semaphore::new(options.max_concurrent.max(1));
         let time = Duration::from_secs(3_600 * u64::from(options.reuse_hours));
         let memory = (!time.is_zero()).then(|| Memory::new(cache, rasters.clone(), time));
@@ -65,12 +65,21 @@ impl Matte {
             .acquire()
             .await
             .map_err(|_| MatteError::ShuttingDown)?;
+        let trimap = match &classified.trimap {
+            Some(trimap) => Some(GivenTrimap {
+                key: trimap.key.clone(),
+                levels: self.rasters.get(trimap).await?,
+            }),
+            None => None,
+        };
         let options = &classified.image.options;
         let model = options.model.as_deref();
         let job = Job {
             classification: classified.classification.clone(),
             model: model.unwrap_or(model_for(options.quality)).to_owned(),
             model_was_named: model.is_some(),
+            coarse_model: model_for(options.quality).to_owned(),
+            trimap,
         };
         let stored = self.matte(job, &classified.pixels).await?;
         tracing::debug!(
@@ -97,7 +106,7 @@ impl Matte {
 
     /// Stores the matte, made now or before.
     async fn matte(&self, job: Job, pixels: &BlobRef) -> Result<Stored, MatteError> {
-        let processor = self.processors.for_kind(job.classification.kind);
+        let processor = self.processors.for_job(&job)?;
         let reuse = match &self.memory {
             Some(memory) => processor.recipe(&job).await?.map(|recipe| (memory, recipe)),
             None => None,

@@ -19,8 +19,8 @@ use atelier_schemas::{
 use atelier_stores::{Raster, raster::Channels};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-use super::{Job, Matted, Processor, multiply, own_alpha, whole};
-use crate::{MatteError, MatteOptions, Segmenters, model_for};
+use super::{Job, Matted, Processor, certainty, multiply, own_alpha, picture, whole};
+use crate::{MatteError, Segmenters, model_for};
 
 /// What stands in events as the model where the picture's own alpha was kept.
 const OWN_ALPHA: &str = "own-alpha";
@@ -33,16 +33,13 @@ const VERSION: u32 = 2;
 pub struct General {
     segmenters: Arc<Segmenters>,
     /// One permit for each run of a network.
-    runs: Semaphore,
+    runs: Arc<Semaphore>,
 }
 
 impl General {
-    /// The processor over loaded models.
-    pub fn new(options: &MatteOptions, segmenters: Segmenters) -> Self {
-        Self {
-            segmenters: Arc::new(segmenters),
-            runs: Semaphore::new(options.max_concurrent_runs.max(1)),
-        }
+    /// The processor over loaded models, with the runs that others have a part in.
+    pub fn new(segmenters: Arc<Segmenters>, runs: Arc<Semaphore>) -> Self {
+        Self { segmenters, runs }
     }
 
     fn model_use(&self, name: &str, provider: &str, inference_ms: f64) -> ModelUse {
@@ -261,28 +258,6 @@ pub(super) fn keeps_own_alpha(job: &Job) -> bool {
     job.classification.strategy == Strategy::KeepAlpha && !job.model_was_named
 }
 
-fn picture(raster: &Raster) -> Picture<'_> {
-    Picture {
-        width: raster.width(),
-        height: raster.height(),
-        channels: raster.channels().count(),
-        pixels: raster.data(),
-    }
-}
-
-/// How decided a matte is, 0 to 1: a subject that is opaque everywhere is 1, one that is half there is 0.
-fn certainty(alpha: &[u8]) -> f32 {
-    let (mut doubt, mut subject) = (0_u64, 0_u64);
-    for alpha in alpha {
-        subject += u64::from(*alpha) * 255;
-        doubt += 2 * u64::from(*alpha) * u64::from(255 - *alpha);
-    }
-    if subject == 0 {
-        return 0.0;
-    }
-    1.0 - (doubt as f64 / subject as f64).min(1.0) as f32
-}
-
 fn step(name: &str, ms: f64) -> Step {
     Step {
         name: name.to_owned(),
@@ -292,17 +267,4 @@ fn step(name: &str, ms: f64) -> Step {
 
 fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_matte_is_as_certain_as_it_is_decided() {
-        assert_eq!(certainty(&[0, 255, 255]), 1.0);
-        assert_eq!(certainty(&[0, 0]), 0.0);
-        assert!(certainty(&[128, 127]) < 0.01);
-        assert!(certainty(&[255, 255, 255, 128]) > 0.8);
-    }
 }

@@ -3,21 +3,27 @@
 //! A kind gets its own processor by an implementation of [`Processor`] and an arm in [`Processors::for_kind`].
 
 mod general;
+mod given;
 pub mod graphic;
+mod guided;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use atelier_models::Picture;
 use atelier_schemas::{
-    Kind, Matting,
+    BlobKey, Kind, Matting,
     events::{Classification, ModelUse},
 };
 use atelier_stores::{Raster, raster::Channels};
+use tokio::sync::Semaphore;
 
 pub use general::General;
+pub use given::Given;
 pub use graphic::Graphic;
+pub use guided::Guided;
 
-use crate::MatteError;
+use crate::{MatteError, MatteOptions, Segmenters};
 
 /// How a picture is to be matted.
 #[derive(Clone)]
@@ -28,6 +34,19 @@ pub struct Job {
     pub model: String,
     /// Whether the sender named the model, rather than a quality.
     pub model_was_named: bool,
+    /// The catalogue's name of the model that makes the trimap of one that takes a trimap, where none was given.
+    pub coarse_model: String,
+    /// The trimap that came with the picture.
+    pub trimap: Option<GivenTrimap>,
+}
+
+/// A trimap that came with a picture.
+#[derive(Clone)]
+pub struct GivenTrimap {
+    /// Which one.
+    pub key: BlobKey,
+    /// Grey, of the picture's size: 0 is background, 255 the subject, everything else unknown.
+    pub levels: Arc<Raster>,
 }
 
 /// A matte and how it was made.
@@ -67,15 +86,44 @@ pub trait Processor: Send + Sync {
 pub struct Processors {
     general: Arc<General>,
     graphic: Graphic,
+    given: Given,
+    guided: Guided,
+    segmenters: Arc<Segmenters>,
 }
 
 impl Processors {
     /// All of them over the same models.
-    pub fn new(general: General) -> Self {
-        let general = Arc::new(general);
+    pub fn new(options: &MatteOptions, segmenters: Segmenters) -> Self {
+        let segmenters = Arc::new(segmenters);
+        let runs = Arc::new(Semaphore::new(options.max_concurrent_runs.max(1)));
+        let general = Arc::new(General::new(Arc::clone(&segmenters), Arc::clone(&runs)));
         Self {
+            given: Given::new(options),
+            guided: Guided::new(Arc::clone(&segmenters), runs),
+            segmenters,
             graphic: Graphic::new(Arc::clone(&general) as Arc<dyn Processor>),
             general,
+        }
+    }
+
+    /// The processor of a job: one that comes with a trimap is solved, unless a model was named that takes it.
+    ///
+    /// # Errors
+    /// A model was named that takes no trimap, and there is one.
+    pub fn for_job(&self, job: &Job) -> Result<&dyn Processor, MatteError> {
+        let takes_trimap = job.model_was_named && self.segmenters.takes_trimap(&job.model);
+        match (job.model_was_named, &job.trimap) {
+            _ if takes_trimap => Ok(&self.guided),
+            (false, Some(_)) => Ok(&self.given),
+            (true, Some(_)) => {
+                // Whether there is such a model at all is said first.
+                self.segmenters.check_name(&job.model)?;
+                Err(MatteError::TrimapUnused {
+                    model: job.model.clone(),
+                    takers: self.segmenters.trimap_takers(),
+                })
+            }
+            (_, None) => Ok(self.for_kind(job.classification.kind)),
         }
     }
 
@@ -123,6 +171,28 @@ fn own_alpha(pixels: &Raster) -> Option<Vec<u8>> {
     )
 }
 
+/// How decided a matte is, 0 to 1: a subject that is opaque everywhere is 1, one that is half there is 0.
+fn certainty(alpha: &[u8]) -> f32 {
+    let (mut doubt, mut subject) = (0_u64, 0_u64);
+    for alpha in alpha {
+        subject += u64::from(*alpha) * 255;
+        doubt += 2 * u64::from(*alpha) * u64::from(255 - *alpha);
+    }
+    if subject == 0 {
+        return 0.0;
+    }
+    1.0 - (doubt as f64 / subject as f64).min(1.0) as f32
+}
+
+fn picture(raster: &Raster) -> Picture<'_> {
+    Picture {
+        width: raster.width(),
+        height: raster.height(),
+        channels: raster.channels().count(),
+        pixels: raster.data(),
+    }
+}
+
 /// The product of two shares of 255, rounded.
 fn multiply(left: u8, right: u8) -> u8 {
     ((u16::from(left) * u16::from(right) + 127) / 255) as u8
@@ -131,6 +201,14 @@ fn multiply(left: u8, right: u8) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_matte_is_as_certain_as_it_is_decided() {
+        assert_eq!(certainty(&[0, 255, 255]), 1.0);
+        assert_eq!(certainty(&[0, 0]), 0.0);
+        assert!(certainty(&[128, 127]) < 0.01);
+        assert!(certainty(&[255, 255, 255, 128]) > 0.8);
+    }
 
     #[test]
     fn shares_multiply() {
