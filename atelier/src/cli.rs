@@ -162,6 +162,10 @@ pub struct CutoutArgs {
     /// Where in the picture the subject is, `x1 y1 x2 y2` in pixels or percent: `10% 0% 90% 100%`. What lies outside is background.
     #[arg(long, value_name = "REGION")]
     pub roi: Option<Region>,
+    /// What is known of the matte: a grey picture of the same size, black (0 to 5) where background is, white (250 to 255) where the
+    /// subject is, anything else where it is unknown. For several pictures, a folder with one of the same name for each.
+    #[arg(long, value_name = "PATH")]
+    pub trimap: Option<PathBuf>,
     /// Write the alpha matte alone.
     #[arg(long)]
     pub only_mask: bool,

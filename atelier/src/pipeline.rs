@@ -107,13 +107,15 @@ pub async fn stages_for_cutout(
     loaded: &Loaded,
     blobs: &Arc<dyn Blobs>,
     options: &TaskOptions,
+    has_trimaps: bool,
 ) -> anyhow::Result<Vec<Arc<dyn AnyStage>>> {
     let mut loaded = loaded.clone();
-    let model = options
-        .model
-        .clone()
-        .unwrap_or_else(|| model_for(options.quality).to_owned());
-    loaded.config.stages.matte.preload = vec![model];
+    loaded.config.stages.matte.preload = match &options.model {
+        Some(model) => vec![model.clone()],
+        // No network runs within a given trimap.
+        None if has_trimaps => Vec::new(),
+        None => vec![model_for(options.quality).to_owned()],
+    };
     let assembly = Assembly::new(&loaded, Arc::clone(blobs), None)?;
     let mut stages = Vec::new();
     for name in ["ingest", "preprocess", "classify", "matte", "compose"] {

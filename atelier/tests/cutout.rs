@@ -283,3 +283,86 @@ fn a_picture_is_laid_on_where_it_was_asked_for() {
         );
     }
 }
+
+/// A trimap of `dress.jpg`: the middle is the dress, the border background, unless `levels` says otherwise.
+fn trimap_of_dress(path: &Path, levels: impl Fn(u32, u32) -> u8) {
+    let trimap = image::GrayImage::from_fn(400, 502, |x, y| image::Luma([levels(x, y)]));
+    trimap.save(path).unwrap();
+}
+
+#[test]
+fn a_trimap_decides_what_it_knows_and_the_report_tells_of_it() {
+    let folder = TempDir::new().unwrap();
+    fs::copy(samples().join("dress.jpg"), folder.path().join("dress.jpg")).unwrap();
+    let trimap = folder.path().join("known.png");
+    trimap_of_dress(&trimap, |x, y| match (x, y) {
+        (150..250, 100..400) => 254,
+        (0..110 | 290.., _) | (_, 0..60 | 440..) => 3,
+        _ => 90,
+    });
+    let output =
+        run(atelier(folder.path()).args(["dress.jpg", "--trimap", "known.png", "--report"]));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let matting = &report["metadata"]["matting"];
+    assert_eq!(matting["trimap"]["origin"], "given", "{report}");
+    assert_eq!(report["metadata"]["model"]["name"], "closed-form");
+    let picture = image::open(folder.path().join("dress.cutout.png"))
+        .unwrap()
+        .into_rgba8();
+    let alpha = |x: u32, y: u32| picture.get_pixel(x, y)[3];
+    assert_eq!((alpha(200, 250), alpha(10, 250)), (255, 0));
+}
+
+#[test]
+fn a_trimap_that_does_not_fit_is_one_line_that_says_why() {
+    let folder = TempDir::new().unwrap();
+    fs::copy(samples().join("dress.jpg"), folder.path().join("dress.jpg")).unwrap();
+    let trimap = folder.path().join("known.png");
+    let refused = || {
+        let output = run(atelier(folder.path()).args(["dress.jpg", "--trimap", "known.png"]));
+        assert!(!output.status.success());
+        text(&output.stderr)
+    };
+    image::GrayImage::new(40, 30).save(&trimap).unwrap();
+    let said = refused();
+    assert!(
+        said.contains("40 × 30") && said.contains("400 × 502"),
+        "{said}"
+    );
+    trimap_of_dress(&trimap, |x, _| if x < 200 { 0 } else { 128 });
+    let said = refused();
+    assert!(
+        said.contains("no pixel of it is surely the subject"),
+        "{said}"
+    );
+    trimap_of_dress(&trimap, |_, _| 128);
+    assert!(refused().contains("all of it is unknown"));
+}
+
+#[test]
+fn several_pictures_take_their_trimaps_from_a_folder() {
+    let folder = TempDir::new().unwrap();
+    let (pictures, trimaps) = (folder.path().join("in"), folder.path().join("trimaps"));
+    fs::create_dir_all(&pictures).unwrap();
+    fs::create_dir_all(&trimaps).unwrap();
+    for name in ["a.jpg", "b.jpg"] {
+        fs::copy(samples().join("dress.jpg"), pictures.join(name)).unwrap();
+    }
+    trimap_of_dress(&trimaps.join("a.png"), |x, _| if x < 200 { 0 } else { 255 });
+    let output = run(atelier(folder.path()).args(["in", "-o", "out", "--trimap", "trimaps"]));
+    let said = text(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("b.jpg: there is no trimap"),
+        "{said}"
+    );
+    let picture = image::open(folder.path().join("out/a.png"))
+        .unwrap()
+        .into_rgba8();
+    assert_eq!(
+        (picture.get_pixel(199, 9)[3], picture.get_pixel(200, 9)[3]),
+        (0, 255)
+    );
+    let output = run(atelier(folder.path()).args(["in", "-o", "out", "--trimap", "trimaps/a.png"]));
+    assert!(text(&output.stderr).contains("a trimap belongs to one picture"));
+}

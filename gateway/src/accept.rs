@@ -188,6 +188,14 @@ async fn check_blobs(state: &State, valid: &ValidRequest) -> Result<(), ApiError
             let pointer = format!("/images/{index}/blob");
             check_blob(state, blob, image.repeat_of.as_ref(), pointer).await?;
         }
+        if let Some(blob) = image
+            .trimap
+            .as_ref()
+            .and_then(|trimap| trimap.blob.as_ref())
+        {
+            let pointer = format!("/images/{index}/trimap/blob");
+            check_blob(state, blob, None, pointer).await?;
+        }
     }
     if let Background::Blob(blob) = &valid.options.output.background {
         check_blob(state, blob, None, "/options/output/background/blob".into()).await?;

@@ -2,11 +2,15 @@
 //!
 //! It is read from `models.toml` at build time, so a binary and its catalogue never disagree.
 
+mod trimap;
+
 use std::fmt;
 
 use serde::Deserialize;
 
 use crate::Absorption;
+
+pub use trimap::TrimapInput;
 
 /// The catalogue that this build was made with.
 const CATALOGUE_TOML: &str = include_str!("../models.toml");
@@ -62,6 +66,9 @@ pub struct Model {
     /// How a picture goes in; absent for the library.
     #[serde(default)]
     pub input: Option<Input>,
+    /// How a trimap goes in, where it takes one.
+    #[serde(default)]
+    pub trimap: Option<TrimapInput>,
     /// What comes out.
     #[serde(rename = "output", default)]
     pub outputs: Vec<Output>,
@@ -103,6 +110,8 @@ pub enum Purpose {
     Pose,
     /// Makes an alpha matte.
     Matte,
+    /// Makes an alpha matte within a trimap.
+    MatteWithTrimap,
     /// Makes a better matte of coarse ones.
     Refine,
     /// Cuts what it is pointed at; makes no matte by itself.
@@ -119,6 +128,7 @@ impl Purpose {
             Self::Objects => "objects",
             Self::Pose => "pose",
             Self::Matte => "matte",
+            Self::MatteWithTrimap => "matte_with_trimap",
             Self::Refine => "refine",
             Self::Prompted => "prompted",
         }
@@ -298,6 +308,8 @@ pub enum ChannelOrder {
 pub enum Scaling {
     /// By the largest value of the picture.
     ByMaximum,
+    /// By 255, whatever the picture.
+    By255,
     /// By nothing: 0 to 255.
     None,
 }
@@ -323,6 +335,8 @@ pub enum Normalization {
     MinMax,
     /// The first channel through a sigmoid, then stretched.
     SigmoidMinMax,
+    /// The first channel as it is, cut to 0 to 1.
+    Clamp,
     /// 1 where the likeliest channel is not the first.
     ClassNotZero,
     /// Not a matte.
@@ -433,6 +447,22 @@ impl Model {
         if self.outputs.is_empty() {
             return Err(incomplete("it needs at least one output"));
         }
+        match self.purpose {
+            Purpose::MatteWithTrimap => trimap::check(self).map_err(incomplete)?,
+            _ if self.trimap.is_some() => {
+                return Err(incomplete("only `matte_with_trimap` has a `trimap`"));
+            }
+            _ => {}
+        }
+        let makes_matte = matches!(self.purpose, Purpose::Matte | Purpose::MatteWithTrimap);
+        if makes_matte
+            && (self.outputs[0].shape.len() != 4
+                || self.outputs[0].normalization == Normalization::None)
+        {
+            return Err(incomplete(
+                "a matte's output has four dimensions and a normalization",
+            ));
+        }
         if self.purpose == Purpose::Matte {
             let [_, 3, height, width] = input.shape[..] else {
                 return Err(incomplete(
@@ -441,13 +471,6 @@ impl Model {
             };
             if height < 1 || width < 1 {
                 return Err(incomplete("a matte's input has a fixed height and width"));
-            }
-            if self.outputs[0].shape.len() != 4
-                || self.outputs[0].normalization == Normalization::None
-            {
-                return Err(incomplete(
-                    "a matte's output has four dimensions and a normalization",
-                ));
             }
         }
         let missing_digest =

@@ -21,6 +21,6 @@ pub use pose::{BodySquare, PersonLook, PersonMask, Pose};
 pub use provider::{Provider, ProviderChoice};
 pub use pull::{Progress, PullError, Pulled};
 pub use runtime::{LoadError, Runtime};
-pub use segment::{Mask, Picture, Refiner, SegmentError, Segmenter};
+pub use segment::{Guided, Mask, Picture, Refiner, SegmentError, Segmenter};
 pub use session::{Inference, RunError, Session, SessionOptions};
 pub use store::{Clients, ModelStore, State, VerifyError};

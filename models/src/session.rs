@@ -19,7 +19,7 @@ use ort::{
 use parking_lot::{Condvar, Mutex};
 
 use crate::{
-    LoadError, Model, ModelStore, Provider, Runtime, State, absorb,
+    LoadError, Model, ModelStore, Provider, Purpose, Runtime, State, absorb,
     catalogue::{Element, Input},
     provider::Precision,
 };
@@ -47,7 +47,7 @@ pub struct Session {
     name: String,
     file_identity: String,
     provider: Provider,
-    input_name: String,
+    input_names: Vec<String>,
     output_names: Vec<String>,
     idle: Pool,
 }
@@ -146,7 +146,7 @@ impl Session {
         let as_it_is = Network::File(&path);
         let first = commit(runtime, network.as_ref().unwrap_or(&as_it_is), options);
         let first = first.map_err(unloadable)?;
-        let (input_name, output_names) =
+        let (input_names, output_names) =
             check(model, &first).map_err(|mismatch| LoadError::WrongFile {
                 name: model.name.clone(),
                 path: path.clone(),
@@ -168,7 +168,7 @@ impl Session {
             name: model.name.clone(),
             file_identity,
             provider: runtime.provider(),
-            input_name,
+            input_names,
             output_names,
             idle,
         })
@@ -194,8 +194,19 @@ impl Session {
     /// # Errors
     /// The tensor does not fit, or ONNX Runtime failed.
     pub fn run(&self, input: ArrayViewD<'_, f32>) -> Result<Inference, RunError> {
-        let tensor = TensorRef::from_array_view(input).map_err(|error| self.failed(&error))?;
-        self.run_value(tensor.into())
+        self.run_all(vec![input])
+    }
+
+    /// Runs a network of several inputs on floating-point numbers, one tensor for each input of the row, in its order. Blocking.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_all(&self, inputs: Vec<ArrayViewD<'_, f32>>) -> Result<Inference, RunError> {
+        let tensors = inputs.into_iter().map(|input| {
+            let tensor = TensorRef::from_array_view(input).map_err(|error| self.failed(&error))?;
+            Ok(tensor.into())
+        });
+        self.run_values(tensors.collect::<Result<_, RunError>>()?)
     }
 
     /// Runs the network on bytes. Blocking.
@@ -204,10 +215,26 @@ impl Session {
     /// As [`Self::run`].
     pub fn run_bytes(&self, input: ArrayViewD<'_, u8>) -> Result<Inference, RunError> {
         let tensor = TensorRef::from_array_view(input).map_err(|error| self.failed(&error))?;
-        self.run_value(tensor.into())
+        self.run_values(vec![tensor.into()])
     }
 
-    fn run_value(&self, value: SessionInputValue<'_>) -> Result<Inference, RunError> {
+    fn run_values(&self, values: Vec<SessionInputValue<'_>>) -> Result<Inference, RunError> {
+        if values.len() != self.input_names.len() {
+            return Err(RunError {
+                model: self.name.clone(),
+                reason: format!(
+                    "it takes {} inputs and was given {}",
+                    self.input_names.len(),
+                    values.len()
+                ),
+            });
+        }
+        let inputs: Vec<_> = self
+            .input_names
+            .iter()
+            .map(String::as_str)
+            .zip(values)
+            .collect();
         // Only what the row names is fetched: IS-Net has eleven more outputs, most of them larger than the matte.
         let selector = self
             .output_names
@@ -226,7 +253,7 @@ impl Session {
         let session = lent.session.as_mut().ok_or_else(empty)?;
         let started = Instant::now();
         let outputs = session
-            .run_with_options(ort::inputs![self.input_name.as_str() => value], &options)
+            .run_with_options(inputs, &options)
             .map_err(|error| self.failed(&error))?;
         let elapsed = started.elapsed();
         let take = |name: &String| {
@@ -333,8 +360,8 @@ struct Mismatch {
 }
 
 /// Compares a file's inputs and outputs with its row; answers with the names to use.
-fn check(model: &Model, session: &OrtSession) -> Result<(String, Vec<String>), Mismatch> {
-    let mut input_name = String::new();
+fn check(model: &Model, session: &OrtSession) -> Result<(Vec<String>, Vec<String>), Mismatch> {
+    let mut input_names = Vec::new();
     if let Some(Input {
         name,
         element,
@@ -346,7 +373,26 @@ fn check(model: &Model, session: &OrtSession) -> Result<(String, Vec<String>), M
             Element::F32 => TensorElementType::Float32,
             Element::U8 => TensorElementType::Uint8,
         };
-        input_name = find(session.inputs(), "input", name.as_deref(), wanted, shape)?;
+        let inputs = session.inputs();
+        input_names.push(find(inputs, "input", name.as_deref(), wanted, shape)?);
+        let trimap = model.trimap.as_ref();
+        if let Some((name, trimap)) =
+            trimap.and_then(|trimap| Some((trimap.name.as_ref()?, trimap)))
+        {
+            let element = TensorElementType::Float32;
+            input_names.push(find(inputs, "input", Some(name), element, &trimap.shape)?);
+        }
+        // A network that wants more than it is given fails with every picture.
+        if inputs.len() != input_names.len() && model.purpose != Purpose::Prompted {
+            let all: Vec<_> = inputs.iter().map(describe).collect();
+            return Err(Mismatch {
+                expected: match input_names.len() {
+                    1 => "1 input".to_owned(),
+                    count => format!("{count} inputs"),
+                },
+                found: format!("inputs {}", all.join(", ")),
+            });
+        }
     }
     let find_output = |output: &crate::catalogue::Output| {
         find(
@@ -362,7 +408,7 @@ fn check(model: &Model, session: &OrtSession) -> Result<(String, Vec<String>), M
         .iter()
         .map(find_output)
         .collect::<Result<_, _>>()?;
-    Ok((input_name, output_names))
+    Ok((input_names, output_names))
 }
 
 fn find(

@@ -73,6 +73,9 @@ pub struct ImageIngested {
     /// The picture to mark it with, where one was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watermark: Option<BlobRef>,
+    /// The trimap's bytes as they came, where one was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trimap: Option<BlobRef>,
 }
 
 /// What was measured while decoding.
@@ -113,6 +116,9 @@ pub struct ImagePreprocessed {
     pub pixels: BlobRef,
     /// What was measured.
     pub measurements: Measurements,
+    /// The trimap at the pixels' size, as PAM (grey): 0 is background, 255 the subject, 128 unknown; where one was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trimap: Option<BlobRef>,
 }
 
 /// The kind is known.
@@ -135,6 +141,9 @@ pub struct ImageClassified {
     pub measurements: Measurements,
     /// What it is.
     pub classification: Classification,
+    /// The trimap at the pixels' size, as PAM (grey): 0 is background, 255 the subject, 128 unknown; where one was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trimap: Option<BlobRef>,
 }
 
 /// Which model did the work.

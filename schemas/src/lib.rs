@@ -21,6 +21,7 @@ pub mod request;
 pub mod shadow;
 pub mod subject;
 pub mod topics;
+pub mod trimap;
 pub mod urgency;
 pub mod watermark;
 
@@ -35,5 +36,6 @@ pub use output::{Background, ImageFormat, OutputOptions};
 pub use request::{ImageSource, Kind, KindChoice, Quality, TaskOptions, TaskRequest};
 pub use subject::SubjectChoice;
 pub use topics::{Topic, TopicTable};
+pub use trimap::Trimap;
 pub use urgency::Priority;
 pub use watermark::Watermark;

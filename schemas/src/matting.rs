@@ -28,6 +28,9 @@ pub struct Matting {
     /// own alpha: the picture comes back whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_subject: Option<String>,
+    /// The trimap within which the matte was made; absent where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trimap: Option<TrimapUse>,
     /// What was done, in order. Empty where the matte is one that was made before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
@@ -44,10 +47,31 @@ impl Matting {
             confidence,
             fell_back: None,
             no_subject: None,
+            trimap: None,
             steps: Vec::new(),
             measured: Measured::default(),
         }
     }
+}
+
+/// The trimap within which a matte was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TrimapUse {
+    /// Who made it.
+    pub origin: TrimapOrigin,
+    /// Share of the picture's pixels that it leaves unknown, 0 to 1.
+    pub unknown_share: f32,
+}
+
+/// Who made a trimap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum TrimapOrigin {
+    /// It came with the picture.
+    Given,
+    /// It was made of the coarse matte of the network that `quality` stands for.
+    Made,
 }
 
 /// A processor that handed a picture on.

@@ -12,6 +12,7 @@ use crate::{
     output::{OutputOptions, check_output},
     placement::Region,
     subject::SubjectChoice,
+    trimap::Trimap,
     urgency::{self, Priority},
     watermark::Watermark,
 };
@@ -127,6 +128,9 @@ pub struct ImageSource {
     /// is made by `POST /api/v1/tasks/{id}/repeat`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repeat_of: Option<RepeatOf>,
+    /// What the sender knows of its matte. A repeat over HTTP has the trimap of the image that it repeats.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trimap: Option<Trimap>,
 }
 
 /// An image that another one repeats with other options.
@@ -155,6 +159,7 @@ impl<'de> Deserialize<'de> for ImageSource {
             size: Option<u64>,
             blob: Option<BlobRef>,
             repeat_of: Option<RepeatOf>,
+            trimap: Option<Trimap>,
         }
         struct StringOrObject;
         impl<'de> de::Visitor<'de> for StringOrObject {
@@ -178,6 +183,7 @@ impl<'de> Deserialize<'de> for ImageSource {
                     size,
                     blob,
                     repeat_of,
+                    trimap,
                 } = Fields::deserialize(de::value::MapAccessDeserializer::new(map))?;
                 Ok(ImageSource {
                     url,
@@ -185,6 +191,7 @@ impl<'de> Deserialize<'de> for ImageSource {
                     size,
                     blob,
                     repeat_of,
+                    trimap,
                 })
             }
         }
@@ -358,6 +365,9 @@ impl TaskRequest {
                     "an image that repeats another names its original as `blob`".to_owned();
                 return Err(invalid(&format!("/images/{index}/repeatOf"), message));
             }
+            if let Some(Err(message)) = image.trimap.as_ref().map(Trimap::check) {
+                return Err(invalid(&format!("/images/{index}/trimap"), message));
+            }
         }
         Ok(ValidRequest {
             task_id: self.task_id,
@@ -467,6 +477,10 @@ mod tests {
             (
                 r#"{"images":[{"url":"https://a.example/1.jpg","repeatOf":{"taskId":"6f9619ff-8b86-4011-b42d-00c04fc964ff","imageId":"6f9619ff-8b86-4011-b42d-00c04fc964ff"}}]}"#,
                 "/images/0/repeatOf",
+            ),
+            (
+                r#"{"images":[{"url":"https://a.example/1.jpg","trimap":{}}]}"#,
+                "/images/0/trimap",
             ),
             (
                 r#"{"images":["https://a.example/1.jpg"],"options":{"output":{"encodingQuality":0}}}"#,

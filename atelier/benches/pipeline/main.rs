@@ -295,7 +295,9 @@ impl PlainLoop {
         let as_port: Arc<dyn Blobs> = blobs.clone();
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let stages = runtime
-            .block_on(pipeline::stages_for_cutout(&loaded, &as_port, &options))
+            .block_on(pipeline::stages_for_cutout(
+                &loaded, &as_port, &options, false,
+            ))
             .unwrap();
         Self {
             runtime,
@@ -429,7 +431,7 @@ fn memory(pictures: &[PathBuf]) {
         resident_mb(installation.process_id("up"))
     );
     let batch: Vec<PathBuf> = pictures.iter().cycle().take(BATCH).cloned().collect();
-    let mut after_batch = || {
+    let after_batch = || {
         run_pipeline(&installation, &batch);
         std::thread::sleep(Duration::from_secs(3));
         resident_mb(installation.process_id("up"))

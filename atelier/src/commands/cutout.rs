@@ -16,7 +16,7 @@ use anyhow::{Context as _, bail};
 use atelier_runtime::{LocalOptions, LocalPipeline, OutRecord, SystemClock, local::read_event};
 use atelier_schemas::{
     Background, BlobKey, BlobRef, Event, ImageSource, OutputOptions, Priority, TaskOptions,
-    TaskRequest, Watermark,
+    TaskRequest, Trimap, Watermark,
     envelope::image_id,
     events::ImageResult,
     output::{Channels, Crop},
@@ -229,7 +229,9 @@ impl Session {
             watermark.blob = Some(store(&blobs, bytes).await?);
         }
         let as_port: Arc<dyn Blobs> = blobs.clone();
-        let stages = pipeline::stages_for_cutout(loaded, &as_port, &options).await?;
+        let stages =
+            pipeline::stages_for_cutout(loaded, &as_port, &options, arguments.trimap.is_some())
+                .await?;
         let local = LocalOptions {
             clock: Arc::new(SystemClock),
             queue_capacity: QUEUE_CAPACITY,
@@ -264,14 +266,8 @@ impl Session {
             while under_way.len() < 2 * QUEUE_CAPACITY {
                 let Some(job) = waiting.next() else { break };
                 match self.submit(&job).await {
-                    Ok((task, original)) => {
-                        under_way.insert(
-                            task,
-                            UnderWay {
-                                job,
-                                held: vec![original],
-                            },
-                        );
+                    Ok((task, held)) => {
+                        under_way.insert(task, UnderWay { job, held });
                     }
                     Err(error) => {
                         say(format!("{}: {error:#}", job.label()));
@@ -307,7 +303,8 @@ impl Session {
         }
     }
 
-    async fn submit(&self, job: &Job) -> anyhow::Result<(Uuid, BlobKey)> {
+    /// Answers with the task, and the blobs that it holds.
+    async fn submit(&self, job: &Job) -> anyhow::Result<(Uuid, Vec<BlobKey>)> {
         let bytes = match &job.source {
             Some(path) => tokio::fs::read(path).await.context("cannot be read")?,
             None => tokio::task::spawn_blocking(|| {
@@ -320,14 +317,27 @@ impl Session {
             .await?
             .context("standard input cannot be read")?,
         };
+        let trimap = match &job.trimap {
+            Some(path) => {
+                let unreadable = || format!("its trimap {} cannot be read", path.display());
+                let bytes = tokio::fs::read(path).await.with_context(unreadable)?;
+                Some(store(&self.blobs, bytes).await?)
+            }
+            None => None,
+        };
         let blob = store(&self.blobs, bytes).await?;
-        let key = blob.key.clone();
+        let held = [Some(&blob), trimap.as_ref()].into_iter().flatten();
+        let held = held.map(|blob| blob.key.clone()).collect();
         let task = Uuid::new_v4();
         let request = TaskRequest {
             task_id: Some(task),
             images: vec![ImageSource {
                 name: Some(job.label()),
                 blob: Some(blob),
+                trimap: trimap.map(|blob| Trimap {
+                    url: None,
+                    blob: Some(blob),
+                }),
                 ..ImageSource::default()
             }],
             kind: None,
@@ -339,7 +349,7 @@ impl Session {
             priority: Priority::default(),
         };
         self.pipeline.submit(request).await?;
-        Ok((task, key))
+        Ok((task, held))
     }
 
     /// Notes which blobs a picture holds, and whether it has ended.
@@ -352,7 +362,11 @@ impl Session {
         let task = event.task_id()?;
         let current = under_way.get_mut(&task)?;
         match event {
-            Event::ImagePreprocessed(preprocessed) => current.held.push(preprocessed.pixels.key),
+            Event::ImagePreprocessed(preprocessed) => {
+                let trimap = preprocessed.trimap.map(|blob| blob.key);
+                current.held.extend(trimap);
+                current.held.push(preprocessed.pixels.key);
+            }
             Event::ImageMatted(matted) => {
                 let foreground = matted.foreground.map(|blob| blob.key);
                 current.held.extend(foreground);

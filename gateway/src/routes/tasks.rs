@@ -2,7 +2,7 @@
 
 use atelier_schemas::{
     ErrorBody, ErrorCode, ImageSource, Priority, TaskAnswer, TaskOptions, TaskRequest, TaskStatus,
-    answer::TaskPage, from_json, request::MAX_IMAGES_PER_TASK, urgency::deadline_from_text,
+    Trimap, answer::TaskPage, from_json, request::MAX_IMAGES_PER_TASK, urgency::deadline_from_text,
 };
 use atelier_stores::ledger::CancelRequested;
 use axum::{
@@ -35,8 +35,8 @@ pub const CREATE: Endpoint = Endpoint {
         operation
             .named("createTask", "tasks", "Submit a task")
             .describe(
-                "Takes JSON in the short or the long form, or `multipart/form-data` with files in parts named `images`, an \
-                 optional part `options` (JSON, as `options` of the long form), an optional part `urls` (one address a line), \
+                "Takes JSON in the short or the long form, or `multipart/form-data` with files in parts named `images` (each may be \
+                 followed by a part `trimap`, a file that belongs to it), an optional part `options` (JSON, as `options` of the long form), an optional part `urls` (one address a line), \
                  and optional parts `deadline` and `priority`. An accepted task is in the ledger and goes to the topic \
                  `image-tasks`, or with the priority `bulk` to `image-tasks-bulk`, whatever dies in between. With \
                  `Idempotency-Key` a repeat is the same task. What no stage has begun by the `deadline` ends as failed.",
@@ -107,6 +107,7 @@ fn upload_schema() -> serde_json::Value {
         "type": "object",
         "properties": {
             "images": { "type": "array", "items": { "type": "string", "format": "binary" } },
+            "trimap": { "type": "string", "format": "binary", "description": "The trimap of the picture before it." },
             "options": { "$ref": "#/components/schemas/TaskOptions" },
             "urls": { "type": "string", "description": "One address a line." },
             "deadline": { "type": "string", "format": "date-time", "description": "As `deadline` of the JSON form." },
@@ -209,6 +210,27 @@ struct Brought {
 }
 
 impl Brought {
+    /// The index of the picture that a trimap belongs to which comes now: the last one.
+    fn place_of_trimap(&self) -> Result<usize, ApiError> {
+        let refused = |name, message: &str| Err(ApiError::invalid(name, message).at("/trimap"));
+        match self.images.iter().enumerate().next_back() {
+            None => refused(
+                "TrimapWithoutPicture",
+                "the part `trimap` belongs to the picture before it, and there is none: send the picture first",
+            ),
+            Some((
+                _,
+                ImageSource {
+                    trimap: Some(_), ..
+                },
+            )) => refused(
+                "PartRepeated",
+                "the picture before this part `trimap` has one already",
+            ),
+            Some((index, _)) => Ok(index),
+        }
+    }
+
     /// Takes the text of the part `options`, `deadline` or `priority`.
     fn take_text(&mut self, name: &str, text: &str) -> Result<(), ApiError> {
         let refused =
@@ -256,11 +278,19 @@ async fn read_form(state: &State, form: &mut Form) -> Result<TaskRequest, ApiErr
                 room_for_one_more(&brought.images)?;
                 let upload = multipart::store(state, part, &pointer).await?;
                 brought.images.push(ImageSource {
-                    url: None,
                     name: upload.name,
                     size: Some(upload.blob.bytes),
                     blob: Some(upload.blob),
-                    repeat_of: None,
+                    ..ImageSource::default()
+                });
+            }
+            "trimap" => {
+                let index = brought.place_of_trimap()?;
+                let pointer = format!("/images/{index}/trimap");
+                let upload = multipart::store(state, part, &pointer).await?;
+                brought.images[index].trimap = Some(Trimap {
+                    url: None,
+                    blob: Some(upload.blob),
                 });
             }
             "urls" => {
@@ -279,7 +309,7 @@ async fn read_form(state: &State, form: &mut Form) -> Result<TaskRequest, ApiErr
             }
             _ => {
                 let message = format!(
-                    "the part `{name}` is not known: send `images`, `urls`, `options`, `deadline` and `priority`"
+                    "the part `{name}` is not known: send `images`, `trimap`, `urls`, `options`, `deadline` and `priority`"
                 );
                 return Err(ApiError::invalid("UnknownPart", message));
             }

@@ -138,6 +138,7 @@ fn source_of(record: &ImageRecord) -> Result<ImageSource, ApiError> {
     };
     Ok(ImageSource {
         url: None,
+        trimap: record.trimap.clone(),
         name: record.name.clone(),
         size: Some(original.bytes),
         blob: Some(original.clone()),

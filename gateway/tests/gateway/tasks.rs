@@ -327,6 +327,45 @@ async fn uploads_are_stored_and_named() {
 }
 
 #[tokio::test]
+async fn a_trimap_belongs_to_the_picture_before_it() {
+    let place = Place::new().await;
+    let server = place.start().await;
+    let picture = png(5, 4, [200, 10, 10, 255]);
+    let trimap = png(5, 4, [255, 255, 255, 255]);
+    let form = Form::new()
+        .file("images", "a.png", &picture)
+        .file("images", "b.png", &picture)
+        .file("trimap", "b-trimap.png", &trimap)
+        .text("urls", "https://a.example/1.jpg");
+    let response = server.post_form("/api/v1/tasks", form).await;
+    assert_eq!(response.status(), 202);
+    let answer: Value = response.json().await.unwrap();
+    assert_eq!(answer["results"].as_array().unwrap().len(), 3);
+
+    let twice = Form::new()
+        .file("images", "a.png", &picture)
+        .file("trimap", "t.png", &trimap)
+        .file("trimap", "t.png", &trimap);
+    let without = Form::new().file("trimap", "t.png", &trimap);
+    for form in [twice, without] {
+        let response = server.post_form("/api/v1/tasks", form).await;
+        let body = refused(response, 422, "invalidRequest").await;
+        assert_eq!(body["error"]["details"]["pointer"], "/trimap", "{body}");
+    }
+    let missing = serde_json::json!({
+        "key": "a".repeat(64), "mediaType": "image/png", "bytes": 9, "width": 5, "height": 4
+    });
+    let body = serde_json::json!({
+        "images": [{ "url": "https://a.example/1.jpg", "trimap": { "blob": missing } }]
+    });
+    let response = server.post_json("/api/v1/tasks", body.to_string()).await;
+    let body = refused(response, 422, "invalidRequest").await;
+    let pointer = &body["error"]["details"]["pointer"];
+    assert_eq!(pointer, "/images/0/trimap/blob", "{body}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn broken_forms_are_refused() {
     let place = Place::new().await;
     let server = place

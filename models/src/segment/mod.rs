@@ -4,8 +4,10 @@
 //! another. Until then results agree with rembg's for the same weights: same resampling (Lanczos on bytes), same scaling,
 //! same stretch and truncation to bytes. What [`refine`] makes of them is better.
 
+mod checked;
 mod coarse;
 mod distance;
+mod guided;
 mod interior;
 mod postprocess;
 mod preprocess;
@@ -13,15 +15,19 @@ pub mod reference;
 mod refine;
 mod refiner;
 mod resample;
+mod trimap;
 
 use std::time::Duration;
 
 pub use coarse::Coarse;
 pub use distance::distances_px;
+pub use guided::{Guided, RawGuided};
 use ndarray::{Array4, ArrayD};
+pub use postprocess::resize as enlarge;
 use reference::Difference;
-pub use refine::refine;
+pub use refine::{refine, refine_at};
 pub use refiner::{LONGEST_SIDE_PX, NetworkRun, RawRefined, Refiner, working_size};
+pub use trimap::of_coarse as trimap_of_coarse;
 
 use crate::{
     LoadError, ModelStore, Purpose, RunError, Runtime, Session, SessionOptions,

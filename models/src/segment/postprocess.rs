@@ -17,6 +17,10 @@ pub(super) fn to_bytes(output: &ArrayD<f32>, normalization: Normalization) -> Op
         Normalization::SigmoidMinMax => {
             stretch(first.iter().map(|value| 1.0 / (1.0 + (-value).exp())))
         }
+        Normalization::Clamp => {
+            let level = |value: &f32| (value.clamp(0.0, 1.0) * 255.0).round() as u8;
+            first.iter().map(level).collect()
+        }
         Normalization::ClassNotZero => {
             let others = picture.slice_axis(Axis(0), Slice::from(1..));
             let likeliest_other = others.fold_axis(Axis(0), f32::NEG_INFINITY, |largest, value| {
@@ -46,6 +50,7 @@ pub(super) fn peak(output: &ArrayD<f32>, normalization: Normalization) -> f32 {
     let (least, largest) = range(first.iter().copied());
     match normalization {
         Normalization::MinMax if least >= 0.0 && largest <= 1.0 => largest,
+        Normalization::Clamp => largest.clamp(0.0, 1.0),
         Normalization::SigmoidMinMax => 1.0 / (1.0 + (-largest).exp()),
         // Classes compare with each other: one of them always wins.
         Normalization::MinMax | Normalization::ClassNotZero | Normalization::None => 1.0,
@@ -73,8 +78,11 @@ fn stretch(values: impl Iterator<Item = f32> + Clone) -> Vec<u8> {
     }
 }
 
-/// The matte at the picture's size.
-pub(super) fn resize(mask: Mask, width: u32, height: u32) -> Result<Mask, SegmentError> {
+/// The matte at the picture's size, by Lanczos.
+///
+/// # Errors
+/// It has other bytes than its size says.
+pub fn resize(mask: Mask, width: u32, height: u32) -> Result<Mask, SegmentError> {
     if (mask.width, mask.height) == (width, height) {
         return Ok(mask);
     }

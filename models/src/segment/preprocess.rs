@@ -20,6 +20,7 @@ pub(super) fn prepare(
     let pixels = resized.buffer();
     let maximum = match input.scaling {
         Scaling::ByMaximum => largest_color(pixels, picture.channels),
+        Scaling::By255 => 255.0,
         Scaling::None => 1.0,
     };
     let plane_length = width as usize * height as usize;

@@ -45,7 +45,7 @@ pub fn refine(picture: &Picture<'_>, mask: &mut Mask) -> Result<(), SegmentError
 ///
 /// # Errors
 /// As [`refine`].
-pub(super) fn refine_at(
+pub fn refine_at(
     picture: &Picture<'_>,
     mask: &mut Mask,
     fitted_side_px: u32,

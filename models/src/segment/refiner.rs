@@ -11,8 +11,8 @@ use std::time::Duration;
 use ndarray::{Array4, ArrayD, Axis};
 
 use super::{
-    Mask, Picture, Prepared, SegmentError, Segmenter, coarse::Coarse, interior, postprocess,
-    preprocess, reference, refine,
+    Mask, Picture, Prepared, SegmentError, Segmenter, checked, coarse::Coarse, interior,
+    postprocess, preprocess, reference, refine,
 };
 use crate::{LoadError, ModelStore, Provider, Runtime, Session, SessionOptions};
 
@@ -80,22 +80,7 @@ impl Refiner {
         let open_on = |runtime: &Runtime| {
             Session::open(runtime, store, NAME, options).map(|session| Self { session })
         };
-        if !runtime.is_to_be_checked() {
-            return open_on(runtime);
-        }
-        let on_cpu = open_on(&runtime.on_cpu())?;
-        let checked = open_on(runtime)
-            .map_err(|error| error.to_string())
-            .and_then(|refiner| refiner.check_against(&on_cpu).map(|()| refiner));
-        Ok(checked.unwrap_or_else(|reason| {
-            tracing::error!(
-                model = NAME,
-                provider = runtime.provider().as_str(),
-                reason,
-                "the provider does not serve this model, which runs on `cpu`, more slowly"
-            );
-            on_cpu
-        }))
+        checked::open(runtime, NAME, open_on, Self::check_against)
     }
 
     /// Compares what both make of the reference's picture and matte.
@@ -207,12 +192,17 @@ impl Refiner {
 
 /// The width and height at which a picture is worked on: no side is longer than [`LONGEST_SIDE_PX`].
 pub fn working_size(width: u32, height: u32) -> (u32, u32) {
+    size_within(width, height, LONGEST_SIDE_PX)
+}
+
+/// The size of a picture, made smaller where its longest side is longer than `limit_px`.
+pub(super) fn size_within(width: u32, height: u32, limit_px: u32) -> (u32, u32) {
     let longest = width.max(height);
-    if longest <= LONGEST_SIDE_PX {
+    if longest <= limit_px {
         return (width, height);
     }
     let shrunk = |side: u32| {
-        let scaled = u64::from(side) * u64::from(LONGEST_SIDE_PX);
+        let scaled = u64::from(side) * u64::from(limit_px);
         // No longer than `side` was.
         ((scaled + u64::from(longest) / 2) / u64::from(longest)).max(1) as u32
     };
@@ -291,10 +281,10 @@ mod tests {
 
     #[test]
     fn the_longest_side_is_bounded_and_none_vanishes() {
-        assert_eq!(working_size(800, 533), (800, 533));
-        assert_eq!(working_size(1664, 1000), (832, 500));
-        assert_eq!(working_size(1, 10_000), (1, 832));
-        assert_eq!(working_size(10_000, 1), (832, 1));
+        assert_eq!(size_within(800, 533, 832), (800, 533));
+        assert_eq!(size_within(1664, 1000, 832), (832, 500));
+        assert_eq!(size_within(1, 10_000, 832), (1, 832));
+        assert_eq!(size_within(10_000, 1, 832), (832, 1));
     }
 
     #[test]

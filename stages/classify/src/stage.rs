@@ -59,6 +59,7 @@ impl ClassifyStage {
             original: preprocessed.original,
             background: preprocessed.background,
             watermark: preprocessed.watermark,
+            trimap: preprocessed.trimap,
             pixels: preprocessed.pixels,
             measurements: preprocessed.measurements,
             classification,

@@ -53,6 +53,7 @@ async fn preprocessed(rasters: &Rasters, picture: Raster, kind: KindChoice) -> I
         original: pixels.clone(),
         background: None,
         watermark: Some(pixels.clone()),
+        trimap: Some(pixels.clone()),
         pixels,
         measurements: Measurements {
             sharpness: 12.5,

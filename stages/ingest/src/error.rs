@@ -36,6 +36,23 @@ pub enum IngestError {
     /// The picture to mark with could not be taken in.
     #[error("the watermark could not be taken: {0}")]
     Watermark(#[source] Box<IngestError>),
+    /// The picture's trimap could not be taken in.
+    #[error("the trimap could not be taken: {0}")]
+    Trimap(#[source] Box<IngestError>),
+    /// A trimap of another size than its picture.
+    #[error(
+        "it has {width} × {height} pixels and its picture {expected_width} × {expected_height}: make one of the picture's size"
+    )]
+    OtherSize {
+        /// The trimap's width in pixels.
+        width: u32,
+        /// The trimap's height in pixels.
+        height: u32,
+        /// The picture's width in pixels, as it is stored.
+        expected_width: u32,
+        /// The picture's height in pixels, as it is stored.
+        expected_height: u32,
+    },
     /// The stage is being shut down.
     #[error("the stage is shutting down")]
     ShuttingDown,
@@ -150,13 +167,14 @@ impl StageFailure for IngestError {
                 FailureClass::Unavailable
             }
             Self::Blob(BlobError::Source(_)) | Self::ShuttingDown => FailureClass::Transient,
-            Self::Background(error) | Self::Watermark(error) => error.class(),
+            Self::Background(error) | Self::Watermark(error) | Self::Trimap(error) => error.class(),
             Self::Blob(
                 BlobError::NotFound(_) | BlobError::Corrupt(_) | BlobError::TooLarge { .. },
             )
             | Self::Header(_)
             | Self::TooLarge { .. }
             | Self::UploadMissing(_)
+            | Self::OtherSize { .. }
             | Self::NoSource => FailureClass::Permanent,
         }
     }
@@ -172,12 +190,12 @@ impl StageFailure for IngestError {
             | Self::TooLarge { .. }
             | Self::Blob(BlobError::TooLarge { .. }) => ErrorCode::ImageTooLarge,
             Self::UploadMissing(_) => ErrorCode::NotFound,
-            Self::NoSource => ErrorCode::InvalidRequest,
+            Self::NoSource | Self::OtherSize { .. } => ErrorCode::InvalidRequest,
             Self::Blob(BlobError::Full { .. }) => ErrorCode::StorageFull,
             Self::Blob(BlobError::Unavailable { .. } | BlobError::Source(_))
             | Self::ShuttingDown => ErrorCode::DependencyUnavailable,
             Self::Blob(BlobError::NotFound(_) | BlobError::Corrupt(_)) => ErrorCode::Internal,
-            Self::Background(error) | Self::Watermark(error) => error.code(),
+            Self::Background(error) | Self::Watermark(error) | Self::Trimap(error) => error.code(),
         }
     }
 
@@ -199,6 +217,8 @@ impl StageFailure for IngestError {
             Self::Blob(BlobError::TooLarge { .. }) => "BlobError::TooLarge",
             Self::Background(_) => "IngestError::Background",
             Self::Watermark(_) => "IngestError::Watermark",
+            Self::Trimap(_) => "IngestError::Trimap",
+            Self::OtherSize { .. } => "IngestError::OtherSize",
             Self::ShuttingDown => "IngestError::ShuttingDown",
         }
     }

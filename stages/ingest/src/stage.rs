@@ -11,6 +11,7 @@ use atelier_runtime::{
 };
 use atelier_schemas::{
     Background, BlobRef, DecodeError, Envelope, ImageSource, Priority, TaskOptions, TaskRequest,
+    Trimap,
     envelope::image_id,
     events::{ImageContext, ImageIngested, ImageRequested, Payload as _, TaskAccepted},
     from_json,
@@ -35,16 +36,20 @@ const COMPANION_MEMORY: Duration = Duration::from_secs(600);
 #[derive(Clone, Debug)]
 pub enum IngestInput {
     /// A task.
-    Task(TaskRequest),
+    Task(Box<TaskRequest>),
     /// One picture of a task that was accepted before.
-    Image(ImageRequested),
+    Image(Box<ImageRequested>),
 }
 
 impl StageInput for IngestInput {
     fn decode(envelope: &Envelope, value: &[u8]) -> Result<Option<Self>, DecodeError> {
         match envelope.event_type.as_str() {
-            TaskRequest::EVENT_TYPE => from_json(value).map(|task| Some(Self::Task(task))),
-            ImageRequested::EVENT_TYPE => from_json(value).map(|image| Some(Self::Image(image))),
+            TaskRequest::EVENT_TYPE => {
+                from_json(value).map(|task| Some(Self::Task(Box::new(task))))
+            }
+            ImageRequested::EVENT_TYPE => {
+                from_json(value).map(|image| Some(Self::Image(Box::new(image))))
+            }
             other => Err(DecodeError::UnknownType {
                 found: other.chars().take(80).collect(),
                 expected: format!(
@@ -197,18 +202,22 @@ impl Ingest {
         ends_at: Instant,
         priority: Priority,
     ) -> Result<Emission, Failure> {
-        let is_late = image.source.url.is_some() && Instant::now() >= ends_at;
+        let trimap = image.source.trimap.as_ref();
+        let is_fetched =
+            image.source.url.is_some() || trimap.is_some_and(|trimap| trimap.url.is_some());
+        let is_late = is_fetched && Instant::now() >= ends_at;
         // The first picture goes on whatever the budget, so that a task makes progress.
         if image.index > 0 && (is_late || priority == Priority::Bulk) {
             return Ok(Emission::Event(ImageRequested { image }.into()));
         }
-        match self.image(&image.source).await {
-            Ok(original) => Ok(Emission::Event(
+        match self.picture(&image.source).await {
+            Ok((original, trimap)) => Ok(Emission::Event(
                 ImageIngested {
                     image,
                     original,
                     background: companions.background,
                     watermark: companions.watermark,
+                    trimap,
                 }
                 .into(),
             )),
@@ -233,15 +242,52 @@ impl Ingest {
             Ok(companions) => companions,
             Err(error) => return Outcome::failed(error),
         };
-        match self.image(&image.source).await {
-            Ok(original) => Outcome::emit(ImageIngested {
+        match self.picture(&image.source).await {
+            Ok((original, trimap)) => Outcome::emit(ImageIngested {
                 image,
                 original,
                 background: companions.background,
                 watermark: companions.watermark,
+                trimap,
             }),
             Err(error) => Outcome::failed(error),
         }
+    }
+
+    /// The picture and its trimap, where it has one.
+    async fn picture(
+        &self,
+        source: &ImageSource,
+    ) -> Result<(BlobRef, Option<BlobRef>), IngestError> {
+        let original = self.image(source).await?;
+        let trimap = match &source.trimap {
+            Some(trimap) => {
+                let taken = self.trimap(trimap, &original).await;
+                Some(taken.map_err(|error| IngestError::Trimap(Box::new(error)))?)
+            }
+            None => None,
+        };
+        Ok((original, trimap))
+    }
+
+    /// A trimap whose header claims the size of `original`, upright or as it is stored: which of the two it has to be is known once
+    /// both are decoded.
+    async fn trimap(&self, trimap: &Trimap, original: &BlobRef) -> Result<BlobRef, IngestError> {
+        let found = match (&trimap.blob, &trimap.url) {
+            (Some(blob), _) => self.uploaded(blob).await?,
+            (None, Some(url)) => self.fetched(url).await?,
+            (None, None) => return Err(IngestError::NoSource),
+        };
+        let size = (found.width, found.height);
+        if size != (original.width, original.height) && size != (original.height, original.width) {
+            return Err(IngestError::OtherSize {
+                width: found.width,
+                height: found.height,
+                expected_width: original.width,
+                expected_height: original.height,
+            });
+        }
+        Ok(found)
     }
 
     async fn image(&self, source: &ImageSource) -> Result<BlobRef, IngestError> {
@@ -327,8 +373,8 @@ impl Stage for Ingest {
         let mut outcomes = Vec::with_capacity(batch.len());
         for Message { envelope, data } in batch {
             outcomes.push(match data {
-                IngestInput::Task(request) => self.handle_task(&envelope, request).await,
-                IngestInput::Image(requested) => self.handle_image(requested).await,
+                IngestInput::Task(request) => self.handle_task(&envelope, *request).await,
+                IngestInput::Image(requested) => self.handle_image(*requested).await,
             });
         }
         Ok(outcomes)

@@ -277,6 +277,58 @@ async fn a_background_that_never_comes_fails_every_picture_with_that_reason() {
 }
 
 #[tokio::test]
+async fn a_trimap_goes_on_with_its_picture() {
+    let server = Server::start().await;
+    let mut bench = Bench::new(options());
+    let trimap = bench.blobs.put(png(50, 60).into()).await.unwrap();
+    let picture = bench.blobs.put(png(60, 50).into()).await.unwrap();
+    let (mut turned, blob) = (upload(&picture), upload(&trimap));
+    // The picture may lie on its side, so that its upright size is the trimap's.
+    turned["trimap"] = blob;
+    let fetched = json!({"url": server.url("/good.png"), "trimap": server.url("/good.png")});
+    bench
+        .run(json!({"images": [turned, fetched, server.url("/good.png")]}))
+        .await;
+    let ingested = bench.ingested();
+    let sizes: Vec<_> = ingested
+        .iter()
+        .map(|image| {
+            image
+                .trimap
+                .as_ref()
+                .map(|trimap| (trimap.width, trimap.height))
+        })
+        .collect();
+    let good = &ingested[2].original;
+    assert_eq!(
+        sizes,
+        [Some((50, 60)), Some((good.width, good.height)), None]
+    );
+}
+
+#[tokio::test]
+async fn a_trimap_that_cannot_be_taken_fails_its_picture_alone() {
+    let server = Server::start().await;
+    for (path, said) in [
+        ("/text", "is no JPEG"),
+        ("/404", "404"),
+        ("/other.png", "it has 31 × 17 pixels and its picture"),
+    ] {
+        let mut bench = Bench::new(options());
+        let picture = json!({"url": server.url("/good.png"), "trimap": server.url(path)});
+        bench
+            .run(json!({"images": [picture, server.url("/good.png")]}))
+            .await;
+        assert_eq!(bench.ingested().len(), 1, "{path}");
+        let message = &bench.failed()[0].error.message;
+        assert!(
+            message.contains("the trimap") && message.contains(said),
+            "{path}: {message}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_background_that_is_no_picture_fails_before_any_model_runs() {
     let server = Server::start().await;
     for (path, said) in [
@@ -525,7 +577,7 @@ async fn a_full_store_makes_the_whole_task_wait() {
     let outcomes = stage
         .handle(vec![Message {
             envelope,
-            data: IngestInput::Task(request),
+            data: IngestInput::Task(Box::new(request)),
         }])
         .await
         .unwrap();

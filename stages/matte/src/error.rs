@@ -5,6 +5,8 @@ use atelier_runtime::{FailureClass, StageFailure};
 use atelier_schemas::ErrorCode;
 use atelier_stores::{BlobError, RasterError};
 
+use crate::solve::SolveError;
+
 /// Errors of the stage `matte`.
 #[derive(Debug, thiserror::Error)]
 pub enum MatteError {
@@ -17,6 +19,22 @@ pub enum MatteError {
     /// The pixels could not be read or the matte not stored.
     #[error(transparent)]
     Raster(#[from] RasterError),
+    /// What a trimap leaves unknown could not be found.
+    #[error("the matte could not be solved within the trimap: {0}")]
+    Solve(#[from] SolveError),
+    /// The picture is to be matted within a trimap and has none.
+    #[error("the picture is to be matted within a trimap and has none")]
+    NoTrimap,
+    /// A trimap came with a picture for which a model was named that takes none.
+    #[error(
+        "the model `{model}` takes no trimap: leave out `model`, or the trimap, or name one of {takers}"
+    )]
+    TrimapUnused {
+        /// The model.
+        model: String,
+        /// The models that take one.
+        takers: String,
+    },
     /// The picture is said to bring its own alpha and does not.
     #[error("the picture is to keep its own alpha and has none")]
     NoAlpha,
@@ -55,9 +73,13 @@ impl StageFailure for MatteError {
             | Self::Raster(RasterError::Interrupted(_))
             | Self::Interrupted(_)
             | Self::ShuttingDown => FailureClass::Transient,
-            Self::Model(_) | Self::Segment(_) | Self::Raster(_) | Self::NoAlpha => {
-                FailureClass::Permanent
-            }
+            Self::Model(_)
+            | Self::Segment(_)
+            | Self::Solve(_)
+            | Self::Raster(_)
+            | Self::TrimapUnused { .. }
+            | Self::NoTrimap
+            | Self::NoAlpha => FailureClass::Permanent,
         }
     }
 
@@ -73,9 +95,15 @@ impl StageFailure for MatteError {
         match self {
             Self::Model(_) => ErrorCode::ModelUnavailable,
             Self::Segment(_) => ErrorCode::InferenceFailed,
-            Self::Raster(_) | Self::NoAlpha | Self::Interrupted(_) | Self::ShuttingDown => {
-                ErrorCode::Internal
+            Self::TrimapUnused { .. } | Self::Solve(SolveError::Unsolvable { .. }) => {
+                ErrorCode::InvalidRequest
             }
+            Self::Solve(_)
+            | Self::NoTrimap
+            | Self::Raster(_)
+            | Self::NoAlpha
+            | Self::Interrupted(_)
+            | Self::ShuttingDown => ErrorCode::Internal,
         }
     }
 
@@ -89,6 +117,11 @@ impl StageFailure for MatteError {
             Self::Segment(SegmentError::Run(_)) => "SegmentError::Run",
             Self::Segment(_) => "MatteError::Segment",
             Self::Raster(_) => "MatteError::Raster",
+            Self::Solve(SolveError::OtherSize { .. }) => "SolveError::OtherSize",
+            Self::Solve(SolveError::Unsolvable { .. }) => "SolveError::Unsolvable",
+            Self::Solve(SolveError::Enlarge(_)) => "SolveError::Enlarge",
+            Self::NoTrimap => "MatteError::NoTrimap",
+            Self::TrimapUnused { .. } => "MatteError::TrimapUnused",
             Self::NoAlpha => "MatteError::NoAlpha",
             Self::Interrupted(_) => "MatteError::Interrupted",
             Self::ShuttingDown => "MatteError::ShuttingDown",
@@ -97,7 +130,8 @@ impl StageFailure for MatteError {
 
     fn pointer(&self) -> Option<String> {
         match self {
-            Self::Model(_) => Some("/image/options/model".to_owned()),
+            Self::Model(_) | Self::TrimapUnused { .. } => Some("/image/options/model".to_owned()),
+            Self::Solve(_) | Self::NoTrimap => Some("/trimap".to_owned()),
             Self::NoAlpha => Some("/classification/strategy".to_owned()),
             Self::Segment(_) | Self::Raster(RasterError::Blob(BlobError::NotFound(_))) => {
                 Some("/pixels".to_owned())

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use atelier_models::{
-    LoadError, ModelStore, Pose, Purpose, Refiner, Runtime, Segmenter, SessionOptions,
+    Guided, LoadError, ModelStore, Pose, Purpose, Refiner, Runtime, Segmenter, SessionOptions,
 };
 use atelier_runtime::telemetry;
 use atelier_schemas::Quality;
@@ -20,15 +20,35 @@ pub fn model_for(quality: Quality) -> &'static str {
     }
 }
 
-fn open(
-    runtime: &Runtime,
-    store: &ModelStore,
-    name: &str,
-    options: &SessionOptions,
-) -> Result<Segmenter, LoadError> {
-    let segmenter = Segmenter::open(runtime, store, name, options)?;
-    telemetry::model_provider("matte", segmenter.session().provider().as_str());
-    Ok(segmenter)
+/// A loaded model.
+#[derive(Clone)]
+enum Loaded {
+    /// One that makes a matte of a picture.
+    Plain(Arc<Segmenter>),
+    /// One that makes a matte of a picture and its trimap.
+    Guided(Arc<Guided>),
+}
+
+impl Loaded {
+    fn open(
+        runtime: &Runtime,
+        store: &ModelStore,
+        name: &str,
+        options: &SessionOptions,
+    ) -> Result<Self, LoadError> {
+        let purpose = store.catalogue().find(name).map(|model| model.purpose);
+        let loaded = if purpose == Some(Purpose::MatteWithTrimap) {
+            Self::Guided(Arc::new(Guided::open(runtime, store, name, options)?))
+        } else {
+            Self::Plain(Arc::new(Segmenter::open(runtime, store, name, options)?))
+        };
+        let session = match &loaded {
+            Self::Plain(segmenter) => segmenter.session(),
+            Self::Guided(guided) => guided.session(),
+        };
+        telemetry::model_provider("matte", session.provider().as_str());
+        Ok(loaded)
+    }
 }
 
 /// What `place` holds, opened now if it holds nothing.
@@ -50,14 +70,14 @@ pub struct Segmenters {
     runtime: Runtime,
     store: ModelStore,
     session_options: SessionOptions,
-    preloaded: HashMap<String, Arc<Segmenter>>,
+    preloaded: HashMap<String, Loaded>,
     /// Loaded at start where the model of the best quality is, and with its first picture otherwise. Locked while it loads.
     refiner: Mutex<Option<Arc<Refiner>>>,
     /// The same.
     pose: Mutex<Option<Arc<Pose>>>,
     max_extra_models: usize,
     /// Least recently used first. Locked while a model loads, so that two pictures never load the same one.
-    extra: Mutex<Vec<(String, Arc<Segmenter>)>>,
+    extra: Mutex<Vec<(String, Loaded)>>,
 }
 
 impl Segmenters {
@@ -76,8 +96,8 @@ impl Segmenters {
         };
         let mut preloaded = HashMap::new();
         for name in &options.preload {
-            let segmenter = open(&runtime, &store, name, &session_options)?;
-            preloaded.insert(name.clone(), Arc::new(segmenter));
+            let loaded = Loaded::open(&runtime, &store, name, &session_options)?;
+            preloaded.insert(name.clone(), loaded);
         }
         let is_for_best_quality = preloaded.contains_key(model_for(Quality::High));
         let segmenters = Self {
@@ -126,38 +146,67 @@ impl Segmenters {
     /// # Errors
     /// No such matting model, or its file is missing or wrong.
     pub fn get(&self, name: &str) -> Result<Arc<Segmenter>, LoadError> {
-        if let Some(segmenter) = self.preloaded.get(name) {
-            return Ok(Arc::clone(segmenter));
+        match self.loaded(name)? {
+            Loaded::Plain(segmenter) => Ok(segmenter),
+            Loaded::Guided(_) => Err(self.unknown(name)),
+        }
+    }
+
+    /// The model of that name that takes a trimap, loaded now if need be. Blocking.
+    ///
+    /// # Errors
+    /// No such model, or its file is missing or wrong.
+    pub fn guided(&self, name: &str) -> Result<Arc<Guided>, LoadError> {
+        match self.loaded(name)? {
+            Loaded::Guided(guided) => Ok(guided),
+            Loaded::Plain(_) => Err(self.unknown(name)),
+        }
+    }
+
+    /// Whether a model of that name takes a trimap.
+    pub fn takes_trimap(&self, name: &str) -> bool {
+        let model = self.store.catalogue().find(name);
+        model.is_some_and(|model| model.purpose == Purpose::MatteWithTrimap)
+    }
+
+    /// The names of all models that take a trimap.
+    pub fn trimap_takers(&self) -> String {
+        let catalogue = self.store.catalogue();
+        catalogue.names_for(Purpose::MatteWithTrimap).join(", ")
+    }
+
+    /// Whether there is a matting model of that name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn check_name(&self, name: &str) -> Result<(), LoadError> {
+        match self.store.catalogue().find(name).map(|model| model.purpose) {
+            Some(Purpose::Matte | Purpose::MatteWithTrimap) => Ok(()),
+            _ => Err(self.unknown(name)),
+        }
+    }
+
+    fn loaded(&self, name: &str) -> Result<Loaded, LoadError> {
+        if let Some(loaded) = self.preloaded.get(name) {
+            return Ok(loaded.clone());
         }
         let mut extra = self.extra.lock();
         if let Some(index) = extra.iter().position(|(loaded, _)| loaded == name) {
             let entry = extra.remove(index);
-            let segmenter = Arc::clone(&entry.1);
+            let loaded = entry.1.clone();
             extra.push(entry);
-            return Ok(segmenter);
+            return Ok(loaded);
         }
         // The name comes from whoever sent the picture: what is no matting model must not push out one that is.
-        if self
-            .store
-            .catalogue()
-            .find(name)
-            .is_none_or(|model| model.purpose != Purpose::Matte)
-        {
-            return Err(self.unknown(name));
-        }
+        self.check_name(name)?;
         let is_full = extra.len() >= self.max_extra_models;
-        let segmenter = Arc::new(open(
-            &self.runtime,
-            &self.store,
-            name,
-            &self.session_options,
-        )?);
+        let opened = Loaded::open(&self.runtime, &self.store, name, &self.session_options)?;
         if is_full {
             let (dropped, _) = extra.remove(0);
             tracing::info!(dropped, loaded = name, "a model makes room for another");
         }
-        extra.push((name.to_owned(), Arc::clone(&segmenter)));
-        Ok(segmenter)
+        extra.push((name.to_owned(), opened.clone()));
+        Ok(opened)
     }
 
     fn unknown(&self, name: &str) -> LoadError {
@@ -170,7 +219,9 @@ impl Segmenters {
             },
             None => LoadError::UnknownModel {
                 name: name.chars().take(80).collect(),
-                known: catalogue.names_for(Purpose::Matte).join(", "),
+                known: [Purpose::Matte, Purpose::MatteWithTrimap]
+                    .map(|purpose| catalogue.names_for(purpose).join(", "))
+                    .join(", "),
             },
         }
     }

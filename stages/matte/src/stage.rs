@@ -17,7 +17,7 @@ use crate::{
     MatteError, MatteOptions, Segmenters,
     memory::{Memory, Stored},
     model_for,
-    processors::{Job, Processors},
+    processors::{GivenTrimap, Job, Processors},
 };
 
 /// The stage `matte`.
@@ -65,6 +65,13 @@ impl Matte {
             .acquire()
             .await
             .map_err(|_| MatteError::ShuttingDown)?;
+        let trimap = match &classified.trimap {
+            Some(trimap) => Some(GivenTrimap {
+                key: trimap.key.clone(),
+                levels: self.rasters.get(trimap).await?,
+            }),
+            None => None,
+        };
         let options = &classified.image.options;
         let model = options.model.as_deref();
         let job = Job {
@@ -72,6 +79,8 @@ impl Matte {
             model: model.unwrap_or(model_for(options.quality)).to_owned(),
             model_was_named: model.is_some(),
             subject: options.subject,
+            coarse_model: model_for(options.quality).to_owned(),
+            trimap,
         };
         let stored = self.matte(job, &classified.pixels).await?;
         tracing::debug!(
@@ -98,7 +107,7 @@ impl Matte {
 
     /// Stores the matte, made now or before.
     async fn matte(&self, job: Job, pixels: &BlobRef) -> Result<Stored, MatteError> {
-        let processor = self.processors.for_kind(job.classification.kind);
+        let processor = self.processors.for_job(&job)?;
         let reuse = match &self.memory {
             Some(memory) => processor.recipe(&job).await?.map(|recipe| (memory, recipe)),
             None => None,

@@ -4,7 +4,7 @@ use atelier_runtime::{FailureClass, StageFailure};
 use atelier_schemas::ErrorCode;
 use atelier_stores::{BlobError, RasterError};
 
-use crate::DecodeError;
+use crate::{DecodeError, TrimapError};
 
 /// Errors of the stage `preprocess`.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +20,9 @@ pub enum PreprocessError {
         /// The limit in bytes.
         limit_bytes: u64,
     },
+    /// The picture's trimap cannot be used.
+    #[error("the trimap cannot be used: {0}")]
+    Trimap(#[from] TrimapError),
     /// The blob store refused.
     #[error(transparent)]
     Blob(#[from] BlobError),
@@ -59,9 +62,11 @@ impl StageFailure for PreprocessError {
             Self::Interrupted(_)
             | Self::ShuttingDown
             | Self::Raster(RasterError::Interrupted(_)) => FailureClass::Transient,
-            Self::Decode(_) | Self::FileTooLarge { .. } | Self::Blob(_) | Self::Raster(_) => {
-                FailureClass::Permanent
-            }
+            Self::Decode(_)
+            | Self::FileTooLarge { .. }
+            | Self::Trimap(_)
+            | Self::Blob(_)
+            | Self::Raster(_) => FailureClass::Permanent,
         }
     }
 
@@ -77,6 +82,9 @@ impl StageFailure for PreprocessError {
             None => {}
         }
         match self {
+            Self::Trimap(TrimapError::Decode(_)) => ErrorCode::UndecodableImage,
+            Self::Trimap(TrimapError::Raster(_)) => ErrorCode::Internal,
+            Self::Trimap(_) => ErrorCode::InvalidRequest,
             Self::Decode(DecodeError::TooLarge { .. }) | Self::FileTooLarge { .. } => {
                 ErrorCode::ImageTooLarge
             }
@@ -105,6 +113,15 @@ impl StageFailure for PreprocessError {
                 DecodeError::Broken { .. } => "DecodeError::Broken",
                 DecodeError::DecoderPanicked { .. } => "DecodeError::DecoderPanicked",
             },
+            Self::Trimap(error) => match error {
+                TrimapError::Decode(_) => "TrimapError::Decode",
+                TrimapError::OtherSize { .. } => "TrimapError::OtherSize",
+                TrimapError::Colored { .. } => "TrimapError::Colored",
+                TrimapError::NoBackground => "TrimapError::NoBackground",
+                TrimapError::NoSubject => "TrimapError::NoSubject",
+                TrimapError::AllUnknown => "TrimapError::AllUnknown",
+                TrimapError::Raster(_) => "TrimapError::Raster",
+            },
             Self::FileTooLarge { .. } => "PreprocessError::FileTooLarge",
             Self::Blob(_) => "PreprocessError::Blob",
             Self::Raster(_) => "PreprocessError::Raster",
@@ -118,6 +135,7 @@ impl StageFailure for PreprocessError {
             Self::Decode(_) | Self::FileTooLarge { .. } | Self::Blob(BlobError::NotFound(_)) => {
                 Some("/original".to_owned())
             }
+            Self::Trimap(_) => Some("/trimap".to_owned()),
             _ => None,
         }
     }

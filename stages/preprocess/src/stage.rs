@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use atelier_runtime::{Batch, Batching, Failure, Outcome, Stage};
-use atelier_schemas::events::{ImageIngested, ImagePreprocessed};
+use atelier_schemas::{
+    BlobRef,
+    events::{ImageIngested, ImagePreprocessed},
+};
 use atelier_stores::{BlobError, Rasters};
 use futures::future::join_all;
 use tokio::sync::Semaphore;
 
-use crate::{PreprocessError, PreprocessOptions, prepare};
+use crate::{Prepared, PreprocessError, PreprocessOptions, TrimapError, prepare, three_levels};
 
 /// The stage `preprocess`.
 pub struct Preprocess {
@@ -36,7 +39,33 @@ impl Preprocess {
             .acquire()
             .await
             .map_err(|_| PreprocessError::ShuttingDown)?;
-        let key = &ingested.original.key;
+        let prepared = self.decoded(&ingested.original).await?;
+        let size = (prepared.raster.width(), prepared.raster.height());
+        tracing::debug!(
+            image_id = %ingested.image.image_id,
+            width = prepared.raster.width(),
+            height = prepared.raster.height(),
+            color_model = prepared.measurements.color_model,
+            "decoded"
+        );
+        let pixels = self.rasters.put(prepared.raster).await?;
+        let trimap = match &ingested.trimap {
+            Some(trimap) => Some(self.trimap(trimap, size).await?),
+            None => None,
+        };
+        Ok(ImagePreprocessed {
+            image: ingested.image,
+            original: ingested.original,
+            background: ingested.background,
+            watermark: ingested.watermark,
+            pixels,
+            measurements: prepared.measurements,
+            trimap,
+        })
+    }
+
+    async fn decoded(&self, picture: &BlobRef) -> Result<Prepared, PreprocessError> {
+        let key = &picture.key;
         let blobs = self.rasters.blobs();
         // The event says how long the file is, but events come from anywhere: the store knows.
         let bytes = blobs
@@ -49,24 +78,18 @@ impl Preprocess {
         }
         let file = blobs.get(key).await?;
         let (limits, max_side_px) = (self.options.limits, self.options.max_side_px);
-        let prepared =
-            tokio::task::spawn_blocking(move || prepare(&file, &limits, max_side_px)).await??;
-        tracing::debug!(
-            image_id = %ingested.image.image_id,
-            width = prepared.raster.width(),
-            height = prepared.raster.height(),
-            color_model = prepared.measurements.color_model,
-            "decoded"
-        );
-        let pixels = self.rasters.put(prepared.raster).await?;
-        Ok(ImagePreprocessed {
-            image: ingested.image,
-            original: ingested.original,
-            background: ingested.background,
-            watermark: ingested.watermark,
-            pixels,
-            measurements: prepared.measurements,
-        })
+        Ok(tokio::task::spawn_blocking(move || prepare(&file, &limits, max_side_px)).await??)
+    }
+
+    /// The trimap of a picture of `size`, decoded after the picture so that both never lie in memory in full colour.
+    async fn trimap(&self, trimap: &BlobRef, size: (u32, u32)) -> Result<BlobRef, PreprocessError> {
+        let prepared = self.decoded(trimap).await.map_err(|error| match error {
+            PreprocessError::Decode(error) => TrimapError::Decode(error).into(),
+            error => error,
+        })?;
+        let levels =
+            tokio::task::spawn_blocking(move || three_levels(&prepared.raster, size)).await??;
+        Ok(self.rasters.put(levels).await?)
     }
 }
 

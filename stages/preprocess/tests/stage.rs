@@ -55,6 +55,7 @@ fn message(key: BlobKey, bytes: u64) -> Message<ImageIngested> {
             original,
             background: None,
             watermark: None,
+            trimap: None,
         },
     }
 }

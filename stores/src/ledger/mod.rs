@@ -13,7 +13,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use atelier_schemas::{
-    BlobKey, BlobRef, ErrorBody, Event, TaskAnswer, TaskRequest, TaskStatus,
+    BlobKey, BlobRef, ErrorBody, Event, TaskAnswer, TaskRequest, TaskStatus, Trimap,
     answer::VersionAnswer,
     events::{ImageContext, ImageResult, TaskAccepted},
 };
@@ -273,6 +273,8 @@ pub struct ImageRecord {
     pub name: Option<String>,
     /// Its uploaded bytes, where it did not come from an address.
     pub uploaded: Option<BlobRef>,
+    /// Its trimap, where the sender gave one.
+    pub trimap: Option<Trimap>,
     /// Its result, once there is one.
     pub result: Option<ImageResult>,
 }

@@ -23,6 +23,8 @@ pub struct Job {
     pub source: Option<PathBuf>,
     /// Where the result goes.
     pub destination: Destination,
+    /// Its trimap's path.
+    pub trimap: Option<PathBuf>,
 }
 
 /// Where a result goes.
@@ -79,6 +81,16 @@ pub fn jobs(arguments: &CutoutArgs) -> anyhow::Result<(Vec<Job>, Vec<String>)> {
     if found.iter().filter(|(source, _)| source.is_none()).count() > 1 {
         bail!("`-` can be given once: standard input holds one picture");
     }
+    if let Some(trimap) = &arguments.trimap
+        && found.len() > 1
+        && !trimap.is_dir()
+    {
+        bail!(
+            "--trimap {}: a trimap belongs to one picture, and there are {}; give a folder with one of the same name for each",
+            trimap.display(),
+            found.len()
+        );
+    }
     let into_folder =
         arguments.inputs.len() > 1 || arguments.inputs.iter().any(|input| input.is_dir());
     let mut jobs = Vec::new();
@@ -103,12 +115,42 @@ pub fn jobs(arguments: &CutoutArgs) -> anyhow::Result<(Vec<Job>, Vec<String>)> {
                 continue;
             }
         }
+        let trimap = match &arguments.trimap {
+            Some(trimap) => match trimap_of(&relative, trimap) {
+                Ok(trimap) => Some(trimap),
+                Err(failure) => {
+                    failures.push(failure);
+                    continue;
+                }
+            },
+            None => None,
+        };
         jobs.push(Job {
             source,
             destination,
+            trimap,
         });
     }
     Ok((jobs, failures))
+}
+
+/// The trimap of a picture: the file that was named, or the one of the picture's name in that folder.
+fn trimap_of(picture: &Path, trimap: &Path) -> Result<PathBuf, String> {
+    if !trimap.is_dir() {
+        return Ok(trimap.to_owned());
+    }
+    let beside = trimap.join(picture);
+    EXTENSIONS
+        .iter()
+        .map(|extension| beside.with_extension(extension))
+        .find(|path| path.is_file())
+        .ok_or_else(|| {
+            format!(
+                "{}: there is no trimap of that name in {}",
+                picture.display(),
+                trimap.display()
+            )
+        })
 }
 
 fn destination(

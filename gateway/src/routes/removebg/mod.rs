@@ -277,11 +277,10 @@ async fn one_source(
 
 fn uploaded(name: Option<String>, blob: BlobRef) -> ImageSource {
     ImageSource {
-        url: None,
         name,
         size: Some(blob.bytes),
         blob: Some(blob),
-        repeat_of: None,
+        ..ImageSource::default()
     }
 }
 

@@ -4,7 +4,9 @@
 
 mod frame;
 mod general;
+mod given;
 pub mod graphic;
+mod guided;
 mod networks;
 mod portrait;
 mod subject;
@@ -12,14 +14,17 @@ mod subject;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use atelier_models::Picture;
 use atelier_schemas::{
-    Kind, Matting, SubjectChoice,
+    BlobKey, Kind, Matting, SubjectChoice,
     events::{Classification, ModelUse},
 };
 use atelier_stores::{Raster, raster::Channels};
 
 pub use general::General;
+pub use given::Given;
 pub use graphic::Graphic;
+pub use guided::Guided;
 pub use portrait::Portrait;
 
 use self::networks::Engine;
@@ -36,6 +41,19 @@ pub struct Job {
     pub model_was_named: bool,
     /// What of that which stands out is the subject.
     pub subject: SubjectChoice,
+    /// The catalogue's name of the model that makes the trimap of one that takes a trimap, where none was given.
+    pub coarse_model: String,
+    /// The trimap that came with the picture.
+    pub trimap: Option<GivenTrimap>,
+}
+
+/// A trimap that came with a picture.
+#[derive(Clone)]
+pub struct GivenTrimap {
+    /// Which one.
+    pub key: BlobKey,
+    /// Grey, of the picture's size: 0 is background, 255 the subject, everything else unknown.
+    pub levels: Arc<Raster>,
 }
 
 /// A matte and how it was made.
@@ -76,6 +94,9 @@ pub struct Processors {
     general: Arc<General>,
     portrait: Portrait,
     graphic: Graphic,
+    given: Given,
+    guided: Guided,
+    segmenters: Arc<Segmenters>,
 }
 
 impl Processors {
@@ -84,9 +105,33 @@ impl Processors {
         let engine = Arc::new(Engine::new(options, segmenters));
         let general = Arc::new(General::new(Arc::clone(&engine)));
         Self {
+            given: Given::new(options),
+            guided: Guided::new(Arc::clone(&engine)),
+            segmenters: Arc::clone(&engine.segmenters),
             graphic: Graphic::new(Arc::clone(&general) as Arc<dyn Processor>),
             portrait: Portrait::new(engine, Arc::clone(&general)),
             general,
+        }
+    }
+
+    /// The processor of a job: one that comes with a trimap is solved, unless a model was named that takes it.
+    ///
+    /// # Errors
+    /// A model was named that takes no trimap, and there is one.
+    pub fn for_job(&self, job: &Job) -> Result<&dyn Processor, MatteError> {
+        let takes_trimap = job.model_was_named && self.segmenters.takes_trimap(&job.model);
+        match (job.model_was_named, &job.trimap) {
+            _ if takes_trimap => Ok(&self.guided),
+            (false, Some(_)) => Ok(&self.given),
+            (true, Some(_)) => {
+                // Whether there is such a model at all is said first.
+                self.segmenters.check_name(&job.model)?;
+                Err(MatteError::TrimapUnused {
+                    model: job.model.clone(),
+                    takers: self.segmenters.trimap_takers(),
+                })
+            }
+            (_, None) => Ok(self.for_kind(job.classification.kind)),
         }
     }
 
@@ -133,6 +178,15 @@ fn own_alpha(pixels: &Raster) -> Option<Vec<u8>> {
             .map(|pixel| pixel[3])
             .collect(),
     )
+}
+
+fn picture(raster: &Raster) -> Picture<'_> {
+    Picture {
+        width: raster.width(),
+        height: raster.height(),
+        channels: raster.channels().count(),
+        pixels: raster.data(),
+    }
 }
 
 /// The product of two shares of 255, rounded.

@@ -96,6 +96,7 @@ pub async fn message(
         original: pixels.clone(),
         background: None,
         watermark: None,
+        trimap: None,
         pixels,
         measurements: Measurements::default(),
         classification: Classification {

@@ -135,6 +135,7 @@ pub fn ingested(task_id: Uuid, index: u32) -> ImageIngested {
         original: blob(),
         background: None,
         watermark: None,
+        trimap: None,
     }
 }
 
@@ -172,6 +173,7 @@ pub fn preprocess_one(message: &Message<ImageIngested>) -> Outcome {
         watermark: None,
         pixels: blob(),
         measurements: Measurements::default(),
+        trimap: None,
     })
 }
 
@@ -186,6 +188,7 @@ pub fn classify_one(message: &Message<ImagePreprocessed>) -> Outcome {
         pixels: blob(),
         measurements,
         classification: classification(),
+        trimap: None,
     })
 }
 

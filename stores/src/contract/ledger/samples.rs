@@ -2,7 +2,7 @@
 
 use atelier_schemas::{
     BlobKey, BlobRef, ErrorBody, ErrorCode, Event, ImageSource, Kind, Priority, StageTiming,
-    TaskOptions, TaskRequest,
+    TaskOptions, TaskRequest, Trimap,
     answer::{Dimensions, ImageMetadata},
     envelope::image_id,
     events::{
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::ledger::{Effect, NewTask};
 
-/// A task of `image_count` images; the odd ones were uploaded.
+/// A task of `image_count` images; the odd ones were uploaded, each with a trimap.
 #[derive(Clone, Debug)]
 pub(in crate::contract) struct Sample {
     pub task_id: Uuid,
@@ -42,6 +42,10 @@ impl Sample {
                 size: None,
                 blob: (index % 2 == 1).then(|| blob("original", index)),
                 repeat_of: None,
+                trimap: (index % 2 == 1).then(|| Trimap {
+                    url: None,
+                    blob: Some(blob("trimap", index)),
+                }),
             })
             .collect()
     }

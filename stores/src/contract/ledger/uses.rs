@@ -21,6 +21,7 @@ pub async fn blobs_are_in_use_as_long_as_their_class_says<P: LedgerPlace>() {
     let keys = [
         "background",
         "mark",
+        "trimap",
         "original",
         "result",
         "thumbnail",
@@ -71,7 +72,7 @@ pub async fn blobs_are_in_use_as_long_as_their_class_says<P: LedgerPlace>() {
     ledger.create_task(task).await.unwrap();
     assert_eq!(
         ledger.blob_uses(&keys, nothing).await.unwrap(),
-        uses(0..3, 0..0)
+        uses(0..4, 0..0)
     );
     assert_eq!(
         ledger.oldest_open_task().await.unwrap(),
@@ -83,18 +84,18 @@ pub async fn blobs_are_in_use_as_long_as_their_class_says<P: LedgerPlace>() {
     }
     assert_eq!(
         ledger.blob_uses(&keys, nothing).await.unwrap(),
-        uses(0..6, 0..0)
+        uses(0..7, 0..0)
     );
     let last = sample.image_failed(0);
     ledger.apply(Uuid::new_v4(), last).await.unwrap();
 
     assert_eq!(ledger.oldest_open_task().await.unwrap(), None);
     for (kept, expected) in [
-        (nothing, uses(0..0, 0..6)),
-        (kept(true, false), uses(0..3, 3..6)),
-        (kept(false, true), uses(3..6, 0..3)),
-        (kept(true, true), uses(0..6, 0..0)),
-        (for_ever, uses(0..6, 0..0)),
+        (nothing, uses(0..0, 0..7)),
+        (kept(true, false), uses(0..4, 4..7)),
+        (kept(false, true), uses(4..7, 0..4)),
+        (kept(true, true), uses(0..7, 0..0)),
+        (for_ever, uses(0..7, 0..0)),
     ] {
         assert_eq!(ledger.blob_uses(&keys, kept).await.unwrap(), expected);
     }

@@ -178,6 +178,7 @@ fn record(task: &TaskRow, row: &ImageRow) -> Result<ImageRecord, RowError> {
         status: status_of(&task.task_id, &row.status)?,
         name: source.name,
         uploaded: source.blob,
+        trimap: source.trimap,
         result,
     })
 }

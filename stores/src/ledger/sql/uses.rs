@@ -18,7 +18,7 @@ use crate::ledger::{BlobUse, KeptSince};
 const ORIGINAL: &str = "original";
 const RESULT: &str = "result";
 
-/// The uploads among the sources of a task are its originals, and so are an uploaded background and an uploaded mark.
+/// The uploads among the sources of a task are its originals, and so are their uploaded trimaps, an uploaded background and an uploaded mark.
 pub(super) async fn add_uploads(
     transaction: &mut impl Transaction,
     task_sequence: i64,
@@ -35,8 +35,14 @@ pub(super) async fn add_uploads(
     });
     let mark = options.and_then(|options| options.watermark.as_ref()?.blob.as_ref());
     let images = sources.iter().copied().flatten();
-    let uploads = images.filter_map(|source| source.blob.as_ref());
-    let uploads = uploads.chain(background).chain(mark);
+    let uploads = images.flat_map(|source| {
+        let trimap = source.trimap.as_ref();
+        [
+            source.blob.as_ref(),
+            trimap.and_then(|trimap| trimap.blob.as_ref()),
+        ]
+    });
+    let uploads = uploads.flatten().chain(background).chain(mark);
     let keys: Vec<_> = uploads.map(|blob| &blob.key).collect();
     add(transaction, task_sequence, &keys, ORIGINAL).await
 }
