@@ -297,7 +297,7 @@ impl Processor for General {
                 processor: self.name().to_owned(),
                 reused: false,
             };
-            return Ok(spawn_blocking(move || keep_alpha(&job, &pixels, model)).await??);
+            return spawn_blocking(move || keep_alpha(&job, &pixels, model)).await?;
         }
         self.segment(pixels, job, kind).await
     }

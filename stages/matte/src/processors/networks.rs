@@ -96,7 +96,7 @@ impl Engine {
     /// The networks of a job, loaded now if need be.
     pub async fn networks(&self, job: &Job) -> Result<Arc<Networks>, MatteError> {
         let (segmenters, job) = (Arc::clone(&self.segmenters), job.clone());
-        Ok(spawn_blocking(move || Networks::of(&segmenters, &job).map(Arc::new)).await??)
+        spawn_blocking(move || Networks::of(&segmenters, &job).map(Arc::new)).await?
     }
 
     /// Runs something that runs networks, when it is its turn.
