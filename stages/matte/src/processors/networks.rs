@@ -234,7 +234,6 @@ impl Networks {
             Self::Refined(first, second, refiner) => {
                 let mut coarse = Coarse::of(picture, prepared, first, second)?;
                 if let Some(evidence) = evidence.and_then(|of| of(coarse.first(), &frame)) {
-                    coarse.consult(picture, second)?;
                     coarse.weigh(&evidence);
                 }
                 let raw = refiner.refine(picture, coarse)?;

@@ -386,7 +386,7 @@ mod tests {
     #[test]
     fn two_who_touch_are_told_apart_and_a_bag_goes_with_its_person() {
         // A bag, a small gap, two people side by side, and something by itself.
-        let matte = matte(&[(4..8, 30..40), (10..80, 5..45), (92..97, 30..40)]);
+        let matte = matte(&[(4..8, 30..40), (10..80, 5..45), (92..97, 5..45)]);
         let two = [person(10.0..45.0), person(45.0..80.0)];
         let left = row(of(&matte, "main", &two, &[0]));
         assert!((4..8).chain(10..44).all(|x| left.contains(&x)), "{left:?}");
