@@ -81,6 +81,7 @@ async fn an_event_becomes_the_next_with_all_it_carried() {
         watermark,
         pixels,
         measurements,
+        trimap,
         classification,
     } = classified.clone();
     assert_eq!(
@@ -90,7 +91,8 @@ async fn an_event_becomes_the_next_with_all_it_carried() {
             background,
             watermark,
             pixels,
-            measurements
+            measurements,
+            trimap
         },
         input
     );
