@@ -295,7 +295,7 @@ impl PlainLoop {
         let as_port: Arc<dyn Blobs> = blobs.clone();
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let stages = runtime
-            .block_on(pipeline::stages_for_cutout(&loaded, &as_port, &options))
+            .block_on(pipeline::stages_for_cutout(&loaded, &as_port, &options, 1))
             .unwrap();
         Self {
             runtime,

@@ -66,7 +66,7 @@ pub async fn run(loaded: &Loaded, arguments: CutoutArgs) -> anyhow::Result<ExitC
         return Ok(ExitCode::FAILURE);
     }
     let started = Instant::now();
-    let mut session = Session::start(loaded, options, &arguments).await?;
+    let mut session = Session::start(loaded, options, &arguments, jobs.len()).await?;
     let progress = progress_bar(jobs.len());
     let total = jobs.len();
     failures.extend(session.work(jobs, &progress).await?);
@@ -214,6 +214,7 @@ impl Session {
         loaded: &Loaded,
         mut options: TaskOptions,
         arguments: &CutoutArgs,
+        pictures: usize,
     ) -> anyhow::Result<Self> {
         let blobs = Arc::new(MemoryBlobs::new());
         let background = &arguments.background;
@@ -228,7 +229,7 @@ impl Session {
             watermark.blob = Some(store(&blobs, bytes).await?);
         }
         let as_port: Arc<dyn Blobs> = blobs.clone();
-        let stages = pipeline::stages_for_cutout(loaded, &as_port, &options).await?;
+        let stages = pipeline::stages_for_cutout(loaded, &as_port, &options, pictures).await?;
         let local = LocalOptions {
             clock: Arc::new(SystemClock),
             queue_capacity: QUEUE_CAPACITY,
@@ -351,7 +352,14 @@ impl Session {
         let task = event.task_id()?;
         let current = under_way.get_mut(&task)?;
         match event {
-            Event::ImagePreprocessed(preprocessed) => current.held.push(preprocessed.pixels.key),
+            Event::ImagePreprocessed(preprocessed) => {
+                // Nobody reads the file again.
+                current
+                    .held
+                    .drain(..)
+                    .for_each(|key| self.blobs.release(&key));
+                current.held.push(preprocessed.pixels.key);
+            }
             Event::ImageMatted(matted) => {
                 let foreground = matted.foreground.map(|blob| blob.key);
                 current.held.extend(foreground);
