@@ -313,8 +313,10 @@ pub struct BenchModelsArgs {
 pub enum ProviderArg {
     /// ONNX Runtime's own kernels.
     Cpu,
-    /// OpenVINO.
+    /// OpenVINO in bfloat16 or 32 bits.
     Openvino,
+    /// OpenVINO in eight bits.
+    OpenvinoInt8,
 }
 
 impl From<ProviderArg> for ProviderChoice {
@@ -322,6 +324,7 @@ impl From<ProviderArg> for ProviderChoice {
         match provider {
             ProviderArg::Cpu => Self::Cpu,
             ProviderArg::Openvino => Self::Openvino,
+            ProviderArg::OpenvinoInt8 => Self::OpenvinoInt8,
         }
     }
 }

@@ -1,18 +1,19 @@
 //! Which stages there are, and how each is made. A new stage is one line in [`Assembly::stage`].
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, thread::available_parallelism};
 
 use anyhow::bail;
 use atelier_classify::ClassifyStage;
 use atelier_compose::Compose;
 use atelier_ingest::Ingest;
-use atelier_matte::{Matte, model_for};
+use atelier_matte::{Matte, models_for};
 use atelier_models::{ModelStore, Runtime};
 use atelier_persist::Persist;
 use atelier_preprocess::Preprocess;
 use atelier_runtime::AnyStage;
 use atelier_schemas::{TaskOptions, TopicTable};
 use atelier_stores::{Blobs, Ledger, Rasters, open_cache};
+use futures::future::try_join_all;
 
 use crate::config::Loaded;
 
@@ -99,7 +100,10 @@ impl<'a> Assembly<'a> {
     }
 }
 
-/// The stages of `atelier cutout`: all but `persist`, with only the model that `options` ask for.
+/// So many pictures for each core pay for opening a network once for each core.
+const MANY_PICTURES_PER_CORE: usize = 12;
+
+/// The stages of `atelier cutout` for that many pictures: all but `persist`, with only the models that `options` ask for.
 ///
 /// # Errors
 /// As [`Assembly::stage`].
@@ -107,21 +111,34 @@ pub async fn stages_for_cutout(
     loaded: &Loaded,
     blobs: &Arc<dyn Blobs>,
     options: &TaskOptions,
+    pictures: usize,
     has_trimaps: bool,
 ) -> anyhow::Result<Vec<Arc<dyn AnyStage>>> {
     let mut loaded = loaded.clone();
-    loaded.config.stages.matte.preload = match &options.model {
+    // The blobs are in memory themselves: a cache would only keep pictures that are done.
+    loaded.config.rasters.cache_bytes = 0;
+    let matte = &mut loaded.config.stages.matte;
+    matte.preload = match &options.model {
         Some(model) => vec![model.clone()],
         // No network runs within a given trimap.
         None if has_trimaps => Vec::new(),
-        None => vec![model_for(options.quality).to_owned()],
+        None => models_for(options.quality)
+            .iter()
+            .map(|&name| name.to_owned())
+            .collect(),
     };
-    let assembly = Assembly::new(&loaded, Arc::clone(blobs), None)?;
-    let mut stages = Vec::new();
-    for name in ["ingest", "preprocess", "classify", "matte", "compose"] {
-        stages.push(assembly.stage(name).await?);
+    let cores = available_parallelism().map_or(1, usize::from);
+    let is_set = matte.intra_threads != 0 || matte.max_concurrent_runs != 1;
+    if !is_set && cores > 1 && pictures >= MANY_PICTURES_PER_CORE * cores {
+        // Nobody waits for a single picture, and a network that has a core to itself waits for no other.
+        matte.intra_threads = 1;
+        matte.max_concurrent_runs = cores;
+        matte.max_concurrent = matte.max_concurrent.max(cores + 2);
     }
-    Ok(stages)
+    let assembly = Assembly::new(&loaded, Arc::clone(blobs), None)?;
+    let names = ["ingest", "preprocess", "classify", "matte", "compose"];
+    // Side by side, because opening networks is what starting takes.
+    try_join_all(names.map(|name| assembly.stage(name))).await
 }
 
 /// How many calls of each stage run at once.

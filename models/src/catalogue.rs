@@ -78,6 +78,9 @@ pub struct Model {
     /// Constants that are kept out of its data where it runs in bfloat16.
     #[serde(rename = "absorb", default)]
     pub absorptions: Vec<Absorption>,
+    /// Whether the file has outputs beside `outputs`, which are taken away when it is opened: heads that only training needed.
+    #[serde(default)]
+    pub has_spare_outputs: bool,
 }
 
 /// One more file of the same package; it lies beside the first in the models folder.

@@ -7,9 +7,11 @@
 pub mod absorb;
 pub mod bundled;
 pub mod catalogue;
+pub mod onnx;
 pub mod pose;
 pub mod provider;
 pub mod pull;
+pub mod quantize;
 pub mod runtime;
 pub mod segment;
 pub mod session;

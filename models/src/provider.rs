@@ -12,14 +12,18 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "lowercase")]
 pub enum ProviderChoice {
-    /// OpenVINO in bfloat16 where the processor calculates in it (AVX-512 BF16, AMX) and its mattes pass the check against
-    /// the reference; ONNX Runtime's own kernels otherwise.
+    /// OpenVINO in eight bits where the processor calculates in them (AVX-512 VNNI, AMX), in bfloat16 where it calculates in
+    /// that (AVX-512 BF16, AMX), each only for networks whose mattes pass the check against the reference; ONNX Runtime's own
+    /// kernels otherwise.
     #[default]
     Auto,
     /// ONNX Runtime's own kernels.
     Cpu,
     /// OpenVINO: bfloat16 where the processor calculates in it, 32-bit floating point otherwise.
     Openvino,
+    /// The same, and in eight bits the networks that were calibrated for it.
+    #[serde(rename = "openvino-int8")]
+    OpenvinoInt8,
 }
 
 /// What calculates the networks.
@@ -39,6 +43,8 @@ pub enum Precision {
     F32,
     /// bfloat16 where that is faster.
     Bf16,
+    /// Eight bits in the convolutions that were calibrated for it, and bfloat16 or 32 bits in the rest.
+    Int8,
 }
 
 impl Precision {
@@ -47,6 +53,9 @@ impl Precision {
         match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            // What is quantised calculates in eight bits by itself.
+            Self::Int8 if calculates_in_bf16() => "bf16",
+            Self::Int8 => "f32",
         }
     }
 }
@@ -54,7 +63,9 @@ impl Precision {
 impl Provider {
     /// What `auto` prefers on this processor. On those without bfloat16 OpenVINO gains little over ONNX Runtime's kernels.
     pub fn best_here() -> Self {
-        if calculates_in_bf16() {
+        if calculates_in_bf16() && calculates_in_eight_bits() {
+            Self::OpenVino(Precision::Int8)
+        } else if calculates_in_bf16() {
             Self::OpenVino(Precision::Bf16)
         } else {
             Self::Cpu
@@ -76,6 +87,7 @@ impl Provider {
             Self::Cpu => "cpu",
             Self::OpenVino(Precision::F32) => "openvino-f32",
             Self::OpenVino(Precision::Bf16) => "openvino-bf16",
+            Self::OpenVino(Precision::Int8) => "openvino-int8",
         }
     }
 
@@ -106,6 +118,18 @@ fn calculates_in_bf16() -> bool {
     }
 }
 
+/// Whether the processor multiplies bytes and adds them up in one instruction. Those with AMX do that too.
+fn calculates_in_eight_bits() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        std::arch::is_x86_feature_detected!("avx512vnni")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        false
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,7 +151,14 @@ mod tests {
     fn choices_are_read_by_name() {
         let read = |text: &str| serde_json::from_str::<ProviderChoice>(text);
         assert_eq!(read(r#""openvino""#).unwrap(), ProviderChoice::Openvino);
+        assert_eq!(
+            read(r#""openvino-int8""#).unwrap(),
+            ProviderChoice::OpenvinoInt8
+        );
         let message = read(r#""cuda""#).unwrap_err().to_string();
-        assert!(message.contains("`auto`, `cpu`, `openvino`"), "{message}");
+        assert!(
+            message.contains("`auto`, `cpu`, `openvino`, `openvino-int8`"),
+            "{message}"
+        );
     }
 }

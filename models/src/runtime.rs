@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use ort::environment::Environment;
 use parking_lot::Mutex;
 
-use crate::{Model, ModelStore, Provider, ProviderChoice, State};
+use crate::{Model, ModelStore, Provider, ProviderChoice, State, provider::Precision};
 
 /// What the process has loaded: ONNX Runtime allows one library and one environment.
 static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
@@ -112,6 +112,7 @@ impl Runtime {
         let provider = match choice {
             ProviderChoice::Cpu => Provider::Cpu,
             ProviderChoice::Openvino => Provider::openvino_here(),
+            ProviderChoice::OpenvinoInt8 => Provider::OpenVino(Precision::Int8),
             ProviderChoice::Auto => best_of(store)?,
         };
         let model = library_row(store, provider)?;
@@ -172,6 +173,15 @@ impl Runtime {
             provider: Provider::Cpu,
             is_to_be_checked: false,
         }
+    }
+
+    /// The same library in floating point, where this one calculates in eight bits.
+    pub(crate) fn in_floating_point(&self) -> Option<Self> {
+        (self.provider == Provider::OpenVino(Precision::Int8)).then(|| Self {
+            environment: self.environment.clone(),
+            provider: Provider::openvino_here(),
+            is_to_be_checked: self.is_to_be_checked,
+        })
     }
 
     pub(crate) fn environment(&self) -> &Environment {

@@ -21,7 +21,9 @@ use parking_lot::{Condvar, Mutex};
 use crate::{
     LoadError, Model, ModelStore, Provider, Purpose, Runtime, State, absorb,
     catalogue::{Element, Input},
+    onnx,
     provider::Precision,
+    quantize::{Calibration, quantize},
 };
 
 /// How to run a network.
@@ -142,9 +144,19 @@ impl Session {
             fix: fix.clone(),
         };
         let unloadable = |error: ort::Error| unloadable_because(first_line(&error.to_string()));
-        let network = Network::of(model, &path, runtime.provider());
+        let calibration =
+            Calibration::of(name).map_err(|error| unloadable_because(error.to_string()))?;
+        let provider = match runtime.provider() {
+            // Nobody knows how large its data get.
+            Provider::OpenVino(Precision::Int8) if calibration.is_none() => {
+                Provider::openvino_here()
+            }
+            provider => provider,
+        };
+        let network = Network::of(model, &path, provider, calibration.as_ref());
         let as_it_is = Network::File(&path);
-        let first = commit(runtime, network.as_ref().unwrap_or(&as_it_is), options);
+        let network_or_file = network.as_ref().unwrap_or(&as_it_is);
+        let first = commit(runtime, provider, network_or_file, options);
         let first = first.map_err(unloadable)?;
         let (input_names, output_names) =
             check(model, &first).map_err(|mismatch| LoadError::WrongFile {
@@ -158,7 +170,7 @@ impl Session {
         let network = network.map_err(unloadable_because)?;
         let mut copies = vec![first];
         for _ in 1..options.concurrent_runs {
-            copies.push(commit(runtime, &network, options).map_err(unloadable)?);
+            copies.push(commit(runtime, provider, &network, options).map_err(unloadable)?);
         }
         let idle = Pool {
             idle: Mutex::new(copies),
@@ -167,7 +179,7 @@ impl Session {
         Ok(Self {
             name: model.name.clone(),
             file_identity,
-            provider: runtime.provider(),
+            provider,
             input_names,
             output_names,
             idle,
@@ -297,18 +309,54 @@ enum Network<'a> {
 }
 
 impl<'a> Network<'a> {
-    fn of(model: &Model, path: &'a Path, provider: Provider) -> Result<Self, String> {
-        if provider != Provider::OpenVino(Precision::Bf16) || model.absorptions.is_empty() {
+    fn of(
+        model: &Model,
+        path: &'a Path,
+        provider: Provider,
+        calibration: Option<&Calibration>,
+    ) -> Result<Self, String> {
+        let rounds = matches!(
+            provider,
+            Provider::OpenVino(Precision::Bf16 | Precision::Int8)
+        );
+        let absorbs = rounds && !model.absorptions.is_empty();
+        let calibration = calibration.filter(|_| provider == Provider::OpenVino(Precision::Int8));
+        if !absorbs && !model.has_spare_outputs && calibration.is_none() {
             return Ok(Self::File(path));
         }
-        let mut network = std::fs::read(path).map_err(|error| error.to_string())?;
-        absorb::absorb(&mut network, &model.absorptions).map_err(|error| error.to_string())?;
-        Ok(Self::Rewritten(network))
+        let mut file = std::fs::read(path).map_err(|error| error.to_string())?;
+        if absorbs {
+            absorb::absorb(&mut file, &model.absorptions).map_err(|error| error.to_string())?;
+        }
+        if !model.has_spare_outputs && calibration.is_none() {
+            return Ok(Self::Rewritten(file));
+        }
+        rewritten(file, model, calibration)
+            .map(Self::Rewritten)
+            .map_err(|error| error.to_string())
     }
+}
+
+/// The network without what only training needed, and in eight bits where there is a calibration.
+fn rewritten(
+    file: Vec<u8>,
+    model: &Model,
+    calibration: Option<&Calibration>,
+) -> Result<Vec<u8>, onnx::RewriteError> {
+    let mut network = onnx::Network::read(file)?;
+    if model.has_spare_outputs {
+        let outputs = model.outputs.iter().map(|output| output.name.as_deref());
+        network.keep_outputs(&outputs.collect::<Vec<_>>())?;
+    }
+    if let Some(calibration) = calibration {
+        quantize(&mut network, calibration)?;
+    }
+    Ok(network.write())
 }
 
 fn commit(
     runtime: &Runtime,
+    provider: Provider,
     network: &Network<'_>,
     options: &SessionOptions,
 ) -> ort::Result<OrtSession> {
@@ -319,7 +367,7 @@ fn commit(
     if let Some(threads) = options.intra_threads {
         builder = builder.with_intra_threads(threads)?;
     }
-    if let Provider::OpenVino(precision) = runtime.provider() {
+    if let Provider::OpenVino(precision) = provider {
         let threads = options
             .intra_threads
             .or_else(|| available_parallelism().ok().map(usize::from))

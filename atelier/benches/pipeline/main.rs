@@ -296,7 +296,7 @@ impl PlainLoop {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let stages = runtime
             .block_on(pipeline::stages_for_cutout(
-                &loaded, &as_port, &options, false,
+                &loaded, &as_port, &options, 1, false,
             ))
             .unwrap();
         Self {

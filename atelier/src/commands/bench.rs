@@ -12,7 +12,9 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use atelier_models::{
-    ModelStore, ProviderChoice, Runtime, Segmenter, SessionOptions, State,
+    ModelStore, Provider, ProviderChoice, Runtime, Segmenter, SessionOptions, State,
+    provider::Precision,
+    quantize::Calibration,
     segment::reference::{self, Difference},
 };
 use serde::{Deserialize, Serialize};
@@ -112,13 +114,24 @@ fn all(loaded: &Loaded, arguments: &BenchModelsArgs) -> anyhow::Result<ExitCode>
         let cpu = in_a_process(arguments, store.folder(), name, "cpu")?;
         print(&row(name, &cpu, &cpu)?)?;
         let mut best = "cpu".to_owned();
-        if openvino_is_here {
-            let openvino = in_a_process(arguments, store.folder(), name, "openvino")?;
+        let mut most = cpu.images_per_second();
+        let eight_bits_are_here = Calibration::of(name)?.is_some();
+        for (provider, precision) in [
+            ("openvino", Precision::Bf16),
+            ("openvino-int8", Precision::Int8),
+        ] {
+            let is_measured = precision != Precision::Int8 || eight_bits_are_here;
+            if !openvino_is_here || !is_measured {
+                continue;
+            }
+            let openvino = in_a_process(arguments, store.folder(), name, provider)?;
             print(&row(name, &openvino, &cpu)?)?;
-            if openvino.images_per_second() > cpu.images_per_second()
-                && Difference::between(&openvino.matte, &cpu.matte).is_small()
+            let difference = Difference::between(&openvino.matte, &cpu.matte);
+            if openvino.images_per_second() > most
+                && difference.is_small_for(Provider::OpenVino(precision))
             {
-                "openvino".clone_into(&mut best);
+                provider.clone_into(&mut best);
+                most = openvino.images_per_second();
             }
         }
         fastest.push(best);

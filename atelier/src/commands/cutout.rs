@@ -66,7 +66,7 @@ pub async fn run(loaded: &Loaded, arguments: CutoutArgs) -> anyhow::Result<ExitC
         return Ok(ExitCode::FAILURE);
     }
     let started = Instant::now();
-    let mut session = Session::start(loaded, options, &arguments).await?;
+    let mut session = Session::start(loaded, options, &arguments, jobs.len()).await?;
     let progress = progress_bar(jobs.len());
     let total = jobs.len();
     failures.extend(session.work(jobs, &progress).await?);
@@ -215,6 +215,7 @@ impl Session {
         loaded: &Loaded,
         mut options: TaskOptions,
         arguments: &CutoutArgs,
+        pictures: usize,
     ) -> anyhow::Result<Self> {
         let blobs = Arc::new(MemoryBlobs::new());
         let background = &arguments.background;
@@ -229,9 +230,14 @@ impl Session {
             watermark.blob = Some(store(&blobs, bytes).await?);
         }
         let as_port: Arc<dyn Blobs> = blobs.clone();
-        let stages =
-            pipeline::stages_for_cutout(loaded, &as_port, &options, arguments.trimap.is_some())
-                .await?;
+        let stages = pipeline::stages_for_cutout(
+            loaded,
+            &as_port,
+            &options,
+            pictures,
+            arguments.trimap.is_some(),
+        )
+        .await?;
         let local = LocalOptions {
             clock: Arc::new(SystemClock),
             queue_capacity: QUEUE_CAPACITY,
@@ -363,6 +369,11 @@ impl Session {
         let current = under_way.get_mut(&task)?;
         match event {
             Event::ImagePreprocessed(preprocessed) => {
+                // Nobody reads the file again.
+                current
+                    .held
+                    .drain(..)
+                    .for_each(|key| self.blobs.release(&key));
                 let trimap = preprocessed.trimap.map(|blob| blob.key);
                 current.held.extend(trimap);
                 current.held.push(preprocessed.pixels.key);

@@ -82,7 +82,8 @@ impl Guided {
         let trimap = trimap::of_coarse(&reference::coarse_matte().map_err(text)?);
         let found = self.infer(&reference::picture(), &trimap).map_err(text)?;
         let expected = on_cpu.infer(&reference::picture(), &trimap).map_err(text)?;
-        reference::Difference::between(&found.mask.alpha, &expected.mask.alpha).check()
+        reference::Difference::between(&found.mask.alpha, &expected.mask.alpha)
+            .check_for(self.session.provider())
     }
 
     /// The network.

@@ -30,7 +30,7 @@ pub use refiner::{LONGEST_SIDE_PX, NetworkRun, RawRefined, Refiner, working_size
 pub use trimap::of_coarse as trimap_of_coarse;
 
 use crate::{
-    LoadError, ModelStore, Purpose, RunError, Runtime, Session, SessionOptions,
+    LoadError, ModelStore, Provider, Purpose, RunError, Runtime, Session, SessionOptions,
     catalogue::{Input, Normalization},
 };
 
@@ -126,7 +126,8 @@ impl Segmenter {
     /// Opens a matting model by its catalogue name. Blocking.
     ///
     /// Where the provider was chosen by `auto`, its matte of a reference picture is compared with the one that belongs there;
-    /// a model that it does not open, or whose matte differs, runs on `cpu` instead, and the log says so as an error.
+    /// a model that it does not open, or whose matte differs, runs in floating point instead where this was eight bits, and on
+    /// `cpu` where that is no better, and the log says so as an error.
     ///
     /// # Errors
     /// As [`Session::open`], and a model that makes no matte.
@@ -171,22 +172,32 @@ impl Segmenter {
             return open_on(runtime);
         }
         let on_cpu = || open_on(&runtime.on_cpu());
-        let checked = open_on(runtime)
-            .map_err(|error| error.to_string())
-            .and_then(|segmenter| {
-                segmenter
-                    .check_against_reference(on_cpu)
-                    .map(|()| segmenter)
-            });
-        checked.or_else(|reason| {
+        let mut to_try = Some(runtime.clone());
+        while let Some(runtime) = to_try {
+            let checked = open_on(&runtime)
+                .map_err(|error| error.to_string())
+                .and_then(|segmenter| {
+                    segmenter
+                        .check_against_reference(on_cpu)
+                        .map(|()| segmenter)
+                });
+            let reason = match checked {
+                Ok(segmenter) => return Ok(segmenter),
+                Err(reason) => reason,
+            };
+            to_try = runtime.in_floating_point();
             tracing::error!(
                 model = name,
                 provider = runtime.provider().as_str(),
                 reason,
-                "the provider does not serve this model, which runs on `cpu`, more slowly"
+                instead = to_try
+                    .as_ref()
+                    .map_or(Provider::Cpu, Runtime::provider)
+                    .as_str(),
+                "the provider does not serve this model, which runs otherwise, more slowly"
             );
-            on_cpu()
-        })
+        }
+        on_cpu()
     }
 
     /// Compares this network's matte with the stored one, or with that of the network which `on_cpu` opens; says what is wrong.
@@ -203,7 +214,7 @@ impl Segmenter {
             }
         };
         let found = reference::matte_of(self).map_err(text)?;
-        Difference::between(&found.alpha, &expected).check()
+        Difference::between(&found.alpha, &expected).check_for(self.session.provider())
     }
 
     /// The network.

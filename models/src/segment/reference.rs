@@ -5,6 +5,7 @@
 //! provider makes the matte when the network is opened.
 
 use super::{Mask, Picture, SegmentError, Segmenter};
+use crate::{Provider, provider::Precision};
 
 /// Side of the reference's matte in pixels.
 pub const MATTE_SIDE_PX: u32 = 64;
@@ -19,6 +20,9 @@ static U2NETP: &[u8] = include_bytes!("../../reference/u2netp-64x64.gray");
 
 /// Most pixels, as a share, that may lie on the other side of one half.
 const MAX_FLIPPED_SHARE: f64 = 0.005;
+
+/// The same for a network in eight bits, whose rounding is coarser: it has to prove itself on fewer.
+const MAX_FLIPPED_SHARE_IN_EIGHT_BITS: f64 = 0.003;
 
 /// Largest mean difference, in 255ths.
 const MAX_MEAN_DIFFERENCE: f64 = 2.0;
@@ -47,12 +51,12 @@ impl Difference {
         }
     }
 
-    /// Fails where somebody would see it, and says how large it is.
+    /// Fails where somebody would see it, or where `provider` has to be closer, and says how large it is.
     ///
     /// # Errors
     /// The difference, for people.
-    pub fn check(&self) -> Result<(), String> {
-        if self.is_small() {
+    pub fn check_for(&self, provider: Provider) -> Result<(), String> {
+        if self.is_small_for(provider) {
             return Ok(());
         }
         Err(format!(
@@ -61,6 +65,15 @@ impl Difference {
             100.0 * self.flipped_share,
             self.mean
         ))
+    }
+
+    /// Whether nobody would see it, and `provider` may be used.
+    pub fn is_small_for(&self, provider: Provider) -> bool {
+        let most = match provider {
+            Provider::OpenVino(Precision::Int8) => MAX_FLIPPED_SHARE_IN_EIGHT_BITS,
+            Provider::OpenVino(_) | Provider::Cpu => MAX_FLIPPED_SHARE,
+        };
+        self.is_small() && self.flipped_share <= most
     }
 
     /// Whether nobody would see it.

@@ -94,7 +94,8 @@ impl Refiner {
         };
         let found = matte_of(self).map_err(|error| error.to_string())?;
         let expected = matte_of(on_cpu).map_err(|error| error.to_string())?;
-        reference::Difference::between(&found.alpha, &expected.alpha).check()
+        reference::Difference::between(&found.alpha, &expected.alpha)
+            .check_for(self.session.provider())
     }
 
     /// The network.

@@ -28,5 +28,5 @@ mod stage;
 
 pub use error::MatteError;
 pub use options::MatteOptions;
-pub use segmenters::{Segmenters, model_for};
+pub use segmenters::{Segmenters, model_for, models_for};
 pub use stage::Matte;

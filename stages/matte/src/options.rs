@@ -15,7 +15,8 @@ pub struct MatteOptions {
     /// Threads that work on one run of a network; 0 is one per core.
     pub intra_threads: usize,
     /// Runs of networks at the same time, each with a copy of the weights in memory. With `intra_threads` at 1 and this at
-    /// the number of cores, many pictures take less time together and each one takes longer.
+    /// the number of cores, many pictures take less time together and each one takes longer; where neither is set,
+    /// `atelier cutout` does so by itself for many pictures.
     pub max_concurrent_runs: usize,
     /// Pictures that are worked on at the same time: `max_concurrent_runs` in the network, the others before or after it.
     pub max_concurrent: usize,

@@ -11,6 +11,15 @@ use parking_lot::Mutex;
 
 use crate::{MatteError, MatteOptions};
 
+/// All models that a quality may take.
+pub fn models_for(quality: Quality) -> &'static [&'static str] {
+    match quality {
+        Quality::High => &["isnet-general-use", "u2netp"],
+        Quality::Medium => &["u2net"],
+        Quality::Low => &["u2netp"],
+    }
+}
+
 /// The catalogue's model for a quality.
 pub fn model_for(quality: Quality) -> &'static str {
     match quality {
@@ -71,7 +80,7 @@ pub struct Segmenters {
     store: ModelStore,
     session_options: SessionOptions,
     preloaded: HashMap<String, Loaded>,
-    /// Loaded at start where the model of the best quality is, and with its first picture otherwise. Locked while it loads.
+    /// Loaded at start where the models of the best quality are, and with its first picture otherwise. Locked while it loads.
     refiner: Mutex<Option<Arc<Refiner>>>,
     /// The same.
     pose: Mutex<Option<Arc<Pose>>>,
@@ -99,7 +108,8 @@ impl Segmenters {
             let loaded = Loaded::open(&runtime, &store, name, &session_options)?;
             preloaded.insert(name.clone(), loaded);
         }
-        let is_for_best_quality = preloaded.contains_key(model_for(Quality::High));
+        let high = models_for(Quality::High);
+        let is_for_best_quality = high.iter().all(|name| preloaded.contains_key(*name));
         let segmenters = Self {
             runtime,
             store,

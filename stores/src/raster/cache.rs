@@ -1,11 +1,12 @@
 //! [`Rasters`]: pixels handed from stage to stage in memory, and through the blob store where memory has none.
 //!
 //! Invariant: what is in the cache is in the blob store too, so that losing the cache (another process, a restart,
-//! a full cache) costs time and nothing else.
+//! a full cache) costs time and nothing else. A blob store in memory holds the very bytes that the cache does, once.
 
 use std::sync::Arc;
 
 use atelier_schemas::{BlobKey, BlobRef};
+use bytes::Bytes;
 use hashlink::LruCache;
 use parking_lot::Mutex;
 
@@ -68,7 +69,8 @@ impl Rasters {
     /// # Errors
     /// [`RasterError::Blob`] where the blob store refuses.
     pub async fn put(&self, raster: Raster) -> Result<BlobRef, RasterError> {
-        self.put_shared(Arc::new(raster)).await
+        let pam = tokio::task::spawn_blocking(move || raster.into_pam()).await?;
+        self.put_pam(pam.into()).await
     }
 
     /// Stores pixels that the caller goes on using.
@@ -76,10 +78,14 @@ impl Rasters {
     /// # Errors
     /// [`RasterError::Blob`] where the blob store refuses.
     pub async fn put_shared(&self, raster: Arc<Raster>) -> Result<BlobRef, RasterError> {
-        let to_encode = Arc::clone(&raster);
-        let pam = tokio::task::spawn_blocking(move || to_encode.to_pam()).await?;
+        let pam = tokio::task::spawn_blocking(move || raster.to_pam()).await?;
+        self.put_pam(pam.into()).await
+    }
+
+    async fn put_pam(&self, pam: Bytes) -> Result<BlobRef, RasterError> {
         let bytes = pam.len() as u64;
-        let key = self.blobs.put(pam.into()).await?;
+        let raster = Raster::from_pam(pam.clone())?;
+        let key = self.blobs.put(pam).await?;
         let reference = BlobRef {
             key: key.clone(),
             media_type: PAM_MEDIA_TYPE.to_owned(),
@@ -87,7 +93,7 @@ impl Rasters {
             width: raster.width(),
             height: raster.height(),
         };
-        self.cache.lock().insert(key, raster);
+        self.cache.lock().insert(key, Arc::new(raster));
         Ok(reference)
     }
 
@@ -110,7 +116,7 @@ impl Rasters {
             return Ok(raster);
         }
         let pam = self.blobs.get(&reference.key).await?;
-        let raster = tokio::task::spawn_blocking(move || Raster::from_pam(pam.into())).await??;
+        let raster = Raster::from_pam(pam)?;
         check_reference(reference, &raster)?;
         let raster = Arc::new(raster);
         self.cache

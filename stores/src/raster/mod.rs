@@ -10,7 +10,10 @@ mod pam;
 
 pub use cache::Rasters;
 
+use std::ops::Deref;
+
 use atelier_schemas::BlobKey;
+use bytes::Bytes;
 
 use crate::BlobError;
 
@@ -23,8 +26,36 @@ pub struct Raster {
     width: u32,
     height: u32,
     channels: Channels,
-    data: Vec<u8>,
+    data: Bytewise,
 }
+
+/// The bytes of a raster, equal where the bytes are.
+#[derive(Clone)]
+enum Bytewise {
+    /// Nobody else's.
+    Owned(Vec<u8>),
+    /// A part of what the blob store has: a picture that is in memory is there once.
+    Shared(Bytes),
+}
+
+impl Deref for Bytewise {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Owned(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl PartialEq for Bytewise {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Bytewise {}
 
 /// What a pixel is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +149,15 @@ impl Raster {
         channels: Channels,
         data: Vec<u8>,
     ) -> Result<Self, RasterError> {
+        Self::of(width, height, channels, Bytewise::Owned(data))
+    }
+
+    fn of(
+        width: u32,
+        height: u32,
+        channels: Channels,
+        data: Bytewise,
+    ) -> Result<Self, RasterError> {
         if width == 0 || height == 0 {
             return Err(RasterError::Empty { width, height });
         }
@@ -157,9 +197,12 @@ impl Raster {
         &self.data
     }
 
-    /// The bytes, for keeps.
+    /// The bytes, for keeps: copied where the blob store has them too.
     pub fn into_data(self) -> Vec<u8> {
-        self.data
+        match self.data {
+            Bytewise::Owned(bytes) => bytes,
+            Bytewise::Shared(bytes) => bytes.into(),
+        }
     }
 
     /// One row of bytes; empty below the picture.

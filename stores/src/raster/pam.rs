@@ -3,7 +3,9 @@
 //! Invariant: a header is believed only when it matches the bytes that are already in memory, so a hostile one
 //! costs nothing.
 
-use super::{Channels, PAM_MEDIA_TYPE, Raster, RasterError, byte_length};
+use bytes::Bytes;
+
+use super::{Bytewise, Channels, PAM_MEDIA_TYPE, Raster, RasterError};
 
 /// No header that Atelier writes is longer; the search for its end stops here.
 const MAX_HEADER_BYTES: usize = 256;
@@ -15,42 +17,49 @@ impl Raster {
 
     /// Header and pixels in one piece, ready to be stored.
     pub fn to_pam(&self) -> Vec<u8> {
-        let header = format!(
-            "P7\nWIDTH {}\nHEIGHT {}\nDEPTH {}\nMAXVAL 255\nTUPLTYPE {}\nENDHDR\n",
-            self.width,
-            self.height,
-            self.channels.count(),
-            tuple_type(self.channels),
-        );
+        let header = self.header();
         let mut pam = Vec::with_capacity(header.len() + self.data.len());
         pam.extend_from_slice(header.as_bytes());
         pam.extend_from_slice(&self.data);
         pam
     }
 
+    /// The same, in the memory of the pixels where it can grow.
+    pub(super) fn into_pam(self) -> Vec<u8> {
+        let header = self.header();
+        let mut pam = self.into_data();
+        let pixels = pam.len();
+        pam.reserve_exact(header.len());
+        pam.extend_from_slice(header.as_bytes());
+        pam.copy_within(..pixels, header.len());
+        pam[..header.len()].copy_from_slice(header.as_bytes());
+        pam
+    }
+
+    fn header(&self) -> String {
+        format!(
+            "P7\nWIDTH {}\nHEIGHT {}\nDEPTH {}\nMAXVAL 255\nTUPLTYPE {}\nENDHDR\n",
+            self.width,
+            self.height,
+            self.channels.count(),
+            tuple_type(self.channels),
+        )
+    }
+
     /// Reads what [`Raster::to_pam`] wrote. The pixels stay in the memory they came in.
     ///
     /// # Errors
     /// [`RasterError::Malformed`], [`RasterError::Empty`] or [`RasterError::LengthMismatch`].
-    pub fn from_pam(mut pam: Vec<u8>) -> Result<Self, RasterError> {
+    pub fn from_pam(pam: Bytes) -> Result<Self, RasterError> {
         let header_length = header_length(&pam)?;
         let header = Header::parse(pam.get(..header_length).unwrap_or_default())?;
-        let actual_bytes = pam.len() - header_length;
         let Header {
             width,
             height,
             channels,
         } = header;
-        if byte_length(width, height, channels) != Some(actual_bytes) {
-            return Err(RasterError::LengthMismatch {
-                width,
-                height,
-                channels,
-                actual_bytes,
-            });
-        }
-        pam.drain(..header_length);
-        Self::new(width, height, channels, pam)
+        let pixels = pam.slice(header_length..);
+        Self::of(width, height, channels, Bytewise::Shared(pixels))
     }
 }
 
@@ -148,7 +157,8 @@ mod tests {
     proptest! {
         #[test]
         fn pam_round_trips(raster in any_raster()) {
-            prop_assert_eq!(Raster::from_pam(raster.to_pam()).unwrap(), raster);
+            prop_assert_eq!(Raster::from_pam(raster.to_pam().into()).unwrap(), raster);
+            prop_assert_eq!(raster.to_pam(), raster.into_pam());
         }
 
         #[test]
@@ -156,7 +166,7 @@ mod tests {
             if magic {
                 bytes.splice(0..0, *b"P7\n");
             }
-            prop_assert!(Raster::from_pam(bytes).is_err());
+            prop_assert!(Raster::from_pam(bytes.into()).is_err());
         }
     }
 
@@ -176,7 +186,7 @@ mod tests {
             "",
         ] {
             assert!(
-                Raster::from_pam(header.as_bytes().to_vec()).is_err(),
+                Raster::from_pam(Bytes::from_static(header.as_bytes())).is_err(),
                 "{header}"
             );
         }

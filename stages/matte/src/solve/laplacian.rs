@@ -232,8 +232,8 @@ mod tests {
         let matrix = [[4.0, 1.0, 0.5], [1.0, 3.0, 0.25], [0.5, 0.25, 2.0]];
         let inverse = inverse(&matrix);
         for (i, row) in matrix.iter().enumerate() {
-            for j in 0..3 {
-                let column = [inverse[0][j], inverse[1][j], inverse[2][j]];
+            for j in [0, 1, 2] {
+                let column = inverse.map(|row| row[j]);
                 let expected = if i == j { 1.0 } else { 0.0 };
                 assert!((dot(row, &column) - expected).abs() < 1e-12);
             }

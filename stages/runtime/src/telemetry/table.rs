@@ -54,7 +54,10 @@ const CODE: Label = label("code", "an error code of schemas/src/error.rs");
 const CHANGE: Label = label("change", "assigned, revoked, lost");
 const STATE: Label = label("state", "in_use, idle");
 const MODEL: Label = label("model", "a model of models/models.toml");
-const PROVIDER: Label = label("provider", "cpu, openvino-f32, openvino-bf16");
+const PROVIDER: Label = label(
+    "provider",
+    "cpu, openvino-f32, openvino-bf16, openvino-int8",
+);
 const ANSWER: Label = label("answer", "hit, miss, away");
 const EXPORTED: Label = label("result", "exported, lost");
 const ROUTE: Label = label("route", "a path of /api/openapi.json, or page");

@@ -264,8 +264,8 @@ pub fn no_op_pipeline() -> Vec<Arc<dyn AnyStage>> {
 /// What `ingest` reads: tasks, and from its retry topic single images.
 #[derive(Clone)]
 pub enum TaskOrImage {
-    Task(TaskRequest),
-    Image(atelier_schemas::events::ImageRequested),
+    Task(Box<TaskRequest>),
+    Image(Box<atelier_schemas::events::ImageRequested>),
 }
 
 impl StageInput for TaskOrImage {
@@ -274,8 +274,8 @@ impl StageInput for TaskOrImage {
         value: &[u8],
     ) -> Result<Option<Self>, atelier_schemas::DecodeError> {
         match Event::decode(envelope, value)? {
-            Event::TaskSubmitted(request) => Ok(Some(Self::Task(request))),
-            Event::ImageRequested(requested) => Ok(Some(Self::Image(requested))),
+            Event::TaskSubmitted(request) => Ok(Some(Self::Task(Box::new(request)))),
+            Event::ImageRequested(requested) => Ok(Some(Self::Image(Box::new(requested)))),
             _ => Ok(None),
         }
     }
