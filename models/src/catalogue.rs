@@ -312,6 +312,7 @@ pub enum Scaling {
     /// By the largest value of the picture.
     ByMaximum,
     /// By 255, whatever the picture.
+    #[serde(rename = "by_255")]
     By255,
     /// By nothing: 0 to 255.
     None,

@@ -157,7 +157,7 @@ mod tests {
     proptest! {
         #[test]
         fn pam_round_trips(raster in any_raster()) {
-            prop_assert_eq!(Raster::from_pam(raster.to_pam().into()).unwrap(), raster);
+            prop_assert_eq!(&Raster::from_pam(raster.to_pam().into()).unwrap(), &raster);
             prop_assert_eq!(raster.to_pam(), raster.into_pam());
         }
 
