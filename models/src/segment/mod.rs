@@ -30,7 +30,7 @@ pub use refiner::{LONGEST_SIDE_PX, NetworkRun, RawRefined, Refiner, working_size
 pub use trimap::of_coarse as trimap_of_coarse;
 
 use crate::{
-    LoadError, ModelStore, Provider, Purpose, RunError, Runtime, Session, SessionOptions,
+    LoadError, ModelStore, Provider, Purpose, RunError, Runtime, Session, SessionOptions, State,
     catalogue::{Input, Normalization},
 };
 
@@ -168,7 +168,8 @@ impl Segmenter {
                 width_px,
             })
         };
-        if !runtime.is_to_be_checked() {
+        // What is not there, another provider does not find either.
+        if !runtime.is_to_be_checked() || store.state(model) == State::Missing {
             return open_on(runtime);
         }
         let on_cpu = || open_on(&runtime.on_cpu());
