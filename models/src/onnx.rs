@@ -3,7 +3,7 @@
 //! Only the fields that networks for inference have are read (`onnx.proto`, ONNX, Apache-2.0); what describes types and
 //! places within the network is left out, because ONNX Runtime finds it again.
 //!
-//! Invariant: what [`Network::keep_outputs`] and [`Network::widen`] leave calculates what was calculated before.
+//! Invariant: what `keep_outputs` and `widen` leave calculates what was calculated before.
 
 use std::collections::{HashMap, HashSet};
 

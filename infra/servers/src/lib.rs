@@ -174,7 +174,7 @@ fn script(arguments: &[&str]) -> Command {
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 const REMEMBERED_PORTS: usize = 2_000;
 
-/// The first of `count` ports in a row that nobody listens on, and that are not among the last [`REMEMBERED_PORTS`] that this
+/// The first of `count` ports in a row that nobody listens on, and that are not among the last 2,000 that this
 /// process was given: a server that was killed wants its own back.
 ///
 /// # Panics
