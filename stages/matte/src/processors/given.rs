@@ -27,7 +27,7 @@ const VERSION: u32 = 1;
 
 /// Solves for what a trimap leaves unknown.
 pub struct Given {
-    /// One permit for each picture that is solved: they take a core and some 300 MB each.
+    /// One permit for each picture that is solved: they take a core and some 400 MB each.
     runs: Semaphore,
 }
 

@@ -35,7 +35,7 @@ use laplacian::System;
 use links::Linked;
 use shrink::Shrunk;
 
-/// Most unknown pixels that are solved for: some 250 MB, and a few seconds on one core.
+/// Most unknown pixels that are solved for: by count some 400 MB, and a few seconds on one core.
 const MAX_UNKNOWN_PX: usize = 400_000;
 
 /// Most pixels of the size at which they are solved for.
