@@ -47,21 +47,13 @@ impl Guided {
         name: &str,
         options: &SessionOptions,
     ) -> Result<Self, LoadError> {
-        let catalogue = store.catalogue();
-        let model = catalogue
-            .find(name)
-            .ok_or_else(|| LoadError::UnknownModel {
-                name: name.to_owned(),
-                known: catalogue.names_for(Purpose::MatteWithTrimap).join(", "),
-            })?;
+        const WANTED: &str = "matting model that takes a trimap";
+        let model = checked::row(store, name, Purpose::MatteWithTrimap, WANTED)?;
         let wrong = || LoadError::WrongPurpose {
             name: name.to_owned(),
-            wanted: "matting model that takes a trimap",
+            wanted: WANTED,
             summary: model.summary.clone(),
         };
-        if model.purpose != Purpose::MatteWithTrimap {
-            return Err(wrong());
-        }
         let input = model.input.clone().ok_or_else(wrong)?;
         let trimap = model.trimap.clone().ok_or_else(wrong)?;
         let normalization = model.outputs.first().ok_or_else(wrong)?.normalization;
@@ -73,7 +65,9 @@ impl Guided {
                 normalization,
             })
         };
-        checked::open(runtime, name, open_on, Self::check_against)
+        checked::open(runtime, name, open_on, |network, on_cpu| {
+            network.check_against(&on_cpu().map_err(|error| error.to_string())?)
+        })
     }
 
     /// Compares what both make of the reference's picture and matte.

@@ -30,7 +30,7 @@ pub use refiner::{LONGEST_SIDE_PX, NetworkRun, RawRefined, Refiner, working_size
 pub use trimap::of_coarse as trimap_of_coarse;
 
 use crate::{
-    LoadError, ModelStore, Provider, Purpose, RunError, Runtime, Session, SessionOptions, State,
+    LoadError, ModelStore, Purpose, RunError, Runtime, Session, SessionOptions,
     catalogue::{Input, Normalization},
 };
 
@@ -137,21 +137,13 @@ impl Segmenter {
         name: &str,
         options: &SessionOptions,
     ) -> Result<Self, LoadError> {
-        let catalogue = store.catalogue();
-        let model = catalogue
-            .find(name)
-            .ok_or_else(|| LoadError::UnknownModel {
-                name: name.to_owned(),
-                known: catalogue.names_for(Purpose::Matte).join(", "),
-            })?;
+        const WANTED: &str = "matting model";
+        let model = checked::row(store, name, Purpose::Matte, WANTED)?;
         let wrong = || LoadError::WrongPurpose {
             name: name.to_owned(),
-            wanted: "matting model",
+            wanted: WANTED,
             summary: model.summary.clone(),
         };
-        if model.purpose != Purpose::Matte {
-            return Err(wrong());
-        }
         let input = model.input.clone().ok_or_else(wrong)?;
         let normalization = model.outputs.first().ok_or_else(wrong)?.normalization;
         let (Ok(height_px), Ok(width_px)) =
@@ -168,43 +160,13 @@ impl Segmenter {
                 width_px,
             })
         };
-        // What is not there, another provider does not find either.
-        if !runtime.is_to_be_checked() || store.state(model) == State::Missing {
-            return open_on(runtime);
-        }
-        let on_cpu = || open_on(&runtime.on_cpu());
-        let mut to_try = Some(runtime.clone());
-        while let Some(runtime) = to_try {
-            let checked = open_on(&runtime)
-                .map_err(|error| error.to_string())
-                .and_then(|segmenter| {
-                    segmenter
-                        .check_against_reference(on_cpu)
-                        .map(|()| segmenter)
-                });
-            let reason = match checked {
-                Ok(segmenter) => return Ok(segmenter),
-                Err(reason) => reason,
-            };
-            to_try = runtime.in_floating_point();
-            tracing::error!(
-                model = name,
-                provider = runtime.provider().as_str(),
-                reason,
-                instead = to_try
-                    .as_ref()
-                    .map_or(Provider::Cpu, Runtime::provider)
-                    .as_str(),
-                "the provider does not serve this model, which runs otherwise, more slowly"
-            );
-        }
-        on_cpu()
+        checked::open(runtime, name, open_on, Self::check_against_reference)
     }
 
     /// Compares this network's matte with the stored one, or with that of the network which `on_cpu` opens; says what is wrong.
     fn check_against_reference(
         &self,
-        on_cpu: impl FnOnce() -> Result<Self, LoadError>,
+        on_cpu: &dyn Fn() -> Result<Self, LoadError>,
     ) -> Result<(), String> {
         let text = |error: SegmentError| error.to_string();
         let expected = match reference::stored_matte(self.session.name()) {

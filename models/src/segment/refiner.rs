@@ -80,7 +80,9 @@ impl Refiner {
         let open_on = |runtime: &Runtime| {
             Session::open(runtime, store, NAME, options).map(|session| Self { session })
         };
-        checked::open(runtime, NAME, open_on, Self::check_against)
+        checked::open(runtime, NAME, open_on, |network, on_cpu| {
+            network.check_against(&on_cpu().map_err(|error| error.to_string())?)
+        })
     }
 
     /// Compares what both make of the reference's picture and matte.
