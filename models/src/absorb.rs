@@ -12,11 +12,12 @@
 //! Invariant: in 32-bit floating point the network calculates what it calculated before, but for rounding. Found in a
 //! network by `bench/constants.py`.
 
-use std::{collections::HashMap, ops::Range};
+use std::collections::HashMap;
 
 use half::bf16;
-use protobuf::{CodedInputStream, rt::WireType};
 use serde::Deserialize;
+
+use crate::onnx::{Graph, Network};
 
 /// One convolution that reads constant channels, by the names of the network's initializers.
 #[derive(Clone, Debug, Deserialize)]
@@ -66,9 +67,6 @@ pub struct Carrier {
 /// The file is not the network that the catalogue describes.
 #[derive(Debug, thiserror::Error)]
 pub enum AbsorbError {
-    /// Not an ONNX file.
-    #[error("it is no ONNX network: {0}")]
-    Syntax(#[from] protobuf::Error),
     /// Lacks an initializer.
     #[error("it has no 32-bit floating-point initializer `{0}` kept as raw data")]
     Missing(String),
@@ -84,62 +82,55 @@ pub enum AbsorbError {
     },
 }
 
-/// Rewrites the initializers of an ONNX file in place; its length stays as it is.
+/// Rewrites a network's initializers.
 ///
 /// # Errors
-/// The file is not the network that `absorptions` were found in. It may have been changed in part then.
-pub fn absorb(network: &mut [u8], absorptions: &[Absorption]) -> Result<(), AbsorbError> {
-    let index = initializers(network)?;
-    let mut network = Network { network, index };
+/// It is not the network that `absorptions` were found in. It may have been changed in part then.
+pub fn absorb(network: &mut Network, absorptions: &[Absorption]) -> Result<(), AbsorbError> {
+    let graph = network.graph();
+    let index = graph.index();
+    let mut initializers = Initializers { graph, index };
     // First all that is taken off: a bias from which something is taken may be one that a carrier carries.
     for constant in absorptions.iter().flat_map(|one| &one.constants) {
-        let mut bias = network.tensor(&constant.made_by_bias)?;
+        let mut bias = initializers.tensor(&constant.made_by_bias)?;
         *bias.at(&[constant.made_as])? -= constant.value;
-        network.store(&bias);
+        initializers.store(&bias);
     }
-    absorptions.iter().try_for_each(|one| network.carry(one))
+    absorptions
+        .iter()
+        .try_for_each(|one| initializers.carry(one))
 }
 
-struct Network<'a> {
-    network: &'a mut [u8],
-    index: HashMap<String, Initializer>,
+struct Initializers<'a> {
+    graph: &'a mut Graph,
+    index: HashMap<String, usize>,
 }
 
-/// Where in the file a tensor of 32-bit floating-point numbers lies.
-#[derive(Clone)]
-struct Initializer {
-    shape: Vec<usize>,
-    bytes: Range<usize>,
-}
-
+/// A tensor of 32-bit floating-point numbers, taken out to be changed.
 struct Tensor {
     name: String,
     shape: Vec<usize>,
     values: Vec<f32>,
-    bytes: Range<usize>,
+    /// Where it belongs.
+    place: usize,
 }
 
-impl Network<'_> {
+impl Initializers<'_> {
     fn tensor(&self, name: &str) -> Result<Tensor, AbsorbError> {
-        let Initializer { shape, bytes } = self
-            .index
-            .get(name)
-            .cloned()
-            .ok_or_else(|| AbsorbError::Missing(name.to_owned()))?;
-        let (numbers, _) = self.network[bytes.clone()].as_chunks::<4>();
+        let missing = || AbsorbError::Missing(name.to_owned());
+        let place = *self.index.get(name).ok_or_else(missing)?;
+        let tensor = &self.graph.tensors[place];
         Ok(Tensor {
             name: name.to_owned(),
-            values: numbers.iter().copied().map(f32::from_le_bytes).collect(),
-            shape,
-            bytes,
+            shape: tensor.shape.iter().map(|size| *size as usize).collect(),
+            values: tensor.floats().map_err(|_| missing())?,
+            place,
         })
     }
 
     fn store(&mut self, tensor: &Tensor) {
-        let (numbers, _) = self.network[tensor.bytes.clone()].as_chunks_mut::<4>();
-        for (number, value) in numbers.iter_mut().zip(&tensor.values) {
-            *number = value.to_le_bytes();
-        }
+        let bytes = tensor.values.iter().flat_map(|value| value.to_le_bytes());
+        self.graph.tensors[tensor.place].raw = bytes.collect::<Vec<u8>>().into();
     }
 
     /// Gives constants and bias to the carrier.
@@ -234,155 +225,31 @@ impl Tensor {
     }
 }
 
-/// Field numbers of `onnx.proto` (ONNX, Apache-2.0).
-mod field {
-    pub const MODEL_GRAPH: u32 = 7;
-    pub const GRAPH_INITIALIZER: u32 = 5;
-    pub const TENSOR_DIMS: u32 = 1;
-    pub const TENSOR_DATA_TYPE: u32 = 2;
-    pub const TENSOR_NAME: u32 = 8;
-    pub const TENSOR_RAW_DATA: u32 = 9;
-}
-
-/// `TensorProto.DataType.FLOAT`.
-const FLOAT: u64 = 1;
-
-/// Where the network's tensors of 32-bit floating-point numbers are. Those kept otherwise than as raw data are left out.
-fn initializers(network: &[u8]) -> Result<HashMap<String, Initializer>, protobuf::Error> {
-    let mut found = HashMap::new();
-    for graph in messages(network, 0..network.len(), field::MODEL_GRAPH)? {
-        for tensor in messages(network, graph, field::GRAPH_INITIALIZER)? {
-            if let Some((name, initializer)) = initializer(network, tensor)? {
-                found.insert(name, initializer);
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// Where the fields of that number are that have a length.
-fn messages(
-    network: &[u8],
-    place: Range<usize>,
-    wanted: u32,
-) -> Result<Vec<Range<usize>>, protobuf::Error> {
-    let mut found = Vec::new();
-    let mut stream = CodedInputStream::from_bytes(&network[place.clone()]);
-    while let Some((number, wire_type)) = next_field(&mut stream)? {
-        if number == wanted && wire_type == WireType::LengthDelimited {
-            found.push(skip_bytes(&mut stream, place.start)?);
-        } else {
-            stream.skip_field(wire_type)?;
-        }
-    }
-    Ok(found)
-}
-
-fn initializer(
-    network: &[u8],
-    place: Range<usize>,
-) -> Result<Option<(String, Initializer)>, protobuf::Error> {
-    let (mut name, mut shape, mut bytes, mut is_float) = (String::new(), Vec::new(), 0..0, false);
-    let mut stream = CodedInputStream::from_bytes(&network[place.clone()]);
-    while let Some((number, wire_type)) = next_field(&mut stream)? {
-        match (number, wire_type) {
-            (field::TENSOR_DIMS, WireType::Varint) => {
-                shape.push(stream.read_raw_varint64()? as usize);
-            }
-            (field::TENSOR_DIMS, WireType::LengthDelimited) => {
-                let packed = skip_bytes(&mut stream, place.start)?;
-                let mut packed = CodedInputStream::from_bytes(&network[packed]);
-                while !packed.eof()? {
-                    shape.push(packed.read_raw_varint64()? as usize);
-                }
-            }
-            (field::TENSOR_DATA_TYPE, WireType::Varint) => {
-                is_float = stream.read_raw_varint64()? == FLOAT;
-            }
-            (field::TENSOR_NAME, WireType::LengthDelimited) => name = stream.read_string()?,
-            (field::TENSOR_RAW_DATA, WireType::LengthDelimited) => {
-                bytes = skip_bytes(&mut stream, place.start)?;
-            }
-            _ => stream.skip_field(wire_type)?,
-        }
-    }
-    let length = shape
-        .iter()
-        .try_fold(size_of::<f32>(), |length, size| length.checked_mul(*size));
-    let is_whole = is_float && length == Some(bytes.len());
-    Ok(is_whole.then_some((name, Initializer { shape, bytes })))
-}
-
-fn next_field(
-    stream: &mut CodedInputStream<'_>,
-) -> Result<Option<(u32, WireType)>, protobuf::Error> {
-    let Some(tag) = stream.read_raw_tag_or_eof()? else {
-        return Ok(None);
-    };
-    let wire_type = WireType::new(tag & 7).ok_or_else(|| {
-        std::io::Error::new(
-            std::io::ErrorKind::InvalidData,
-            format!("a field of unknown kind {}", tag & 7),
-        )
-    })?;
-    Ok(Some((tag >> 3, wire_type)))
-}
-
-/// Goes past a field with a length; answers where its content is, counted from the file's start.
-fn skip_bytes(
-    stream: &mut CodedInputStream<'_>,
-    start: usize,
-) -> Result<Range<usize>, protobuf::Error> {
-    let length = stream.read_raw_varint32()?;
-    let begin = start + stream.pos() as usize;
-    stream.skip_raw_bytes(length)?;
-    Ok(begin..begin + length as usize)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::onnx::tests::{file, floats};
 
-    fn delimited(number: u8, content: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![number << 3 | 2];
-        let mut length = content.len();
-        while length >= 0x80 {
-            bytes.push(length as u8 | 0x80);
-            length >>= 7;
-        }
-        bytes.push(length as u8);
-        bytes.extend(content);
-        bytes
+    fn network_of(tensors: Vec<crate::onnx::Tensor>) -> Network {
+        Network::read(file(Vec::new(), tensors, &[])).unwrap()
     }
 
-    fn tensor(name: &str, shape: &[u8], values: &[f32]) -> Vec<u8> {
-        let raw: Vec<u8> = values
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect();
-        let mut bytes: Vec<u8> = shape.iter().flat_map(|size| [1 << 3, *size]).collect();
-        bytes.extend([2 << 3, 1]);
-        bytes.extend(delimited(8, name.as_bytes()));
-        bytes.extend(delimited(9, &raw));
-        delimited(5, &bytes)
-    }
-
-    fn values(network: &mut [u8], name: &str) -> Vec<f32> {
-        let index = initializers(network).unwrap();
-        Network { network, index }.tensor(name).unwrap().values
+    fn values(network: &mut Network, name: &str) -> Vec<f32> {
+        let graph = network.graph();
+        let place = graph.index()[name];
+        graph.tensors[place].floats().unwrap()
     }
 
     /// Two channels made by a 1 × 1 convolution, a constant and one that is always 0, read by a 3 × 3.
-    fn network() -> Vec<u8> {
+    fn network() -> Network {
         let read: Vec<f32> = (0..18).map(|place| place as f32 * 0.37 - 3.0).collect();
-        let graph = [
-            tensor("make", &[2, 1, 1, 1], &[0.01, 0.02]),
-            tensor("make_bias", &[2], &[226.5, -1.0]),
-            tensor("read", &[1, 2, 3, 3], &read),
-            tensor("read_bias", &[1], &[-1361.25]),
-            tensor("beside", &[1, 2, 1, 1], &[0.0, 0.5]),
-        ];
-        delimited(7, &graph.concat())
+        network_of(vec![
+            floats("make", &[2, 1, 1, 1], &[0.01, 0.02]),
+            floats("make_bias", &[2], &[226.5, -1.0]),
+            floats("read", &[1, 2, 3, 3], &read),
+            floats("read_bias", &[1], &[-1361.25]),
+            floats("beside", &[1, 2, 1, 1], &[0.0, 0.5]),
+        ])
     }
 
     fn absorption() -> Absorption {
@@ -398,7 +265,7 @@ mod tests {
     }
 
     /// What the 3 × 3 convolution gives for a constant picture of 2 × 2 pixels at its upper left corner.
-    fn at_the_corner(network: &mut [u8], input: f32) -> f64 {
+    fn at_the_corner(network: &mut Network, input: f32) -> f64 {
         let (make, make_bias) = (values(network, "make"), values(network, "make_bias"));
         let (read, read_bias) = (values(network, "read"), values(network, "read_bias"));
         let mut sum = f64::from(read_bias[0]);
@@ -416,7 +283,6 @@ mod tests {
         let mut before = network();
         let mut after = network();
         absorb(&mut after, &[absorption()]).unwrap();
-        assert_eq!(before.len(), after.len());
         for input in [0.0, 7.5, 40.0] {
             let expected = at_the_corner(&mut before, input);
             let found = at_the_corner(&mut after, input);
@@ -451,7 +317,7 @@ mod tests {
 
     #[test]
     fn another_network_is_refused_with_what_it_lacks() {
-        let mut other = delimited(7, &tensor("make", &[2, 1, 1, 1], &[0.01, 0.02]));
+        let mut other = network_of(vec![floats("make", &[2, 1, 1, 1], &[0.01, 0.02])]);
         let message = absorb(&mut other, &[absorption()]).unwrap_err().to_string();
         assert!(message.contains("`make_bias`"), "{message}");
 
@@ -459,10 +325,5 @@ mod tests {
         wrong.carrier.channel = 2;
         let message = absorb(&mut network(), &[wrong]).unwrap_err().to_string();
         assert!(message.contains("`read` is [1, 2, 3, 3]"), "{message}");
-
-        let mut cut = network();
-        cut.truncate(40);
-        let message = absorb(&mut cut, &[absorption()]).unwrap_err().to_string();
-        assert!(message.contains("no ONNX network"), "{message}");
     }
 }

@@ -54,9 +54,9 @@ pub enum RewriteError {
     NoConvolution(String),
 }
 
-/// `ModelProto`.
+/// A network: `ModelProto`.
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct Network {
+pub struct Network {
     #[prost(int64, tag = "1")]
     structure: i64,
     #[prost(message, optional, tag = "7")]
@@ -176,7 +176,7 @@ impl Network {
     }
 
     /// Its operators and tensors.
-    pub fn graph(&mut self) -> &mut Graph {
+    pub(crate) fn graph(&mut self) -> &mut Graph {
         self.graph.get_or_insert_default()
     }
 
@@ -185,7 +185,7 @@ impl Network {
     ///
     /// # Errors
     /// It has no such output.
-    pub fn keep_outputs(&mut self, wanted: &[Option<&str>]) -> Result<(), RewriteError> {
+    pub(crate) fn keep_outputs(&mut self, wanted: &[Option<&str>]) -> Result<(), RewriteError> {
         let graph = self.graph();
         let mut kept = Vec::new();
         for name in wanted {
@@ -205,7 +205,7 @@ impl Network {
     ///
     /// # Errors
     /// Some are not kept as raw data.
-    pub fn widen(&mut self) -> Result<(), RewriteError> {
+    pub(crate) fn widen(&mut self) -> Result<(), RewriteError> {
         let graph = self.graph();
         graph.tensors.iter_mut().try_for_each(Tensor::widen)?;
         for node in &mut graph.nodes {
@@ -224,7 +224,7 @@ impl Network {
 
     /// Raises the version of the operators to the first that quantises by channels. Of those that the networks of the
     /// catalogue have, only `Unsqueeze` looked otherwise before.
-    pub fn raise_operators(&mut self) {
+    pub(crate) fn raise_operators(&mut self) {
         let is_old =
             |set: &&mut OperatorSet| set.domain.is_empty() && set.version < OPERATORS_BY_CHANNEL;
         let Some(set) = self.operators.iter_mut().find(is_old) else {

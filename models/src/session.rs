@@ -324,34 +324,27 @@ impl<'a> Network<'a> {
         if !absorbs && !model.has_spare_outputs && calibration.is_none() {
             return Ok(Self::File(path));
         }
-        let mut file = std::fs::read(path).map_err(|error| error.to_string())?;
+        let file = std::fs::read(path).map_err(|error| error.to_string())?;
+        let mut network = onnx::Network::read(file).map_err(|error| error.to_string())?;
         if absorbs {
-            absorb::absorb(&mut file, &model.absorptions).map_err(|error| error.to_string())?;
+            absorb::absorb(&mut network, &model.absorptions).map_err(|error| error.to_string())?;
         }
-        if !model.has_spare_outputs && calibration.is_none() {
-            return Ok(Self::Rewritten(file));
-        }
-        rewritten(file, model, calibration)
-            .map(Self::Rewritten)
-            .map_err(|error| error.to_string())
+        rewrite(&mut network, model, calibration).map_err(|error| error.to_string())?;
+        Ok(Self::Rewritten(network.write()))
     }
 }
 
-/// The network without what only training needed, and in eight bits where there is a calibration.
-fn rewritten(
-    file: Vec<u8>,
+/// Leaves out what only training needed, and lets the rest calculate in eight bits where there is a calibration.
+fn rewrite(
+    network: &mut onnx::Network,
     model: &Model,
     calibration: Option<&Calibration>,
-) -> Result<Vec<u8>, onnx::RewriteError> {
-    let mut network = onnx::Network::read(file)?;
+) -> Result<(), onnx::RewriteError> {
     if model.has_spare_outputs {
         let outputs = model.outputs.iter().map(|output| output.name.as_deref());
         network.keep_outputs(&outputs.collect::<Vec<_>>())?;
     }
-    if let Some(calibration) = calibration {
-        quantize(&mut network, calibration)?;
-    }
-    Ok(network.write())
+    calibration.map_or(Ok(()), |calibration| quantize(network, calibration))
 }
 
 fn commit(
