@@ -7,10 +7,7 @@
 
 use std::time::Duration;
 
-use fast_image_resize::{
-    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
-    images::{Image, ImageRef},
-};
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer, images::Image};
 use ndarray::{Array4, ArrayD};
 
 use crate::{
@@ -235,21 +232,9 @@ fn tensor(picture: &Picture<'_>, square: BodySquare) -> Result<Array4<f32>, Segm
         width,
         height,
         channels,
-        pixels,
+        ..
     } = picture;
-    let bad = || SegmentError::BadPicture {
-        width,
-        height,
-        channels,
-        found: pixels.len(),
-    };
-    let pixel_type = match channels {
-        1 => PixelType::U8,
-        3 => PixelType::U8x3,
-        4 => PixelType::U8x4,
-        _ => return Err(bad()),
-    };
-    let source = ImageRef::new(width, height, pixels, pixel_type).map_err(|_| bad())?;
+    let source = picture.image_ref()?;
     let mut tensor = Array4::zeros((1, SIDE_PX, SIDE_PX, 3));
     let columns = inside(square.left, square.side, width);
     let rows = inside(square.top, square.side, height);
@@ -271,7 +256,7 @@ fn tensor(picture: &Picture<'_>, square: BodySquare) -> Result<Array4<f32>, Segm
             (columns.len() as f64 * step).min(f64::from(width) - left),
             (rows.len() as f64 * step).min(f64::from(height) - top),
         );
-    let mut target = Image::new(columns.len() as u32, rows.len() as u32, pixel_type);
+    let mut target = Image::new(columns.len() as u32, rows.len() as u32, source.pixel_type());
     Resizer::new()
         .resize(&source, &mut target, &options)
         .map_err(|error| SegmentError::Resize {

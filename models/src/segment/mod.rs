@@ -21,6 +21,7 @@ use std::time::Duration;
 
 pub use coarse::Coarse;
 pub use distance::distances_px;
+use fast_image_resize::{PixelType, images::ImageRef};
 pub use guided::{Guided, RawGuided};
 use ndarray::{Array4, ArrayD};
 pub use postprocess::resize as enlarge;
@@ -45,6 +46,28 @@ pub struct Picture<'a> {
     pub channels: usize,
     /// `width` × `height` × `channels` bytes.
     pub pixels: &'a [u8],
+}
+
+impl<'a> Picture<'a> {
+    /// Its pixels as the resizer takes them.
+    ///
+    /// # Errors
+    /// They are not what the picture says.
+    pub(crate) fn image_ref(&self) -> Result<ImageRef<'a>, SegmentError> {
+        let bad = || SegmentError::BadPicture {
+            width: self.width,
+            height: self.height,
+            channels: self.channels,
+            found: self.pixels.len(),
+        };
+        let pixel_type = match self.channels {
+            1 => PixelType::U8,
+            3 => PixelType::U8x3,
+            4 => PixelType::U8x4,
+            _ => return Err(bad()),
+        };
+        ImageRef::new(self.width, self.height, self.pixels, pixel_type).map_err(|_| bad())
+    }
 }
 
 /// An alpha matte: rows from the top, one byte a pixel, 0 is background.

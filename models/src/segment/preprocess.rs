@@ -1,9 +1,6 @@
 //! A picture to the network's input: resized by Lanczos on bytes, then one table look-up a colour.
 
-use fast_image_resize::{
-    PixelType,
-    images::{Image, ImageRef},
-};
+use fast_image_resize::images::Image;
 use ndarray::Array4;
 
 use super::{Picture, SegmentError, resample::lanczos};
@@ -49,27 +46,8 @@ pub(super) fn resize(
     width: u32,
     height: u32,
 ) -> Result<Image<'static>, SegmentError> {
-    let &Picture {
-        width: from_width,
-        height: from_height,
-        channels,
-        pixels,
-    } = picture;
-    let bad = || SegmentError::BadPicture {
-        width: from_width,
-        height: from_height,
-        channels,
-        found: pixels.len(),
-    };
-    let pixel_type = match channels {
-        1 => PixelType::U8,
-        3 => PixelType::U8x3,
-        4 => PixelType::U8x4,
-        _ => return Err(bad()),
-    };
-    let source = ImageRef::new(from_width, from_height, pixels, pixel_type).map_err(|_| bad())?;
     // The colours under transparent pixels stay as they are, as they do when an alpha channel is simply dropped.
-    lanczos(&source, width, height)
+    lanczos(&picture.image_ref()?, width, height)
 }
 
 /// The largest colour value, alpha left out; never 0, so that a black picture can be divided by it.
