@@ -7,6 +7,7 @@ mod admission;
 pub(crate) mod client;
 pub(crate) mod committer;
 pub(crate) mod consumer;
+mod health;
 mod lag;
 pub(crate) mod membership;
 pub(crate) mod producer;

@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use atelier_models::pose::together;
-use atelier_schemas::{Kind, Matting, matting::FellBack};
+use atelier_schemas::{Kind, Matting, SubjectChoice, matting::FellBack};
 use atelier_stores::Raster;
 use tokio::task::spawn_blocking;
 
@@ -23,7 +23,7 @@ use super::{
     General, Job, Matted, Processor,
     frame::Frame,
     general::{NOTHING, NOTHING_WITHIN, boxes_identity, keeps_own_alpha},
-    networks::{Engine, Evidence, Log, Networks, certainty},
+    networks::{Engine, Evidence, Log, Look, Networks, certainty},
     subject::{Kept, People, kept},
     whole,
 };
@@ -41,6 +41,27 @@ const ROOM_SHARE: f32 = 0.25;
 /// Whether who is where decides anything.
 fn needs_people(networks: &Networks, job: &Job) -> bool {
     networks.are_the_best() || !job.subject.is_all()
+}
+
+/// Whether the chosen people are what a look shows, what of it is kept, and the look again.
+async fn pick(
+    crowd: &Arc<Crowd>,
+    chosen: &[usize],
+    subject: SubjectChoice,
+    look: Look,
+    pixels: &Arc<Raster>,
+) -> Result<(bool, Kept, Look), MatteError> {
+    let (crowd, chosen, pixels) = (Arc::clone(crowd), chosen.to_vec(), Arc::clone(pixels));
+    let picked = spawn_blocking(move || {
+        let seen = crowd.seen(&chosen, &look.small, &look.frame);
+        let people = People {
+            masks: crowd.masks(),
+            chosen,
+        };
+        let is_kept = kept(&look.small, &look.frame, &pixels, &subject, &people);
+        (!seen.is_empty(), is_kept, look)
+    });
+    Ok(picked.await?)
 }
 
 /// Cuts people out, with what they hold.
@@ -138,18 +159,7 @@ impl Portrait {
             return whole(&pixels, model(&log), report(&log, 0.0), NOTHING);
         }
         let began = Instant::now();
-        let (choosing, choice, to_choose) = (Arc::clone(&crowd), job.subject, Arc::clone(&pixels));
-        let picked = chosen.clone();
-        let (is_seen, is_kept, look) = spawn_blocking(move || {
-            let seen = choosing.seen(&picked, &look.small, &look.frame);
-            let people = People {
-                masks: choosing.masks(),
-                chosen: picked,
-            };
-            let is_kept = kept(&look.small, &look.frame, &to_choose, &choice, &people);
-            (!seen.is_empty(), is_kept, look)
-        })
-        .await?;
+        let (is_seen, is_kept, look) = pick(&crowd, &chosen, job.subject, look, &pixels).await?;
         if !chosen.is_empty() && !is_seen && networks.are_the_best() {
             let reason = "the people in it are not what stands out";
             return self.hand_on(job, pixels, reason).await;
