@@ -10,12 +10,16 @@
 mod postgres;
 mod support;
 
-use std::{fs, process::Stdio, time::Duration};
+use std::{
+    fs,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use atelier_schemas::TopicTable;
 use postgres::Server;
 use serde_json::json;
-use support::{Installation, samples};
+use support::{Installation, PATIENCE, samples};
 use uuid::Uuid;
 
 /// The broker with the gateway in one process, and every stage in one of its own.
@@ -107,11 +111,15 @@ fn kill_while_tasks_run(mut installation: Installation, server: Option<&Server>)
     let mut accepted: Vec<Uuid> = Vec::new();
     let mut waiting: Vec<Uuid> = (0..tasks).map(|_| Uuid::new_v4()).collect();
     // Tasks and kills are mixed evenly, so that work is under way at every kill.
+    let begun = Instant::now();
+    let patience = PATIENCE + Duration::from_secs(5) * (victims.len() + waiting.len()) as u32;
     while !waiting.is_empty() || !victims.is_empty() {
-        std::thread::sleep(Duration::from_millis(random.next(400)));
-        if server.is_some() {
-            start_what_ended(&mut installation);
+        if begun.elapsed() > patience {
+            installation.print_logs();
+            panic!("not accepted: {waiting:?}; not killed: {victims:?}");
         }
+        std::thread::sleep(Duration::from_millis(random.next(400)));
+        start_what_ended(&mut installation);
         let place = random.next((waiting.len() + victims.len()) as u64) as usize;
         if let Some(victim) = victims.get(place).copied() {
             match (victim, server) {
@@ -139,11 +147,9 @@ fn kill_while_tasks_run(mut installation: Installation, server: Option<&Server>)
             }
         }
     }
-    if server.is_some() {
-        // The last ones to start may still find no server.
-        std::thread::sleep(Duration::from_secs(2));
-        start_what_ended(&mut installation);
-    }
+    // The last ones to start may still find no server.
+    std::thread::sleep(Duration::from_secs(2));
+    start_what_ended(&mut installation);
     installation.wait_until_ready();
     assert_eq!(accepted.len() as u64, tasks);
     for task in &accepted {
@@ -160,9 +166,11 @@ fn kill_while_tasks_run(mut installation: Installation, server: Option<&Server>)
     }
 }
 
-/// A process that finds no ledger at its start says so and ends; whoever watches it starts it again.
+/// A process that finds no ledger at its start, or whose broker is killed while it starts, says so and ends; whoever
+/// watches it starts it again.
 fn start_what_ended(installation: &mut Installation) {
     for ended in installation.take_ended() {
+        println!("{ended} ended by itself");
         start(installation, &ended);
     }
 }

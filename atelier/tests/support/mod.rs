@@ -192,21 +192,30 @@ impl Installation {
                 return answer;
             }
             if start.elapsed() > PATIENCE {
-                for (name, _) in &self.processes {
-                    let log = self.log(name);
-                    let tail: Vec<&str> = log.lines().rev().take(60).collect();
-                    println!(
-                        "--- {name}.log\n{}",
-                        tail.into_iter().rev().collect::<Vec<_>>().join("\n")
-                    );
-                }
+                self.print_logs();
                 panic!("{what}: nothing within {} s", PATIENCE.as_secs());
             }
             std::thread::sleep(Duration::from_millis(100));
         }
     }
 
-    /// Uploads pictures as one task.
+    /// The ends of all that was logged, also by processes that have ended.
+    pub fn print_logs(&self) {
+        let files = fs::read_dir(self.folder.path()).unwrap();
+        for path in files.map(|file| file.unwrap().path()) {
+            if path.extension().is_none_or(|extension| extension != "log") {
+                continue;
+            }
+            let log = fs::read_to_string(&path).unwrap_or_default();
+            let tail: Vec<&str> = log.lines().rev().take(60).collect();
+            println!(
+                "--- {}\n{}",
+                path.display(),
+                tail.into_iter().rev().collect::<Vec<_>>().join("\n")
+            );
+        }
+    }
+
     /// Status and body of an upload that may be refused.
     pub fn try_upload(&self, picture: Vec<u8>) -> (u16, String) {
         let part = reqwest::blocking::multipart::Part::bytes(picture).file_name("dress.jpg");
@@ -220,6 +229,7 @@ impl Installation {
         (answer.status().as_u16(), answer.text().unwrap())
     }
 
+    /// Uploads pictures as one task.
     pub fn upload(&self, pictures: &[(&str, Vec<u8>)], options: &Value) -> TaskAnswer {
         let mut form =
             reqwest::blocking::multipart::Form::new().text("options", options.to_string());
