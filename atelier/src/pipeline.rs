@@ -11,7 +11,7 @@ use atelier_models::{ModelStore, Runtime};
 use atelier_persist::Persist;
 use atelier_preprocess::Preprocess;
 use atelier_runtime::AnyStage;
-use atelier_schemas::{TaskOptions, TopicTable};
+use atelier_schemas::{TaskOptions, TopicTable, shadow::ShadowKind};
 use atelier_stores::{Blobs, Ledger, Rasters, open_cache};
 use futures::future::try_join_all;
 
@@ -103,33 +103,53 @@ impl<'a> Assembly<'a> {
 /// So many pictures for each core pay for opening a network once for each core.
 const MANY_PICTURES_PER_CORE: usize = 12;
 
-/// The stages of `atelier cutout` for that many pictures: all but `persist`, with only the models that `options` ask for.
+/// What `atelier cutout` is to do.
+pub struct CutoutPlan<'a> {
+    /// The options of every picture.
+    pub options: &'a TaskOptions,
+    /// How many pictures there are.
+    pub pictures: usize,
+    /// Whether they come with trimaps.
+    pub has_trimaps: bool,
+    /// Whether somebody reads what was found out about them.
+    pub reports: bool,
+}
+
+/// Whether it matters for the result what a picture shows.
+fn needs_classification(plan: &CutoutPlan<'_>) -> bool {
+    let options = plan.options;
+    let is_cut_alike = options.model.is_some() && options.subject.is_all();
+    plan.reports || !is_cut_alike || options.output.shadow.kind == ShadowKind::Auto
+}
+
+/// The stages of `atelier cutout`: all but `persist`, with only the models that the plan asks for.
 ///
 /// # Errors
 /// As [`Assembly::stage`].
 pub async fn stages_for_cutout(
     loaded: &Loaded,
     blobs: &Arc<dyn Blobs>,
-    options: &TaskOptions,
-    pictures: usize,
-    has_trimaps: bool,
+    plan: &CutoutPlan<'_>,
 ) -> anyhow::Result<Vec<Arc<dyn AnyStage>>> {
     let mut loaded = loaded.clone();
     // The blobs are in memory themselves: a cache would only keep pictures that are done.
     loaded.config.rasters.cache_bytes = 0;
+    // Nobody sees the thumbnails.
+    loaded.config.stages.compose.thumbnail_side_px = 1;
+    loaded.config.stages.classify.networks &= needs_classification(plan);
     let matte = &mut loaded.config.stages.matte;
-    matte.preload = match &options.model {
+    matte.preload = match &plan.options.model {
         Some(model) => vec![model.clone()],
         // No network runs within a given trimap.
-        None if has_trimaps => Vec::new(),
-        None => models_for(options.quality)
+        None if plan.has_trimaps => Vec::new(),
+        None => models_for(plan.options.quality)
             .iter()
             .map(|&name| name.to_owned())
             .collect(),
     };
     let cores = available_parallelism().map_or(1, usize::from);
     let is_set = matte.intra_threads != 0 || matte.max_concurrent_runs != 1;
-    if !is_set && cores > 1 && pictures >= MANY_PICTURES_PER_CORE * cores {
+    if !is_set && cores > 1 && plan.pictures >= MANY_PICTURES_PER_CORE * cores {
         // Nobody waits for a single picture, and a network that has a core to itself waits for no other.
         matte.intra_threads = 1;
         matte.max_concurrent_runs = cores;

@@ -202,6 +202,29 @@ fn a_report_is_a_line_of_json_about_each_picture() {
     );
 }
 
+#[test]
+fn who_names_the_model_and_asks_for_no_report_gets_the_same_picture() {
+    let folder = TempDir::new().unwrap();
+    for name in ["astronaut.jpg", "sneakers.jpg"] {
+        fs::copy(samples().join(name), folder.path().join(name)).unwrap();
+    }
+    let cut = |more: &[&str], into: &str| {
+        let mut command = atelier(folder.path());
+        command.args(["astronaut.jpg", "sneakers.jpg", "--model", "u2netp"]);
+        let output = run(command.args(["-o", into]).args(more));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let report = cut(&["--report"], "reported");
+    assert!(report.contains("\"faces\":[{"), "{report}");
+    cut(&[], "alone");
+    for name in ["astronaut.png", "sneakers.png"] {
+        let [reported, alone] = ["reported", "alone"]
+            .map(|into| fs::read(folder.path().join(into).join(name)).unwrap());
+        assert!(reported == alone, "{name}");
+    }
+}
+
 fn read_marks(folder: &Path, pictures: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_atelier"));
     run(command

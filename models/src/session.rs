@@ -156,10 +156,26 @@ impl Session {
         let network = Network::of(model, &path, provider, calibration.as_ref());
         let as_it_is = Network::File(&path);
         let network_or_file = network.as_ref().unwrap_or(&as_it_is);
-        let first = commit(runtime, provider, network_or_file, options);
-        let first = first.map_err(unloadable)?;
+        // Side by side: a network that is to run on one core is also compiled on one.
+        let compile = || commit(runtime, provider, network_or_file, options);
+        let copies = std::thread::scope(|scope| {
+            let others: Vec<_> = (1..options.concurrent_runs)
+                .map(|_| scope.spawn(compile))
+                .collect();
+            let first = compile();
+            let others = others.into_iter().map(|other| {
+                other
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+            std::iter::once(first).chain(others).collect::<Vec<_>>()
+        });
+        let copies: Vec<_> = copies
+            .into_iter()
+            .collect::<ort::Result<_>>()
+            .map_err(unloadable)?;
         let (input_names, output_names) =
-            check(model, &first).map_err(|mismatch| LoadError::WrongFile {
+            check(model, &copies[0]).map_err(|mismatch| LoadError::WrongFile {
                 name: model.name.clone(),
                 path: path.clone(),
                 expected: mismatch.expected,
@@ -167,11 +183,7 @@ impl Session {
                 fix: fix.clone(),
             })?;
         // Only now: inputs and outputs say more about a wrong file than what could not be rewritten in it.
-        let network = network.map_err(unloadable_because)?;
-        let mut copies = vec![first];
-        for _ in 1..options.concurrent_runs {
-            copies.push(commit(runtime, provider, &network, options).map_err(unloadable)?);
-        }
+        network.map_err(unloadable_because)?;
         let idle = Pool {
             idle: Mutex::new(copies),
             returned: Condvar::new(),

@@ -25,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use atelier::{config::Loaded, pipeline};
+use atelier::{config::Loaded, pipeline::Assembly};
 use atelier_models::Provider;
 use atelier_runtime::{AnyStage, Emission, Outcome};
 use atelier_schemas::{
@@ -34,6 +34,7 @@ use atelier_schemas::{
 };
 use atelier_servers::Collector;
 use atelier_stores::{Blobs, blobs::MemoryBlobs};
+use futures::future::try_join_all;
 use serde_json::json;
 use support::{Installation, WORK_ON_EVERY_PICTURE};
 use uuid::Uuid;
@@ -286,7 +287,8 @@ struct PlainLoop {
 impl PlainLoop {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let loaded = Loaded::load(None, Some(folder.path())).unwrap();
+        let mut loaded = Loaded::load(None, Some(folder.path())).unwrap();
+        loaded.config.rasters.cache_bytes = 0;
         let blobs = Arc::new(MemoryBlobs::new());
         let options = TaskOptions {
             quality: Quality::Low,
@@ -294,11 +296,10 @@ impl PlainLoop {
         };
         let as_port: Arc<dyn Blobs> = blobs.clone();
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let stages = runtime
-            .block_on(pipeline::stages_for_cutout(
-                &loaded, &as_port, &options, 1, false,
-            ))
-            .unwrap();
+        let assembly = Assembly::new(&loaded, as_port, None).unwrap();
+        let names = ["ingest", "preprocess", "classify", "matte", "compose"];
+        let stages = runtime.block_on(try_join_all(names.map(|name| assembly.stage(name))));
+        let stages = stages.unwrap();
         Self {
             runtime,
             blobs,

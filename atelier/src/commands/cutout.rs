@@ -32,7 +32,7 @@ use uuid::Uuid;
 use crate::{
     cli::{CutoutArgs, MarkArgs},
     config::Loaded,
-    pipeline,
+    pipeline::{self, CutoutPlan},
 };
 
 mod files;
@@ -230,14 +230,13 @@ impl Session {
             watermark.blob = Some(store(&blobs, bytes).await?);
         }
         let as_port: Arc<dyn Blobs> = blobs.clone();
-        let stages = pipeline::stages_for_cutout(
-            loaded,
-            &as_port,
-            &options,
+        let plan = CutoutPlan {
+            options: &options,
             pictures,
-            arguments.trimap.is_some(),
-        )
-        .await?;
+            has_trimaps: arguments.trimap.is_some(),
+            reports: arguments.report,
+        };
+        let stages = pipeline::stages_for_cutout(loaded, &as_port, &plan).await?;
         let local = LocalOptions {
             clock: Arc::new(SystemClock),
             queue_capacity: QUEUE_CAPACITY,

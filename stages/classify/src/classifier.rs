@@ -17,7 +17,7 @@ use crate::{
     faces::{Faces, Look},
     labels::Labels,
     measure::{ground_busyness, measure},
-    objects::{Objects, PERSON, has_fine_outline},
+    objects::{Objects, PERSON, has_fine_outline, label},
     working_copy::WorkingCopy,
 };
 
@@ -27,6 +27,11 @@ const CLOSE_UP_SHARE: f32 = 0.3;
 /// The three networks and the decision.
 pub struct Classifier {
     options: ClassifyOptions,
+    /// `None` where options leave them out.
+    networks: Option<Networks>,
+}
+
+struct Networks {
     faces: Faces,
     objects: Objects,
     labels: Labels,
@@ -82,6 +87,12 @@ impl Classifier {
         runtime: &Runtime,
     ) -> Result<Self, OpenError> {
         options.check()?;
+        if !options.networks {
+            return Ok(Self {
+                options,
+                networks: None,
+            });
+        }
         let session = SessionOptions {
             intra_threads: (options.intra_threads > 0).then_some(options.intra_threads),
             ..SessionOptions::default()
@@ -89,11 +100,14 @@ impl Classifier {
         // Of the 25 ms that the three take on one core OpenVINO saves five, and it compiles them for half a second.
         let runtime = runtime.on_cpu();
         telemetry::model_provider("classify", runtime.provider().as_str());
-        Ok(Self {
+        let networks = Networks {
             faces: Faces::open(&runtime, store, &session)?,
             objects: Objects::open(&runtime, store, &session)?,
             labels: Labels::open(&runtime, store, &session)?,
+        };
+        Ok(Self {
             options,
+            networks: Some(networks),
         })
     }
 
@@ -115,11 +129,14 @@ impl Classifier {
         let graphic = decide::graphic_probability(&measured.texture);
         let mut portrait = 0.0;
         let is_open = forced.is_none() && graphic < decide::SURELY_GRAPHIC;
-        if is_open || matches!(forced, Some(Kind::Product | Kind::Portrait)) {
-            self.look_for_things(&copy, &mut seen, &mut cost)?;
-        }
-        if is_open || forced == Some(Kind::Portrait) {
-            self.look_for_faces(raster, &copy, forced, &mut seen, &mut cost)?;
+        if let Some(networks) = &self.networks {
+            let looked_at = (raster, &copy);
+            if is_open || matches!(forced, Some(Kind::Product | Kind::Portrait)) {
+                networks.look_for_things(&copy, &self.options, &mut seen, &mut cost)?;
+            }
+            if is_open || forced == Some(Kind::Portrait) {
+                networks.look_for_faces(looked_at, forced, &self.options, &mut seen, &mut cost)?;
+            }
         }
         if is_open {
             portrait = decide::portrait_probability(&people(raster, &seen), seen.fine_outline);
@@ -140,7 +157,7 @@ impl Classifier {
             forced: forced.is_some(),
             complexity,
             strategy: decide::strategy(kind, complexity, ground, &measured, &self.options),
-            evidence: self.evidence(seen, &measured),
+            evidence: evidence(seen, &measured),
         };
         cost.total = started.elapsed();
         Ok(Classified {
@@ -149,22 +166,50 @@ impl Classifier {
             cost,
         })
     }
+}
 
+fn evidence(seen: Seen, measured: &Measured) -> Evidence {
+    Evidence {
+        faces: seen
+            .faces
+            .iter()
+            .map(|face| detection(face, "face".to_owned()))
+            .collect(),
+        objects: seen
+            .objects
+            .iter()
+            .map(|object| detection(object, label(object.class).to_owned()))
+            .collect(),
+        labels: seen
+            .labels
+            .into_iter()
+            .map(|(label, score)| Label {
+                label: label.to_owned(),
+                score,
+            })
+            .collect(),
+        flat_share: measured.flat_share,
+        soft_gradient_share: measured.soft_gradient_share,
+    }
+}
+
+impl Networks {
     /// Labels and objects; and from both, whether the outline is fine.
     fn look_for_things(
         &self,
         copy: &WorkingCopy,
+        options: &ClassifyOptions,
         seen: &mut Seen,
         cost: &mut Cost,
     ) -> Result<(), ClassifyError> {
         let (probabilities, elapsed) = self.labels.read(copy)?;
         cost.labels = elapsed;
-        seen.labels = self.labels.best(&probabilities, self.options.max_labels);
+        seen.labels = self.labels.best(&probabilities, options.max_labels);
         let ClassifyOptions {
             min_object_score,
             max_detections,
             ..
-        } = self.options;
+        } = *options;
         (seen.objects, cost.objects) =
             self.objects
                 .find(copy, min_object_score as f32, max_detections)?;
@@ -182,9 +227,9 @@ impl Classifier {
     /// body is seen.
     fn look_for_faces(
         &self,
-        raster: &Raster,
-        copy: &WorkingCopy,
+        (raster, copy): (&Raster, &WorkingCopy),
         forced: Option<Kind>,
+        options: &ClassifyOptions,
         seen: &mut Seen,
         cost: &mut Cost,
     ) -> Result<(), ClassifyError> {
@@ -192,7 +237,7 @@ impl Classifier {
             min_face_score,
             max_detections,
             ..
-        } = self.options;
+        } = *options;
         let mut largest_person_px = 0.0_f32;
         for object in seen.objects.iter().filter(|object| object.class == PERSON) {
             largest_person_px = largest_person_px.max(object.rect.area());
@@ -214,32 +259,6 @@ impl Classifier {
             cost.faces += elapsed;
         }
         Ok(())
-    }
-
-    fn evidence(&self, seen: Seen, measured: &Measured) -> Evidence {
-        let label = |class: usize| self.objects.label(class).to_owned();
-        Evidence {
-            faces: seen
-                .faces
-                .iter()
-                .map(|face| detection(face, "face".to_owned()))
-                .collect(),
-            objects: seen
-                .objects
-                .iter()
-                .map(|object| detection(object, label(object.class)))
-                .collect(),
-            labels: seen
-                .labels
-                .into_iter()
-                .map(|(label, score)| Label {
-                    label: label.to_owned(),
-                    score,
-                })
-                .collect(),
-            flat_share: measured.flat_share,
-            soft_gradient_share: measured.soft_gradient_share,
-        }
     }
 }
 

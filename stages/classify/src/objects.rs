@@ -3,7 +3,7 @@
 //! The network looks at 320 × 320 pixels and answers, for each of 19,206 anchor boxes, how likely each id is (already
 //! through the sigmoid) and how the anchor is to be moved and stretched.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use atelier_models::{
     LoadError, ModelStore, Runtime, Session, SessionOptions, bundled::coco_labels,
@@ -42,11 +42,16 @@ pub(crate) fn has_fine_outline(class: usize) -> bool {
     matches!(class, 15..=20 | 22 | 63 | 87)
 }
 
+/// The name of a class.
+pub(crate) fn label(class: usize) -> &'static str {
+    static LABELS: LazyLock<Vec<&'static str>> = LazyLock::new(coco_labels);
+    LABELS.get(class).copied().unwrap_or("???")
+}
+
 /// Finds things and people.
 pub(crate) struct Objects {
     session: Session,
     anchors: Vec<Anchor>,
-    labels: Vec<&'static str>,
 }
 
 /// A box that the network's answer is relative to, in pixels of the square.
@@ -68,13 +73,7 @@ impl Objects {
         Ok(Self {
             session,
             anchors: anchors(),
-            labels: coco_labels(),
         })
-    }
-
-    /// The name of a class.
-    pub(crate) fn label(&self, class: usize) -> &'static str {
-        self.labels.get(class).copied().unwrap_or("???")
     }
 
     /// The things of at least `min_score`, best first, in pixels of the picture; and the network's own time.

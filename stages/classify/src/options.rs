@@ -9,6 +9,9 @@ use crate::OpenError;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClassifyOptions {
+    /// Whether networks look for faces, objects and labels. Without them a picture that is no graphic by its texture is a product,
+    /// and there is no evidence: for those who name the model of every task, and do not ask what a picture shows.
+    pub networks: bool,
     /// Threads that work on one network's run; 0 is one per core. One is best where several stages share the machine:
     /// the networks are small.
     pub intra_threads: usize,
@@ -29,6 +32,7 @@ pub struct ClassifyOptions {
 impl Default for ClassifyOptions {
     fn default() -> Self {
         Self {
+            networks: true,
             intra_threads: 1,
             min_face_score: 0.6,
             min_object_score: 0.35,
