@@ -134,7 +134,7 @@ test-servers: setup-test
 
 test-rust: test-models test-python test-servers
 	$(say) "running the Rust tests"
-	@ATELIER_REQUIRE_SERVERS="$(TEST_SERVERS)" ATELIER_TEST_PYTHON="$(PYTHON_VENV)/bin/python" cargo test --workspace
+	@ATELIER_REQUIRE_SERVERS="$(TEST_SERVERS)" ATELIER_TEST_PYTHON="$(PYTHON_VENV)/bin/python" scripts/test-rust.py
 
 test-web: web
 	$(say) "running the page's tests"

@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""Runs every Rust test: several test programs at a time, because many of them wait for servers most of the time, and a
+program's own tests on servers come one after the other. One line for each program; all that it printed where it failed.
+
+    scripts/test-rust.py [NAME…]     only the programs of these names, such as `kafka` or `atelier_stores`
+
+TEST_LANES (2) says how many at a time.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+# The longest first, so that none of them is left alone at the end.
+LONG = ["kafka", "apache_kafka", "gateway", "planted", "kafka_security", "doctor", "pipeline", "urgency", "crash", "seeds"]
+# Several times what the longest takes where other programs use the machine too. One that stands still is to say where.
+LIMIT_S = 1500
+started = []
+
+
+def programs():
+    """Name, program and folder of everything that `cargo test` would run but the examples in the documentation."""
+    command = ["cargo", "test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]
+    built = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if built.returncode:
+        sys.exit(built.returncode)
+    for line in built.stdout.splitlines():
+        message = json.loads(line)
+        if message["reason"] == "compiler-artifact" and message["profile"]["test"] and message["executable"]:
+            yield message["target"]["name"], message["executable"], Path(message["manifest_path"]).parent
+
+
+def run(program, folder):
+    """What it printed, whether all passed, and the seconds that it took."""
+    began = time.monotonic()
+    process = subprocess.Popen(
+        [program], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env={**os.environ, "CARGO_MANIFEST_DIR": str(folder)}, start_new_session=True,
+    )  # fmt: skip
+    started.append(process)
+    try:
+        printed, _ = process.communicate(timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        printed, _ = process.communicate()
+        printed += f"\nended: it went on for {LIMIT_S} s\n".encode()
+    return printed.decode(errors="replace"), process.returncode == 0, time.monotonic() - began
+
+
+def main():
+    wanted = sys.argv[1:]
+    found = [program for program in programs() if not wanted or program[0] in wanted]
+    if not found:
+        sys.exit(f"there is no test program of the name {', '.join(wanted)}")
+    found.sort(key=lambda program: LONG.index(program[0]) if program[0] in LONG else len(LONG))
+    failed = []
+    with ThreadPoolExecutor(int(os.environ.get("TEST_LANES", "2"))) as lanes:
+        running = {lanes.submit(run, program, folder): f"{folder.name}: {name}" for name, program, folder in found}
+        try:
+            for count, done in enumerate(as_completed(running), start=1):
+                name = running[done]
+                printed, passed, seconds = done.result()
+                print(f"[{count:3}/{len(found)}] {'ok    ' if passed else 'FAILED'} {seconds:6.1f} s  {name}", flush=True)
+                if not passed:
+                    failed.append(name)
+                    print(printed, flush=True)
+        except KeyboardInterrupt:
+            lanes.shutdown(wait=False, cancel_futures=True)
+            for process in started:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGTERM)
+            sys.exit(130)
+    if not wanted and subprocess.run(["cargo", "test", "--workspace", "--doc", "--quiet"]).returncode:
+        failed.append("the examples in the documentation")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+main()
