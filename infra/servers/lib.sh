@@ -22,11 +22,13 @@ take_turn() {
 
 # A process is named by its number and the moment at which it began: a number alone may be another's by now.
 began_at() { # pid; fails where it has ended, also where nobody has fetched its end yet
-    local fields
+    local fields state threads
     fields=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
     # The name, second of the fields, may hold spaces and brackets; the state follows the last bracket.
     read -ra fields <<<"${fields##*) }"
-    [ "${fields[0]}" != Z ] && echo "${fields[19]}"
+    state=${fields[0]} threads=${fields[17]}
+    # Of a killed JVM the first thread may be dead while others still hold its ports and files.
+    { [ "$state" != Z ] || [ "$threads" -gt 1 ]; } && echo "${fields[19]}"
 }
 remember() { # pid, folder
     local began
