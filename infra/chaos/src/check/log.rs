@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
-    error::{KafkaError, RDKafkaErrorCode},
+    error::KafkaError,
     message::{BorrowedMessage, Headers as _},
 };
 use serde_json::Value;
@@ -17,7 +17,11 @@ use serde_json::Value;
 use super::{Record, Watermarks};
 use crate::pipeline::Pipeline;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long one question may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long all of them may take, with new clients after each that fails: librdkafka 2.12 forgets every broker where an answer names
+/// none, which a Kafka that was just started again may give, and a client that has forgotten them asks nobody any more.
+const LIMIT: Duration = Duration::from_secs(150);
 
 /// What stands on the topics.
 pub(super) struct Log {
@@ -28,6 +32,20 @@ pub(super) struct Log {
 
 /// Every committed record, and how far everybody has read.
 pub(super) fn read(bootstrap_servers: &str, pipeline: &Pipeline) -> anyhow::Result<Log> {
+    with_new_clients(|| read_once(bootstrap_servers, pipeline))
+}
+
+fn with_new_clients<T>(ask: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let since = Instant::now();
+    loop {
+        match ask() {
+            Err(_) if since.elapsed() < LIMIT => std::thread::sleep(Duration::from_millis(500)),
+            answer => return answer,
+        }
+    }
+}
+
+fn read_once(bootstrap_servers: &str, pipeline: &Pipeline) -> anyhow::Result<Log> {
     let committed = client(bootstrap_servers, "atelier-check", "read_committed")?;
     let partitions = partitions(&committed, pipeline)?;
     let records = records(&committed, &partitions)?;
@@ -56,7 +74,10 @@ pub(super) fn read(bootstrap_servers: &str, pipeline: &Pipeline) -> anyhow::Resu
 /// # Errors
 /// The brokers do not answer.
 pub fn progress(bootstrap_servers: &str) -> anyhow::Result<i64> {
-    let pipeline = Pipeline::get();
+    with_new_clients(|| progress_once(bootstrap_servers, Pipeline::get()))
+}
+
+fn progress_once(bootstrap_servers: &str, pipeline: &Pipeline) -> anyhow::Result<i64> {
     let all = client(bootstrap_servers, "atelier-check", "read_uncommitted")?;
     let partitions = partitions(&all, pipeline)?;
     let mut sum = 0;
@@ -69,26 +90,15 @@ pub fn progress(bootstrap_servers: &str) -> anyhow::Result<i64> {
     Ok(sum + read)
 }
 
-/// The first and the last offset; a broker that was just started again takes a moment to lead its partitions.
+/// The first and the last offset.
 fn watermarks_of(
     consumer: &BaseConsumer,
     topic: &str,
     partition: i32,
 ) -> anyhow::Result<(i64, i64)> {
-    let since = Instant::now();
-    loop {
-        match consumer.fetch_watermarks(topic, partition, PATIENCE) {
-            Err(KafkaError::MetadataFetch(
-                RDKafkaErrorCode::NotLeaderForPartition
-                | RDKafkaErrorCode::LeaderNotAvailable
-                | RDKafkaErrorCode::UnknownPartition,
-            )) if since.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(500)),
-            answer => {
-                return answer
-                    .with_context(|| format!("the ends of {topic} partition {partition}"));
-            }
-        }
-    }
+    consumer
+        .fetch_watermarks(topic, partition, PATIENCE)
+        .with_context(|| format!("the ends of {topic} partition {partition}"))
 }
 
 fn client(bootstrap_servers: &str, group: &str, isolation: &str) -> anyhow::Result<BaseConsumer> {
