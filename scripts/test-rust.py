@@ -64,6 +64,8 @@ def main():
         sys.exit(f"there is no test program of the name {', '.join(wanted)}")
     found.sort(key=lambda program: LONG.index(program[0]) if program[0] in LONG else len(LONG))
     failed = []
+    # The programs have sessions of their own, so whoever ends this one does not end them: it has to.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ThreadPoolExecutor(int(os.environ.get("TEST_LANES", "2"))) as lanes:
         running = {lanes.submit(run, program, folder): f"{folder.name}: {name}" for name, program, folder in found}
         try:

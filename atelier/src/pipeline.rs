@@ -98,6 +98,16 @@ impl<'a> Assembly<'a> {
         }
         Ok(stages)
     }
+
+    /// Every stage but `persist`, made side by side, because opening networks is what starting takes.
+    ///
+    /// # Errors
+    /// As [`Assembly::stage`].
+    pub async fn without_ledger(&self) -> anyhow::Result<Vec<Arc<dyn AnyStage>>> {
+        let names = TopicTable::embedded().stages().iter();
+        let names = names.filter(|name| *name != "persist");
+        try_join_all(names.map(|name| self.stage(name))).await
+    }
 }
 
 /// So many pictures for each core pay for opening a network once for each core.
@@ -155,10 +165,9 @@ pub async fn stages_for_cutout(
         matte.max_concurrent_runs = cores;
         matte.max_concurrent = matte.max_concurrent.max(cores + 2);
     }
-    let assembly = Assembly::new(&loaded, Arc::clone(blobs), None)?;
-    let names = ["ingest", "preprocess", "classify", "matte", "compose"];
-    // Side by side, because opening networks is what starting takes.
-    try_join_all(names.map(|name| assembly.stage(name))).await
+    Assembly::new(&loaded, Arc::clone(blobs), None)?
+        .without_ledger()
+        .await
 }
 
 /// How many calls of each stage run at once.

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    panic::resume_unwind,
     path::Path,
     thread::available_parallelism,
     time::{Duration, Instant},
@@ -14,17 +15,19 @@ use ort::{
         OutputSelector, RunOptions, Session as OrtSession, SessionInputValue,
         builder::{GraphOptimizationLevel, SessionBuilder},
     },
-    value::{Outlet, TensorElementType, TensorRef, ValueType},
+    value::TensorRef,
 };
 use parking_lot::{Condvar, Mutex};
 
 use crate::{
-    LoadError, Model, ModelStore, Provider, Purpose, Runtime, State, absorb,
-    catalogue::{Element, Input},
-    onnx,
+    LoadError, Model, ModelStore, Provider, Runtime, State, absorb, onnx,
     provider::Precision,
     quantize::{Calibration, quantize},
 };
+
+mod signature;
+
+use signature::check;
 
 /// How to run a network.
 #[derive(Clone, Copy, Debug)]
@@ -156,24 +159,7 @@ impl Session {
         let network = Network::of(model, &path, provider, calibration.as_ref());
         let as_it_is = Network::File(&path);
         let network_or_file = network.as_ref().unwrap_or(&as_it_is);
-        // Side by side: a network that is to run on one core is also compiled on one.
-        let compile = || commit(runtime, provider, network_or_file, options);
-        let copies = std::thread::scope(|scope| {
-            let others: Vec<_> = (1..options.concurrent_runs)
-                .map(|_| scope.spawn(compile))
-                .collect();
-            let first = compile();
-            let others = others.into_iter().map(|other| {
-                other
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            });
-            std::iter::once(first).chain(others).collect::<Vec<_>>()
-        });
-        let copies: Vec<_> = copies
-            .into_iter()
-            .collect::<ort::Result<_>>()
-            .map_err(unloadable)?;
+        let copies = copies(runtime, provider, network_or_file, options).map_err(unloadable)?;
         let (input_names, output_names) =
             check(model, &copies[0]).map_err(|mismatch| LoadError::WrongFile {
                 name: model.name.clone(),
@@ -359,6 +345,26 @@ fn rewrite(
     calibration.map_or(Ok(()), |calibration| quantize(network, calibration))
 }
 
+/// As many copies as are to run at the same time; compiled side by side, for one that is to run on one core is also compiled on one.
+fn copies(
+    runtime: &Runtime,
+    provider: Provider,
+    network: &Network<'_>,
+    options: &SessionOptions,
+) -> ort::Result<Vec<OrtSession>> {
+    let compile = || commit(runtime, provider, network, options);
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..options.concurrent_runs)
+            .map(|_| scope.spawn(compile))
+            .collect();
+        let first = compile();
+        let others = others
+            .into_iter()
+            .map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        std::iter::once(first).chain(others).collect()
+    })
+}
+
 fn commit(
     runtime: &Runtime,
     provider: Provider,
@@ -405,130 +411,4 @@ fn first_line(text: &str) -> String {
         .chars()
         .take(400)
         .collect()
-}
-
-struct Mismatch {
-    expected: String,
-    found: String,
-}
-
-/// Compares a file's inputs and outputs with its row; answers with the names to use.
-fn check(model: &Model, session: &OrtSession) -> Result<(Vec<String>, Vec<String>), Mismatch> {
-    let mut input_names = Vec::new();
-    if let Some(Input {
-        name,
-        element,
-        shape,
-        ..
-    }) = &model.input
-    {
-        let wanted = match element {
-            Element::F32 => TensorElementType::Float32,
-            Element::U8 => TensorElementType::Uint8,
-        };
-        let inputs = session.inputs();
-        input_names.push(find(inputs, "input", name.as_deref(), wanted, shape)?);
-        let trimap = model.trimap.as_ref();
-        if let Some((name, trimap)) =
-            trimap.and_then(|trimap| Some((trimap.name.as_ref()?, trimap)))
-        {
-            let element = TensorElementType::Float32;
-            input_names.push(find(inputs, "input", Some(name), element, &trimap.shape)?);
-        }
-        // A network that wants more than it is given fails with every picture.
-        if inputs.len() != input_names.len() && model.purpose != Purpose::Prompted {
-            let all: Vec<_> = inputs.iter().map(describe).collect();
-            return Err(Mismatch {
-                expected: match input_names.len() {
-                    1 => "1 input".to_owned(),
-                    count => format!("{count} inputs"),
-                },
-                found: format!("inputs {}", all.join(", ")),
-            });
-        }
-    }
-    let find_output = |output: &crate::catalogue::Output| {
-        find(
-            session.outputs(),
-            "output",
-            output.name.as_deref(),
-            TensorElementType::Float32,
-            &output.shape,
-        )
-    };
-    let output_names = model
-        .outputs
-        .iter()
-        .map(find_output)
-        .collect::<Result<_, _>>()?;
-    Ok((input_names, output_names))
-}
-
-fn find(
-    outlets: &[Outlet],
-    role: &str,
-    name: Option<&str>,
-    element: TensorElementType,
-    shape: &[i64],
-) -> Result<String, Mismatch> {
-    let expected = format!(
-        "{role} {}{element:?}{shape:?}",
-        name.map(|name| format!("`{name}` ")).unwrap_or_default()
-    );
-    let outlet = match name {
-        Some(name) => outlets.iter().find(|outlet| outlet.name() == name),
-        None => outlets.first(),
-    };
-    let Some(outlet) = outlet else {
-        let names: Vec<_> = outlets.iter().map(describe).collect();
-        return Err(Mismatch {
-            expected,
-            found: format!("{role}s {}", names.join(", ")),
-        });
-    };
-    let fits = match outlet.dtype() {
-        ValueType::Tensor {
-            ty, shape: found, ..
-        } => *ty == element && shape_fits(shape, found),
-        _ => false,
-    };
-    if fits {
-        Ok(outlet.name().to_owned())
-    } else {
-        Err(Mismatch {
-            expected,
-            found: describe(outlet),
-        })
-    }
-}
-
-/// -1 on either side is any.
-fn shape_fits(expected: &[i64], found: &[i64]) -> bool {
-    expected.len() == found.len()
-        && expected
-            .iter()
-            .zip(found)
-            .all(|(expected, found)| *expected == -1 || *found == -1 || expected == found)
-}
-
-fn describe(outlet: &Outlet) -> String {
-    match outlet.dtype() {
-        ValueType::Tensor { ty, shape, .. } => {
-            format!("`{}` {ty:?}{:?}", outlet.name(), &shape[..])
-        }
-        _ => format!("`{}`, no tensor", outlet.name()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn any_dimension_fits_where_either_side_leaves_it_open() {
-        assert!(shape_fits(&[-1, 3, 320, 320], &[1, 3, 320, 320]));
-        assert!(shape_fits(&[1, 3, 320, 320], &[-1, 3, 320, 320]));
-        assert!(!shape_fits(&[1, 3, 320, 320], &[1, 3, 640, 640]));
-        assert!(!shape_fits(&[1, 3, 320], &[1, 3, 320, 320]));
-    }
 }

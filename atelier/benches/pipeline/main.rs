@@ -34,7 +34,6 @@ use atelier_schemas::{
 };
 use atelier_servers::Collector;
 use atelier_stores::{Blobs, blobs::MemoryBlobs};
-use futures::future::try_join_all;
 use serde_json::json;
 use support::{Installation, WORK_ON_EVERY_PICTURE};
 use uuid::Uuid;
@@ -297,9 +296,7 @@ impl PlainLoop {
         let as_port: Arc<dyn Blobs> = blobs.clone();
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let assembly = Assembly::new(&loaded, as_port, None).unwrap();
-        let names = ["ingest", "preprocess", "classify", "matte", "compose"];
-        let stages = runtime.block_on(try_join_all(names.map(|name| assembly.stage(name))));
-        let stages = stages.unwrap();
+        let stages = runtime.block_on(assembly.without_ledger()).unwrap();
         Self {
             runtime,
             blobs,

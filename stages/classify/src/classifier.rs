@@ -32,6 +32,7 @@ pub struct Classifier {
 }
 
 struct Networks {
+    options: ClassifyOptions,
     faces: Faces,
     objects: Objects,
     labels: Labels,
@@ -101,6 +102,7 @@ impl Classifier {
         let runtime = runtime.on_cpu();
         telemetry::model_provider("classify", runtime.provider().as_str());
         let networks = Networks {
+            options: options.clone(),
             faces: Faces::open(&runtime, store, &session)?,
             objects: Objects::open(&runtime, store, &session)?,
             labels: Labels::open(&runtime, store, &session)?,
@@ -130,12 +132,11 @@ impl Classifier {
         let mut portrait = 0.0;
         let is_open = forced.is_none() && graphic < decide::SURELY_GRAPHIC;
         if let Some(networks) = &self.networks {
-            let looked_at = (raster, &copy);
             if is_open || matches!(forced, Some(Kind::Product | Kind::Portrait)) {
-                networks.look_for_things(&copy, &self.options, &mut seen, &mut cost)?;
+                networks.look_for_things(&copy, &mut seen, &mut cost)?;
             }
             if is_open || forced == Some(Kind::Portrait) {
-                networks.look_for_faces(looked_at, forced, &self.options, &mut seen, &mut cost)?;
+                networks.look_for_faces(raster, &copy, forced, &mut seen, &mut cost)?;
             }
         }
         if is_open {
@@ -198,18 +199,17 @@ impl Networks {
     fn look_for_things(
         &self,
         copy: &WorkingCopy,
-        options: &ClassifyOptions,
         seen: &mut Seen,
         cost: &mut Cost,
     ) -> Result<(), ClassifyError> {
         let (probabilities, elapsed) = self.labels.read(copy)?;
         cost.labels = elapsed;
-        seen.labels = self.labels.best(&probabilities, options.max_labels);
+        seen.labels = self.labels.best(&probabilities, self.options.max_labels);
         let ClassifyOptions {
             min_object_score,
             max_detections,
             ..
-        } = *options;
+        } = self.options;
         (seen.objects, cost.objects) =
             self.objects
                 .find(copy, min_object_score as f32, max_detections)?;
@@ -227,9 +227,9 @@ impl Networks {
     /// body is seen.
     fn look_for_faces(
         &self,
-        (raster, copy): (&Raster, &WorkingCopy),
+        raster: &Raster,
+        copy: &WorkingCopy,
         forced: Option<Kind>,
-        options: &ClassifyOptions,
         seen: &mut Seen,
         cost: &mut Cost,
     ) -> Result<(), ClassifyError> {
@@ -237,7 +237,7 @@ impl Networks {
             min_face_score,
             max_detections,
             ..
-        } = *options;
+        } = self.options;
         let mut largest_person_px = 0.0_f32;
         for object in seen.objects.iter().filter(|object| object.class == PERSON) {
             largest_person_px = largest_person_px.max(object.rect.area());

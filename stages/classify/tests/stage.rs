@@ -62,6 +62,28 @@ async fn preprocessed(rasters: &Rasters, picture: Raster, kind: KindChoice) -> I
     }
 }
 
+#[test]
+fn without_networks_a_person_is_a_product_of_which_nothing_is_known() {
+    let (_, runtime) = models();
+    // A folder where no network lies.
+    let folder = tempfile::tempdir().unwrap();
+    let store = ModelStore::open(Some(folder.path().into())).unwrap();
+    let options = ClassifyOptions {
+        networks: false,
+        ..ClassifyOptions::default()
+    };
+    let classifier = Classifier::open(options, &store, &runtime).unwrap();
+    for (picture, kind) in [
+        (sample("naval-officer.jpg"), Kind::Product),
+        (logo(), Kind::Graphic),
+    ] {
+        let found = classifier.classify(&picture, KindChoice::Auto).unwrap();
+        assert_eq!(found.classification.kind, kind);
+        let known = found.classification.evidence;
+        assert!(known.faces.is_empty() && known.objects.is_empty() && known.labels.is_empty());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_becomes_the_next_with_all_it_carried() {
     let rasters = rasters();
