@@ -5,9 +5,12 @@
 //! stops in good order.
 
 use std::{
+    error::Error,
+    fmt,
     net::SocketAddr,
+    os::unix::process::ExitStatusExt as _,
     path::PathBuf,
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -49,7 +52,8 @@ pub struct RunningBroker {
 }
 
 impl EmbeddedBroker {
-    /// Starts it and waits until it answers. The broker of a run that was killed may still be stopping: it is waited for.
+    /// Starts it and waits until it answers. The broker of a run that was killed may still be stopping: it is waited for; and one that
+    /// is killed meanwhile is started again.
     ///
     /// # Errors
     /// The binary is not beside this one, or the broker's own last line.
@@ -57,7 +61,10 @@ impl EmbeddedBroker {
         let deadline = Instant::now() + PREDECESSOR_TIMEOUT;
         loop {
             match self.clone().start_once().await {
-                Err(error) if is_still_stopping(&error) && Instant::now() < deadline => {
+                Err(error)
+                    if (is_still_stopping(&error) || error.is::<Killed>())
+                        && Instant::now() < deadline =>
+                {
                     sleep(RESTART_DELAY).await;
                 }
                 outcome => return outcome,
@@ -115,7 +122,10 @@ impl EmbeddedBroker {
                     .ok()
                     .and_then(Result::ok)
                     .flatten();
+                let status = timeout(Duration::from_secs(2), child.wait()).await;
+                let was_killed = |status: ExitStatus| status.signal().is_some();
                 Err(match said {
+                    _ if status.is_ok_and(|status| status.is_ok_and(was_killed)) => Killed.into(),
                     Some(line) => anyhow::anyhow!("the embedded broker did not start: {line}"),
                     None => error.context("the embedded broker did not start"),
                 })
@@ -173,6 +183,18 @@ impl RunningBroker {
         self.child.id()
     }
 }
+
+/// Nothing is wrong with what it was started with.
+#[derive(Debug)]
+struct Killed;
+
+impl fmt::Display for Killed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the embedded broker was killed while it started")
+    }
+}
+
+impl Error for Killed {}
 
 /// Its data folder is locked by the broker that was there before.
 fn is_still_stopping(error: &anyhow::Error) -> bool {

@@ -61,6 +61,10 @@ fn kill_broker(installation: &Installation) -> bool {
     let Some(pid) = pid.split_whitespace().next() else {
         return false;
     };
+    kill_process(pid)
+}
+
+fn kill_process(pid: &str) -> bool {
     let mut kill = std::process::Command::new("kill");
     kill.args(["-KILL", pid]).stderr(Stdio::null());
     kill.status().unwrap().success()
@@ -80,6 +84,35 @@ fn every_accepted_task_ends_once_with_a_ledger_in_postgresql_that_crashes_too() 
         .block_on(server.database());
     let ledger = format!("[stores]\nledger_url = \"{}\"\n", server.url(&database));
     kill_while_tasks_run(Installation::new(&ledger), Some(&server));
+}
+
+#[test]
+fn a_broker_that_is_killed_while_it_starts_is_started_again() {
+    let mut installation = Installation::new("");
+    start(&mut installation, UP);
+    let up = installation.process_id(UP);
+    let since = Instant::now();
+    // At once: it starts within some tens of milliseconds.
+    let broker = loop {
+        assert!(since.elapsed() < PATIENCE, "no broker was started");
+        if let Some(child) = child_of(up) {
+            break child;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    kill_process(&broker);
+    installation.wait_until_ready();
+    assert_eq!(installation.take_ended(), Vec::<String>::new());
+}
+
+/// The only child of a process; the system lists them by the thread that made them.
+fn child_of(parent: u32) -> Option<String> {
+    let threads = fs::read_dir(format!("/proc/{parent}/task")).unwrap();
+    let mut children = threads.flatten().filter_map(|thread| {
+        let children = fs::read_to_string(thread.path().join("children")).ok()?;
+        children.split_whitespace().next().map(str::to_owned)
+    });
+    children.next()
 }
 
 fn kill_while_tasks_run(mut installation: Installation, server: Option<&Server>) {
