@@ -2,9 +2,10 @@
 //! `cargo run --release -p atelier-matte --example graphics -- FOLDER`
 //!
 //! Prints a row for each ground, size and codec, apart for drawings without and with gradients: pictures that were cut out and
-//! those that were refused; mean absolute error of alpha in levels of 255, over all pixels and over those of partial alpha; error
-//! of the colours as they are seen on another ground (alpha · |F − F*|, largest channel, mean over the subject); share of pictures
-//! whose mean alpha error is at most one level. Opaque pixels whose true colour is the ground's are left out: nothing in the
+//! those that were refused; mean absolute error of alpha in levels of 255, over all pixels, over those that tell (apart from the
+//! rims of opaque parts in the ground's own colour), and over those of partial alpha; the floor, which is the first for somebody who
+//! knows both true colours of every pixel and solves for alpha from the bytes; error of the colours as they are seen on another ground (alpha · |F − F*|, largest channel, mean over the subject); share of pictures
+//! whose mean alpha error is at most one level; share of the opaque pixels that are what was drawn to the byte. Opaque pixels whose true colour is the ground's are left out: nothing in the
 //! picture tells them from it.
 #![allow(clippy::print_stdout)]
 
@@ -21,6 +22,8 @@ const FLAT_SHARE: f64 = 0.7;
 /// How far the ground is from a colour of the picture's own, in levels.
 const NEAR_LEVELS: u8 = 20;
 const UNDECIDABLE_LEVELS: u8 = 2;
+/// How far the rim of an undecidable part reaches, in pixels: what is mixed with it looks mixed with the ground.
+const RIM_PX: u32 = 2;
 
 #[derive(Default)]
 struct Scores {
@@ -28,8 +31,11 @@ struct Scores {
     refused: u32,
     within_a_level: u32,
     alpha: f64,
+    alpha_that_tells: f64,
     edge_alpha: f64,
+    floor: f64,
     color: f64,
+    exact_share: f64,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -78,9 +84,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     println!(
-        "| | side | ground | pictures | refused | alpha | at edges | colours | within a level |"
+        "| | side | ground | pictures | refused | alpha | … that tells | floor | at edges | colours | within a level | exact |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
     for ((is_jpeg, has_gradients, side_px, ground), scores) in &table {
         let codec = if *is_jpeg { "JPEG 90" } else { "PNG" };
         let what = if *has_gradients {
@@ -90,13 +96,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         };
         let scored = f64::from((scores.pictures - scores.refused).max(1));
         println!(
-            "| {what}, {codec} | {side_px} | {ground} | {} | {} | {:.3} | {:.2} | {:.2} | {:.0} % |",
+            "| {what}, {codec} | {side_px} | {ground} | {} | {} | {:.3} | {:.3} | {:.3} | {:.2} | {:.2} | {:.0} % | {:.1} % |",
             scores.pictures,
             scores.refused,
             scores.alpha / scored,
+            scores.alpha_that_tells / scored,
+            scores.floor / scored,
             scores.edge_alpha / scored,
             scores.color / scored,
-            100.0 * f64::from(scores.within_a_level) / scored
+            100.0 * f64::from(scores.within_a_level) / scored,
+            100.0 * scores.exact_share / scored
         );
     }
     Ok(())
@@ -117,34 +126,85 @@ impl Scores {
         let found = cut
             .subject
             .map_or_else(|| vec![255; truth.len()], Raster::into_data);
-        let [mut all, mut edges, mut colors] = [(0.0, 0_u32); 3];
+        let [
+            mut all,
+            mut telling,
+            mut edges,
+            mut colors,
+            mut floor,
+            mut exact,
+        ] = [(0.0, 0_u32); 6];
         let note = |sum: &mut (f64, u32), value: f64| {
             sum.0 += value;
             sum.1 += 1;
         };
-        for (found, truth) in found.as_chunks::<4>().0.iter().zip(truth.pixels()) {
-            let truth = truth.0;
-            let apart = |other: &[u8]| (0..3).map(|at| truth[at].abs_diff(other[at])).max();
-            if truth[3] > 128 && apart(&ground) <= Some(UNDECIDABLE_LEVELS) {
+        let is_undecidable = |x: u32, y: u32| {
+            let color = truth.get_pixel(x, y).0;
+            color[3] > 128 && apart(&color, &ground) <= UNDECIDABLE_LEVELS
+        };
+        let seen = seen.data().as_chunks::<3>().0.iter();
+        let pixels = found
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .zip(truth.enumerate_pixels());
+        for ((found, (x, y, Rgba(drawn))), seen) in pixels.zip(seen) {
+            if is_undecidable(x, y) {
                 continue;
             }
-            let error = f64::from(found[3].abs_diff(truth[3]));
+            let error = f64::from(found[3].abs_diff(drawn[3]));
             note(&mut all, error);
-            if (1..255).contains(&truth[3]) {
+            let columns = x.saturating_sub(RIM_PX)..(x + RIM_PX + 1).min(truth.width());
+            let mut rows = y.saturating_sub(RIM_PX)..(y + RIM_PX + 1).min(truth.height());
+            if !rows.any(|y| columns.clone().any(|x| is_undecidable(x, y))) {
+                note(&mut telling, error);
+            }
+            note(&mut floor, error_of_one_who_knows(*drawn, ground, *seen));
+            if (1..255).contains(&drawn[3]) {
                 note(&mut edges, error);
             }
-            if truth[3] > 0 && found[3] > 0 {
-                let levels = f64::from(apart(found).unwrap_or_default());
-                note(&mut colors, levels * f64::from(truth[3]) / 255.0);
+            if drawn[3] == 255 {
+                note(&mut exact, f64::from(u8::from(found == drawn)));
+            }
+            if drawn[3] > 0 && found[3] > 0 {
+                let levels = f64::from(apart(drawn, found));
+                note(&mut colors, levels * f64::from(drawn[3]) / 255.0);
             }
         }
         let mean = |(sum, count): (f64, u32)| sum / f64::from(count.max(1));
         self.alpha += mean(all);
+        self.alpha_that_tells += mean(telling);
         self.edge_alpha += mean(edges);
+        self.floor += mean(floor);
         self.color += mean(colors);
+        self.exact_share += mean(exact);
         self.within_a_level += u32::from(mean(all) <= 1.0);
         Ok(())
     }
+}
+
+/// The largest difference of two colours in one channel, in levels.
+fn apart(one: &[u8], other: &[u8]) -> u8 {
+    let differences = one.iter().zip(other).take(3);
+    differences
+        .map(|(one, other)| one.abs_diff(*other))
+        .fold(0, u8::max)
+}
+
+/// By how many levels somebody errs in alpha who knows the colour that was drawn and that of the ground, and sees the mixture in bytes.
+fn error_of_one_who_knows(drawn: [u8; 4], ground: [u8; 3], seen: [u8; 3]) -> f64 {
+    let from_ground = |color: &[u8], at: usize| f64::from(color[at]) - f64::from(ground[at]);
+    let (mut along, mut square) = (0.0, 0.0);
+    for at in 0..3 {
+        along += from_ground(&seen, at) * from_ground(&drawn, at);
+        square += from_ground(&drawn, at).powi(2);
+    }
+    // Nobody takes bare ground for anything else.
+    if drawn[3] == 0 || square == 0.0 {
+        return 0.0;
+    }
+    let alpha = ((along / square).clamp(0.0, 1.0) * 255.0).round();
+    (alpha - f64::from(drawn[3])).abs()
 }
 
 /// The most frequent colour of the opaque pixels, and the share of them that has one of the sixteen most frequent.

@@ -6,7 +6,7 @@ use atelier_schemas::matting::{Cluster, Measured, Step};
 use atelier_stores::{Raster, RasterError, raster::Channels};
 
 use super::{
-    ground,
+    edge, ground,
     palette::{self, Swatch},
     pixels::{Pixels, apart},
     shapes, spread, unmix,
@@ -105,7 +105,7 @@ pub fn cut_out(picture: &Raster) -> Result<Cut, CutError> {
             measured,
         });
     }
-    let parts = unmix::parts(pixels, &ground);
+    let parts = edge::parts(pixels, &ground);
     if parts.smooth_share < MIN_SMOOTH_SHARE {
         let smooth_share = parts.smooth_share;
         return Err(NotFlat::Texture { smooth_share }.into());

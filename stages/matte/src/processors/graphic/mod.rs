@@ -8,9 +8,11 @@
 //! Invariant: the subject laid over the old background is the picture again.
 
 mod cut;
+mod edge;
 mod ground;
 mod palette;
 mod pixels;
+mod ramp;
 mod shapes;
 mod spread;
 mod unmix;
@@ -30,7 +32,7 @@ use crate::MatteError;
 /// What stands in events as the model.
 const FLAT_COLORS: &str = "flat-colors";
 /// To be raised with every change after which the same picture gives another matte.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Cuts flat pictures out by their colours, and hands others on.
 pub struct Graphic {

@@ -2,23 +2,18 @@
 //! beside it.
 //!
 //! A pixel `C = α F + (1 − α) B` has a known `B`. `F` is looked for among the colours nearby that are not mixed: one of them, or
-//! two where two regions meet at the edge. Whatever is found, the subject laid over the old background is the picture again.
+//! two where two regions meet at the edge. A sharp edge is solved from the inside out, so that an outline too thin to cover a
+//! pixel lends its colour to the pixels outside of it; and where a tone of the drawing would look like a mixture, the edge's own course
+//! has a say (`ramp`). Whatever is found, the subject laid over the old background is the picture again.
 
 use rayon::prelude::*;
 
 use super::{
+    edge::{Part, Parts},
     ground::Ground,
     pixels::{Pixels, apart},
 };
 
-/// Widest edge that is unmixed, in pixels.
-pub(super) const MAX_EDGE_PX: u8 = 6;
-/// Distances from the background are counted up to here.
-const FAR_PX: u8 = 2 * MAX_EDGE_PX;
-/// Levels that neighbours within a region may differ, besides what a codec does and [`SOLID_SLOPE`].
-const SOLID_SPREAD: f32 = 2.0;
-/// Share of a pixel's distance from the background that its neighbours may differ by: shading is slower than an edge.
-const SOLID_SLOPE: f32 = 0.06;
 /// Most colours that are tried for one pixel.
 const MAX_CANDIDATES: usize = 6;
 /// Levels that two candidates differ by at least.
@@ -28,29 +23,18 @@ const DISTINCT: u8 = 10;
 const PAIR_COST: f32 = 3.0;
 const DISTANCE_COST: f32 = 0.5;
 const OPAQUE_COST: f32 = 14.0;
-/// Rows that one task of the thread pool takes at least.
-const MIN_ROWS_PER_TASK: usize = 16;
-
-/// What a pixel is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
-    Ground,
-    /// Within the edge's reach and not flat: may be mixed.
-    Edge,
-    /// Opaque.
-    Inside,
-}
-
-/// The map of a picture's parts.
-pub(super) struct Parts {
-    pub map: Vec<Part>,
-    /// By pixel: distance to the background in pixels (the longer of both axes), up to [`FAR_PX`].
-    distance: Vec<u8>,
-    /// How far mixed pixels reach from the background, in pixels.
-    pub edge_px: u8,
-    /// Share of the pixels behind the edge that lie in a flat or slowly shaded region, 0 to 1.
-    pub smooth_share: f32,
-}
+/// What an alpha costs that is 1 away from the one that a sharp edge has there, and what it costs to follow the edge alone.
+const OFF_RAMP_COST: f32 = 30.0;
+const RAMP_ALONE_COST: f32 = 6.0;
+/// A background this near to black or white, in levels, is it; and how well the line from it to a colour points at black or white
+/// where tones lie on it.
+const TONE_SPREAD: f32 = 10.0;
+const TONE_COSINE: f32 = 0.99;
+/// A mixed pixel's colour is as good as known where its alpha is at least this.
+const MIN_KNOWN_ALPHA: u8 = 128;
+/// Rows, or pixels of the edge, that one task of the thread pool takes at least.
+pub(super) const MIN_ROWS_PER_TASK: usize = 16;
+const MIN_PIXELS_PER_TASK: usize = 256;
 
 /// The subject: straight RGBA, and how well it explains the picture.
 pub(super) struct Unmixed {
@@ -61,130 +45,6 @@ pub(super) struct Unmixed {
     pub edge: usize,
 }
 
-/// Tells apart what may be mixed from what is not.
-pub(super) fn parts(pixels: Pixels<'_>, ground: &Ground) -> Parts {
-    let distance = distances(pixels, &ground.is_ground);
-    let solid: Vec<bool> = (0..pixels.count())
-        .into_par_iter()
-        .with_min_len(pixels.width * MIN_ROWS_PER_TASK)
-        .map(|index| is_solid(pixels, ground, index))
-        .collect();
-    let (edge_px, smooth_share) = edge_width(&distance, &solid);
-    let part = |index: usize| match distance[index] {
-        0 => Part::Ground,
-        far if far > edge_px => Part::Inside,
-        _ if !solid[index] || is_beside_flat_color(pixels, ground, index, edge_px) => Part::Edge,
-        _ => Part::Inside,
-    };
-    let map = (0..pixels.count())
-        .into_par_iter()
-        .with_min_len(pixels.width * MIN_ROWS_PER_TASK)
-        .map(part)
-        .collect();
-    Parts {
-        map,
-        distance,
-        edge_px,
-        smooth_share,
-    }
-}
-
-/// Distance to the background in pixels (the longer of both axes), up to [`FAR_PX`].
-fn distances(pixels: Pixels<'_>, is_ground: &[bool]) -> Vec<u8> {
-    let (width, height) = (pixels.width, pixels.height);
-    let mut distance: Vec<u8> = is_ground
-        .iter()
-        .map(|ground| if *ground { 0 } else { FAR_PX })
-        .collect();
-    let mut relax = |x: usize, y: usize, others: [(isize, isize); 4]| {
-        let index = y * width + x;
-        let mut nearest = distance[index];
-        for (dx, dy) in others {
-            let (column, row) = (x.wrapping_add_signed(dx), y.wrapping_add_signed(dy));
-            if column < width && row < height {
-                nearest = nearest.min(distance[row * width + column] + 1);
-            }
-        }
-        distance[index] = nearest;
-    };
-    for y in 0..height {
-        for x in 0..width {
-            relax(x, y, [(-1, 0), (-1, -1), (0, -1), (1, -1)]);
-        }
-    }
-    for y in (0..height).rev() {
-        for x in (0..width).rev() {
-            relax(x, y, [(1, 0), (1, 1), (0, 1), (-1, 1)]);
-        }
-    }
-    distance
-}
-
-/// Whether a pixel is one of four in a square that hardly differ: no edge has such a square, but every region has.
-fn is_solid(pixels: Pixels<'_>, ground: &Ground, index: usize) -> bool {
-    let contrast = f32::from(apart(pixels.color(index), ground.color));
-    let spread = SOLID_SPREAD + f32::from(ground.tolerance) + SOLID_SLOPE * contrast;
-    !ground.is_ground[index] && is_in_square(pixels, ground, index, spread as u8)
-}
-
-/// Whether a pixel that is not of one flat colour with its neighbours has such a colour near: it may be that one with a little of
-/// the background in it, and looks like a region's. After a lossy codec no colour is flat to the level.
-fn is_beside_flat_color(pixels: Pixels<'_>, ground: &Ground, index: usize, edge_px: u8) -> bool {
-    let is_flat = |index: usize| !ground.is_ground[index] && is_in_square(pixels, ground, index, 0);
-    ground.tolerance == 0
-        && !is_flat(index)
-        && pixels.around(index, usize::from(edge_px)).any(is_flat)
-}
-
-/// Whether a pixel is one of four in a square whose colours differ from its own by no more than `spread` levels.
-fn is_in_square(pixels: Pixels<'_>, ground: &Ground, index: usize, spread: u8) -> bool {
-    let color = pixels.color(index);
-    let (x, y, width) = (index % pixels.width, index / pixels.width, pixels.width);
-    let alike = |dx: isize, dy: isize| {
-        let (column, row) = (x.wrapping_add_signed(dx), y.wrapping_add_signed(dy));
-        if column >= width || row >= pixels.height {
-            return false;
-        }
-        let other = row * width + column;
-        !ground.is_ground[other] && apart(color, pixels.color(other)) <= spread
-    };
-    // A picture of one row or column has no squares, but pairs.
-    let steps = |side_px: usize| if side_px == 1 { [0, 0] } else { [-1, 1] };
-    steps(pixels.height).into_iter().any(|dy| {
-        steps(width)
-            .into_iter()
-            .any(|dx| alike(dx, 0) && alike(0, dy) && alike(dx, dy))
-    })
-}
-
-/// How far from the background mixed pixels reach: where regions become as smooth as they are further inside. The second
-/// is how smooth that is.
-fn edge_width(distance: &[u8], solid: &[bool]) -> (u8, f32) {
-    let mut counts = [(0_u64, 0_u64); FAR_PX as usize + 1];
-    for (distance, solid) in distance.iter().zip(solid) {
-        let (all, smooth) = &mut counts[usize::from(*distance)];
-        *all += 1;
-        *smooth += u64::from(*solid);
-    }
-    let share_from = |first: u8| {
-        let (all, smooth) = counts[usize::from(first)..]
-            .iter()
-            .fold((0, 0), |sum, next| (sum.0 + next.0, sum.1 + next.1));
-        (all > 0).then(|| smooth as f32 / all as f32)
-    };
-    let inside = share_from(MAX_EDGE_PX + 1).or_else(|| share_from(3));
-    let Some(inside) = inside else {
-        // Thin strokes only: nothing has an inside.
-        return (2, 1.0);
-    };
-    let is_like_the_inside = |at: &u8| {
-        let (all, smooth) = counts[usize::from(*at)];
-        all > 0 && smooth as f32 >= 0.6 * inside * all as f32
-    };
-    let first_inside = (1..=MAX_EDGE_PX).find(is_like_the_inside);
-    (first_inside.unwrap_or(MAX_EDGE_PX), inside)
-}
-
 /// Finds alpha and colour of every pixel. `flat_colors` are the picture's own, for strokes too thin to show theirs.
 pub(super) fn unmix(
     pixels: Pixels<'_>,
@@ -193,39 +53,54 @@ pub(super) fn unmix(
     flat_colors: &[[u8; 3]],
 ) -> Unmixed {
     let mut rgba = vec![0; pixels.count() * 4];
-    let (guessed, edge) = rgba
-        .par_chunks_exact_mut(pixels.width * 4)
+    rgba.par_chunks_exact_mut(pixels.width * 4)
         .with_min_len(MIN_ROWS_PER_TASK)
         .enumerate()
-        .map(|(y, row)| {
-            let (mut guessed, mut edge) = (0, 0);
+        .for_each(|(y, row)| {
             for (x, pixel) in row.as_chunks_mut::<4>().0.iter_mut().enumerate() {
                 let index = y * pixels.width + x;
                 let [red, green, blue] = pixels.color(index);
-                *pixel = match parts.map[index] {
-                    Part::Ground => [red, green, blue, 0],
-                    Part::Inside => [red, green, blue, 255],
-                    Part::Edge => {
-                        let mixture = Unmixer {
-                            pixels,
-                            ground,
-                            parts,
-                            flat_colors,
-                        }
-                        .solve(index);
-                        edge += 1;
-                        guessed += usize::from(mixture.misfit > 6.0 + f32::from(ground.tolerance));
-                        mixture.to_rgba(pixels.color(index), ground)
-                    }
+                let alpha = if parts.map[index] == Part::Inside {
+                    255
+                } else {
+                    0
                 };
+                *pixel = [red, green, blue, alpha];
             }
-            (guessed, edge)
-        })
-        .reduce(|| (0, 0), |sum, next| (sum.0 + next.0, sum.1 + next.1));
+        });
+    let is_edge = |index: &usize| parts.map[*index] == Part::Edge;
+    let (outermost, inner): (Vec<usize>, Vec<usize>) = (0..pixels.count())
+        .filter(is_edge)
+        .partition(|index| parts.distance[*index] == 1);
+    let mut guessed = 0;
+    // From the inside out: what stands at the background may have the colour of what is right behind it.
+    for turn in [&inner, &outermost] {
+        let unmixer = Unmixer {
+            pixels,
+            ground,
+            parts,
+            flat_colors,
+            solved: rgba.as_chunks::<4>().0,
+        };
+        let found: Vec<([u8; 4], bool)> = turn
+            .par_iter()
+            .with_min_len(MIN_PIXELS_PER_TASK)
+            .map(|index| {
+                let mixture = unmixer.solve(*index);
+                let is_guessed = mixture.misfit > 6.0 + f32::from(ground.tolerance);
+                (mixture.to_rgba(pixels.color(*index), ground), is_guessed)
+            })
+            .collect();
+        let solved = rgba.as_chunks_mut::<4>().0;
+        for (index, (pixel, is_guessed)) in turn.iter().zip(found) {
+            solved[*index] = pixel;
+            guessed += usize::from(is_guessed);
+        }
+    }
     Unmixed {
         rgba,
         guessed,
-        edge,
+        edge: inner.len() + outermost.len(),
     }
 }
 
@@ -291,6 +166,8 @@ struct Unmixer<'a> {
     ground: &'a Ground,
     parts: &'a Parts,
     flat_colors: &'a [[u8; 3]],
+    /// What is known so far: where alpha is 0 nothing, if it is no background.
+    solved: &'a [[u8; 4]],
 }
 
 impl Unmixer<'_> {
@@ -298,15 +175,82 @@ impl Unmixer<'_> {
         let seen = self.seen_from_ground(self.pixels.color(index));
         let reach_px = usize::from(self.parts.edge_px) + 1;
         let candidates = self.candidates(index, reach_px);
-        let mut best = self.peak(index, seen, reach_px, candidates.is_empty());
+        let on_ramp = self
+            .alpha_on_ramp(index, seen)
+            .filter(|_| self.is_line_of_tones(seen));
+        let off_ramp = |mixture: Mixture| {
+            let apart = on_ramp.map_or(0.0, |alpha| (alpha - mixture.alpha).abs());
+            Mixture {
+                cost: mixture.cost + OFF_RAMP_COST * apart,
+                ..mixture
+            }
+        };
+        let mut best = off_ramp(self.peak(index, seen, reach_px, candidates.is_empty()));
+        if let Some(on_ramp) = on_ramp {
+            let far = f32::from(self.parts.distance[index]);
+            for (alpha, cost) in [(1.0, OPAQUE_COST / (far * far)), (on_ramp, RAMP_ALONE_COST)] {
+                best = best.cheaper(Some(off_ramp(Mixture {
+                    alpha,
+                    color: self.with_ground(scale(seen, 1.0 / alpha)),
+                    misfit: 0.0,
+                    cost,
+                })));
+            }
+        }
         for (place, (color, far)) in candidates.iter().enumerate() {
             let distance_cost = DISTANCE_COST * *far as f32;
-            best = best.cheaper(self.of_one(seen, *color, distance_cost));
+            best = best.cheaper(self.of_one(seen, *color, distance_cost).map(off_ramp));
             for (other, _) in &candidates[..place] {
-                best = best.cheaper(self.of_two(seen, *color, *other, distance_cost));
+                let of_two = self.of_two(seen, *color, *other, distance_cost);
+                best = best.cheaper(of_two.map(off_ramp));
             }
         }
         best
+    }
+
+    /// Whether a paler or darker tone of a colour lies on the line from the background to it: on black every shade, on white every
+    /// tint, on gray the other grays. Elsewhere a colour on that line is mixed with the background, for it would be there by chance.
+    fn is_line_of_tones(&self, seen: [f32; 3]) -> bool {
+        let back = self.ground.color.map(f32::from);
+        let is_in_line = |end: [f32; 3]| {
+            let to_back = subtract(back, end);
+            let cosine = dot(to_back, seen) / (length(to_back) * length(seen)).max(1.0);
+            length(to_back) <= TONE_SPREAD || cosine.abs() >= TONE_COSINE
+        };
+        is_in_line([0.0; 3]) || is_in_line([255.0; 3])
+    }
+
+    /// The alpha that a sharp edge has here, by how much less the pixel between this one and the background stands out.
+    fn alpha_on_ramp(&self, index: usize, seen: [f32; 3]) -> Option<f32> {
+        let is_within = self.parts.distance[index] == 2 && !self.pixels.is_on_border(index);
+        if !is_within || !self.parts.ramp.is_sharp() {
+            return None;
+        }
+        let (width, height) = (self.pixels.width as isize, self.pixels.height as isize);
+        let (x, y) = (index as isize % width, index as isize / width);
+        let at = |column: isize, row: isize| {
+            let is_within = (0..width).contains(&column) && (0..height).contains(&row);
+            is_within.then_some((row * width + column) as usize)
+        };
+        // Where the subject goes on behind it and the background before it, there is an edge between and not a net's knot.
+        let outwards = |(dx, dy): (isize, isize)| {
+            let is_before = self.parts.distance[at(x + 2 * dx, y + 2 * dy)?] == 0;
+            let is_behind = self.parts.distance[at(x - dx, y - dy)?] >= 2;
+            let between = self.pixels.color(at(x + dx, y + dy)?);
+            (is_before && is_behind).then(|| length(self.seen_from_ground(between)))
+        };
+        let least = |steps: [(isize, isize); 4]| {
+            let found = steps.into_iter().filter_map(outwards);
+            found.reduce(f32::min)
+        };
+        let (between, step_px) = least([(0, -1), (-1, 0), (1, 0), (0, 1)])
+            .map(|between| (between, 1.0))
+            .or_else(|| {
+                let diagonal = least([(-1, -1), (1, -1), (-1, 1), (1, 1)])?;
+                Some((diagonal, std::f32::consts::SQRT_2))
+            })?;
+        let ratio = between / length(seen).max(1.0);
+        self.parts.ramp.alpha_behind(ratio, step_px)
     }
 
     fn seen_from_ground(&self, color: [u8; 3]) -> [f32; 3] {
@@ -319,13 +263,23 @@ impl Unmixer<'_> {
         })
     }
 
+    /// Whether the colour of a pixel is the subject's own, as far as is known: a sharp edge's inner pixels are solved before its outer
+    /// ones.
+    fn is_known(&self, index: usize) -> bool {
+        match self.parts.map[index] {
+            Part::Ground => false,
+            Part::Inside => true,
+            Part::Edge => self.parts.ramp.is_sharp() && self.solved[index][3] >= MIN_KNOWN_ALPHA,
+        }
+    }
+
     /// The nearest distinct colours that are not mixed, with their distance in pixels.
     fn candidates(&self, index: usize, reach_px: usize) -> Vec<([u8; 3], usize)> {
         let (x, y) = (index % self.pixels.width, index / self.pixels.width);
         let mut inside: Vec<(usize, usize)> = self
             .pixels
             .around(index, reach_px)
-            .filter(|other| self.parts.map[*other] == Part::Inside)
+            .filter(|other| self.is_known(*other))
             .map(|other| {
                 let (column, row) = (other % self.pixels.width, other / self.pixels.width);
                 (column.abs_diff(x).pow(2) + row.abs_diff(y).pow(2), other)
@@ -334,7 +288,8 @@ impl Unmixer<'_> {
         inside.sort_unstable();
         let mut found: Vec<([u8; 3], usize)> = Vec::with_capacity(MAX_CANDIDATES);
         for (squared, other) in inside {
-            let color = self.pixels.color(other);
+            let [red, green, blue, _] = self.solved[other];
+            let color = [red, green, blue];
             let is_new = |(known, _): &([u8; 3], usize)| apart(*known, color) >= DISTINCT;
             if found.iter().all(is_new) {
                 found.push((color, squared.isqrt()));
