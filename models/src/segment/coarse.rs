@@ -30,6 +30,8 @@ pub struct Coarse {
     pub(super) second: Option<Mask>,
     pub(super) runs: Vec<NetworkRun>,
     pub(super) peak: f32,
+    /// See [`Self::loosen`]; empty where nothing is loose.
+    pub(super) bands_px: Vec<f32>,
 }
 
 impl Coarse {
@@ -50,6 +52,7 @@ impl Coarse {
             second: None,
             runs: vec![NetworkRun::of(first.session(), raw.elapsed)],
             peak: first.peak(&raw),
+            bands_px: Vec::new(),
         };
         let small = first.finish(&raw, DOUBT_SIDE_PX, DOUBT_SIDE_PX)?;
         if undecided_share(&small) > DOUBT_SHARE || coarse.peak < NO_SUBJECT_PEAK {
@@ -71,6 +74,12 @@ impl Coarse {
     /// How sure the surest of the networks is that there is a subject anywhere, 0 to 1.
     pub fn peak(&self) -> f32 {
         self.peak
+    }
+
+    /// Lets the refiner open the subject further inside than elsewhere: for each pixel of [`first`](Self::first), how far from the
+    /// outside at least, in pixels.
+    pub fn loosen(&mut self, bands_px: Vec<f32>) {
+        self.bands_px = bands_px;
     }
 
     /// Adds other evidence: for each pixel of [`first`](Self::first), how surely it is of the subject (1) or not (−1); 0 says
@@ -122,6 +131,7 @@ mod tests {
             second: second.map(row),
             runs: Vec::new(),
             peak: 1.0,
+            bands_px: Vec::new(),
         }
     }
 

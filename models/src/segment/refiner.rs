@@ -135,13 +135,14 @@ impl Refiner {
             second,
             mut runs,
             peak,
+            bands_px,
         } = coarse;
         let (width, height) = (first.width, first.height);
         let mattes = [&first, second.as_ref().unwrap_or(&first)];
         let mut refined = self.run(&tensor(picture, width, height, mattes)?, width, height)?;
         runs.append(&mut refined.runs);
         Ok(RawRefined {
-            least_alpha: interior::least_alpha(&first, second.as_ref()),
+            least_alpha: interior::least_alpha(&first, second.as_ref(), &bands_px),
             runs,
             peak,
             ..refined

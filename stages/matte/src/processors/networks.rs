@@ -19,9 +19,16 @@ use tokio::{sync::Semaphore, task::spawn_blocking};
 use super::{Job, frame::Frame, multiply, subject::Kept};
 use crate::{MatteError, MatteOptions, Segmenters, model_for};
 
-/// Evidence of another kind than the networks', for the first network's matte of a frame: see [`Coarse::weigh`]. `None` where
-/// there is none.
-pub(super) type Evidence = Arc<dyn Fn(&Mask, &Frame) -> Option<Vec<f32>> + Send + Sync>;
+/// What is known of the people in a matte, for each of its pixels.
+pub(super) struct Bodies {
+    /// How surely it is a body (1) or none (−1): see [`Coarse::weigh`].
+    pub surely: Vec<f32>,
+    /// How far from the outside it may be seen through: see [`Coarse::loosen`].
+    pub hair_px: Vec<f32>,
+}
+
+/// Evidence of another kind than the networks', for the first network's matte of a frame; `None` where there is none.
+pub(super) type Evidence = Arc<dyn Fn(&Mask, &Frame) -> Option<Bodies> + Send + Sync>;
 
 /// Runs networks, as many at a time as the options say.
 pub(super) struct Engine {
@@ -233,8 +240,9 @@ impl Networks {
             }
             Self::Refined(first, second, refiner) => {
                 let mut coarse = Coarse::of(picture, prepared, first, second)?;
-                if let Some(evidence) = evidence.and_then(|of| of(coarse.first(), &frame)) {
-                    coarse.weigh(&evidence);
+                if let Some(bodies) = evidence.and_then(|of| of(coarse.first(), &frame)) {
+                    coarse.weigh(&bodies.surely);
+                    coarse.loosen(bodies.hair_px);
                 }
                 let raw = refiner.refine(picture, coarse)?;
                 let small = refiner.small(&raw)?;

@@ -3,11 +3,13 @@
 //! `classify` found faces and bodies; the pose network tells what of the picture is whose. That chooses the subject, and where the
 //! networks look: at the chosen people, where these are small in the picture. In quality high their bodies are evidence beside
 //! what the networks see: shadows and what stands behind them are not taken for them, and no sleeve is lost on a white wall. What
-//! the networks are sure of stays, so that bags and held things, which are no bodies, belong to the person.
+//! the networks are sure of stays, so that bags and held things, which are no bodies, belong to the person. Around a head the refiner
+//! may open the matte further inside, for hair that can be seen through.
 //!
 //! A picture in which nobody is found, or in which the people are not what stands out, goes to the processor for things, and the
 //! report says so.
 
+mod hair;
 mod people;
 
 use std::{sync::Arc, time::Instant};
@@ -30,7 +32,7 @@ use super::{
 use crate::MatteError;
 
 /// To be raised with every change after which the same picture gives another matte.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// People whose longest side is at most this share of the picture's are looked at by themselves.
 const SMALL_SHARE: f32 = 0.6;

@@ -12,10 +12,14 @@ use atelier_schemas::{
 };
 use atelier_stores::Raster;
 
-use super::super::{
-    frame::{Frame, Rect},
-    general::rect,
-    subject::{is_within, prominence, rectangle},
+use super::{
+    super::{
+        frame::{Frame, Rect},
+        general::rect,
+        networks::Bodies,
+        subject::{is_within, prominence, rectangle},
+    },
+    hair::Head,
 };
 use crate::MatteError;
 
@@ -182,9 +186,9 @@ impl Crowd {
             .collect()
     }
 
-    /// How surely each pixel of a matte over `frame` is a body (1) or none (−1), by those of `chosen` whom the matte shows; `None` where
-    /// it shows none of them: then people are not what stands out, and bodies say nothing about it.
-    pub fn evidence(&self, chosen: &[usize], matte: &Mask, frame: &Frame) -> Option<Vec<f32>> {
+    /// What is known of each pixel of a matte over `frame` by those of `chosen` whom the matte shows; `None` where it shows none of them:
+    /// then people are not what stands out, and bodies say nothing about it.
+    pub fn evidence(&self, chosen: &[usize], matte: &Mask, frame: &Frame) -> Option<Bodies> {
         let seen = self.seen(chosen, matte, frame);
         let width = matte.width as usize;
         let is_body: Vec<bool> = (0..matte.alpha.len())
@@ -202,11 +206,29 @@ impl Crowd {
         let is_none: Vec<bool> = is_body.iter().map(|is_body| !is_body).collect();
         let (within, beyond) = (distances_px(&is_none, width), distances_px(&is_body, width));
         let pairs = within.iter().zip(&beyond);
-        Some(
-            pairs
+        Some(Bodies {
+            surely: pairs
                 .map(|(within, beyond)| ((within - beyond) / sure_px).clamp(-1.0, 1.0))
                 .collect(),
-        )
+            hair_px: self.hair_px(&seen, matte, frame),
+        })
+    }
+
+    /// How far from the outside each pixel of a matte over `frame` may be seen through, because it may be hair of one of these.
+    fn hair_px(&self, seen: &[usize], matte: &Mask, frame: &Frame) -> Vec<f32> {
+        let heads: Vec<Head> = seen
+            .iter()
+            .filter_map(|index| Head::of(&self.people[*index].points))
+            .collect();
+        let scale = matte.width as f32 / frame.width as f32;
+        let width = matte.width as usize;
+        (0..matte.alpha.len())
+            .map(|place| {
+                let (x, y) = frame.place(place % width, place / width, matte.width, matte.height);
+                let bands = heads.iter().map(|head| head.band_px(x, y));
+                scale * bands.fold(0.0, f32::max)
+            })
+            .collect()
     }
 
     /// The masks of all of them.
