@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Runs every Rust test: several test programs at a time, because many of them wait for servers most of the time, and a
-program's own tests on servers come one after the other. One line for each program; all that it printed where it failed.
+program's own tests on servers come one after the other. One line for each program, all that it printed where it failed, and
+at the end the sum of all their tests.
 
     scripts/test-rust.py [NAME…]     only the programs of these names, such as `kafka` or `atelier_stores`
 
@@ -9,6 +10,7 @@ TEST_LANES (2) says how many at a time.
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from pathlib import Path
 LONG = ["kafka", "apache_kafka", "gateway", "planted", "kafka_security", "doctor", "pipeline", "urgency", "crash", "seeds"]
 # Several times what the longest takes where other programs use the machine too. One that stands still is to say where.
 LIMIT_S = 900
+RESULT = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored;", re.MULTILINE)
 started = []
 
 
@@ -36,13 +39,13 @@ def programs():
             yield message["target"]["name"], message["executable"], Path(message["manifest_path"]).parent
 
 
-def run(program, folder):
+def run(command, folder):
     """What it printed, whether all passed, and the seconds that it took."""
     began = time.monotonic()
     # No pipe: what a test leaves behind by mistake would hold it open, and reading it would not end.
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            [program], cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
             env={**os.environ, "CARGO_MANIFEST_DIR": str(folder)}, start_new_session=True,
         )
         started.append(process)
@@ -64,26 +67,33 @@ def main():
         sys.exit(f"there is no test program of the name {', '.join(wanted)}")
     found.sort(key=lambda program: LONG.index(program[0]) if program[0] in LONG else len(LONG))
     failed = []
+    counts = [0, 0, 0]
+
+    def report(count, name, printed, passed, seconds):
+        print(f"[{count:3}/{len(found) + (not wanted)}] {'ok    ' if passed else 'FAILED'} {seconds:6.1f} s  {name}", flush=True)
+        for result in RESULT.findall(printed):
+            counts[:] = [sum(pair) for pair in zip(counts, map(int, result))]
+        if not passed:
+            failed.append(name)
+            print(printed, flush=True)
+
     # The programs have sessions of their own, so whoever ends this one does not end them: it has to.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ThreadPoolExecutor(int(os.environ.get("TEST_LANES", "2"))) as lanes:
-        running = {lanes.submit(run, program, folder): f"{folder.name}: {name}" for name, program, folder in found}
+        running = {lanes.submit(run, [program], folder): f"{folder.name}: {name}" for name, program, folder in found}
         try:
             for count, done in enumerate(as_completed(running), start=1):
-                name = running[done]
-                printed, passed, seconds = done.result()
-                print(f"[{count:3}/{len(found)}] {'ok    ' if passed else 'FAILED'} {seconds:6.1f} s  {name}", flush=True)
-                if not passed:
-                    failed.append(name)
-                    print(printed, flush=True)
+                report(count, running[done], *done.result())
         except KeyboardInterrupt:
             lanes.shutdown(wait=False, cancel_futures=True)
             for process in started:
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGTERM)
             sys.exit(130)
-    if not wanted and subprocess.run(["cargo", "test", "--workspace", "--doc", "--quiet"]).returncode:
-        failed.append("the examples in the documentation")
+    if not wanted:
+        examples = ["cargo", "test", "--workspace", "--doc", "--color=never"]
+        report(len(found) + 1, "the examples in the documentation", *run(examples, Path.cwd()))
+    print("tests: {} passed, {} failed, {} skipped".format(*counts))
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 

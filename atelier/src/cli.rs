@@ -303,6 +303,9 @@ pub struct BenchModelsArgs {
     /// Runs of each.
     #[arg(long, default_value_t = 10)]
     pub runs: usize,
+    /// Pictures of one run, measured beside one at a time where the network takes several and the provider gains by it.
+    #[arg(long, default_value_t = 4)]
+    pub batch: usize,
     /// Measure one model with this provider alone, and print JSON.
     #[arg(long, value_enum)]
     pub provider: Option<ProviderArg>,
@@ -317,6 +320,10 @@ pub enum ProviderArg {
     Openvino,
     /// OpenVINO in eight bits.
     OpenvinoInt8,
+    /// A graphics card by CUDA.
+    Cuda,
+    /// A graphics card by TensorRT.
+    Tensorrt,
 }
 
 impl From<ProviderArg> for ProviderChoice {
@@ -325,6 +332,8 @@ impl From<ProviderArg> for ProviderChoice {
             ProviderArg::Cpu => Self::Cpu,
             ProviderArg::Openvino => Self::Openvino,
             ProviderArg::OpenvinoInt8 => Self::OpenvinoInt8,
+            ProviderArg::Cuda => Self::Cuda,
+            ProviderArg::Tensorrt => Self::Tensorrt,
         }
     }
 }

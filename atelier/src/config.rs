@@ -98,8 +98,9 @@ pub struct ModelOptions {
     pub dir: Option<PathBuf>,
     /// What calculates the networks. `cpu`: ONNX Runtime's own kernels. `openvino`: OpenVINO, in bfloat16 where the
     /// processor calculates in it. `openvino-int8`: the same, and in eight bits the networks that were calibrated for it.
-    /// `auto`: OpenVINO where the processor calculates in bfloat16, in eight bits where it does that too, for networks whose
-    /// mattes pass the check against the reference at start; `cpu` otherwise; the log says which.
+    /// `cuda`, `tensorrt`: a graphics card of NVIDIA's (`atelier models pull onnxruntime-gpu`). `auto`: CUDA where that was pulled and
+    /// there is a driver; else OpenVINO where the processor calculates in bfloat16, in eight bits where it does that too; both for
+    /// networks whose mattes pass the check against the reference at start; `cpu` otherwise; the log says which.
     pub provider: ProviderChoice,
 }
 

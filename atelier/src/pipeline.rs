@@ -147,6 +147,7 @@ pub async fn stages_for_cutout(
     // Nobody sees the thumbnails.
     loaded.config.stages.compose.thumbnail_side_px = 1;
     loaded.config.stages.classify.networks &= needs_classification(plan);
+    let models = ModelStore::open(loaded.config.models.dir.clone())?;
     let matte = &mut loaded.config.stages.matte;
     matte.preload = match &plan.options.model {
         Some(model) => vec![model.clone()],
@@ -158,7 +159,9 @@ pub async fn stages_for_cutout(
             .collect(),
     };
     let cores = available_parallelism().map_or(1, usize::from);
-    let is_set = matte.intra_threads != 0 || matte.max_concurrent_runs != 1;
+    let is_set = matte.intra_threads != 0
+        || matte.max_concurrent_runs != 1
+        || loaded.config.models.provider.is_a_card(&models);
     if !is_set && cores > 1 && plan.pictures >= MANY_PICTURES_PER_CORE * cores {
         // Nobody waits for a single picture, and a network that has a core to itself waits for no other.
         matte.intra_threads = 1;

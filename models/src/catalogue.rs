@@ -60,6 +60,9 @@ pub struct Model {
     pub license: String,
     /// Its file's name in the models folder.
     pub file: String,
+    /// The folder within the models folder in which it lies with its companions; absent where that is the models folder itself.
+    #[serde(default)]
+    pub folder: Option<String>,
     /// Where the file comes from, best first.
     #[serde(rename = "source")]
     pub sources: Vec<Source>,
@@ -153,6 +156,33 @@ pub struct Source {
     /// The processor architecture the file is for (as in `std::env::consts::ARCH`); absent where it is for all.
     #[serde(default)]
     pub architecture: Option<String>,
+    /// What `pull` makes of the file, which takes one picture a run, and keeps in its place.
+    #[serde(default)]
+    pub free_batch: Option<FreeBatch>,
+}
+
+/// A file that was rewritten to take any number of pictures a run.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FreeBatch {
+    /// What it must hash to.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub size_bytes: u64,
+}
+
+impl Source {
+    /// What a file of it may hash to: as it comes, and as `pull` rewrites it. Empty for an operator's own network.
+    pub fn digests(&self) -> impl Iterator<Item = &Digest> {
+        let rewritten = self.free_batch.as_ref().map(|free| &free.digest);
+        self.digest.iter().chain(rewritten)
+    }
+
+    /// Whether a file of it may be so long.
+    pub fn may_be_as_long_as(&self, bytes: u64) -> bool {
+        let rewritten = self.free_batch.as_ref().map(|free| free.size_bytes);
+        self.size_bytes.is_none_or(|size| size == bytes) || rewritten == Some(bytes)
+    }
 }
 
 /// Where a file comes from.
@@ -364,10 +394,12 @@ impl Catalogue {
         let CatalogueFile { model: models } = toml::from_str(text)?;
         for (index, model) in models.iter().enumerate() {
             model.check()?;
-            if models[..index]
-                .iter()
-                .any(|other| other.name == model.name || model.shares_a_file_with(other))
-            {
+            let is_taken = |other: &Model| {
+                other.name == model.name
+                    || other.file == model.file
+                    || model.shares_a_file_with(other)
+            };
+            if models[..index].iter().any(is_taken) {
                 return Err(CatalogueError::Duplicate(model.name.clone()));
             }
         }
@@ -411,6 +443,15 @@ impl Model {
             .find(|source| source.origin.is_automatic())
     }
 
+    /// Whether its row leaves open how large a picture it takes.
+    pub(crate) fn takes_any_size(&self) -> bool {
+        let sides = self
+            .input
+            .iter()
+            .flat_map(|input| input.shape.iter().skip(1));
+        sides.into_iter().any(|side| *side == -1)
+    }
+
     /// Its file's name and those of its companions.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         let companions = self.companions.iter().map(|companion| &companion.file);
@@ -420,8 +461,10 @@ impl Model {
     }
 
     fn shares_a_file_with(&self, other: &Self) -> bool {
-        self.files()
-            .any(|file| other.files().any(|taken| taken == file))
+        self.folder == other.folder
+            && self
+                .files()
+                .any(|file| other.files().any(|taken| taken == file))
     }
 
     fn check(&self) -> Result<(), CatalogueError> {
@@ -435,12 +478,16 @@ impl Model {
         let is_plain = |file: &str| {
             !file.is_empty() && !file.starts_with('.') && !file.contains(['/', '\\', '\0'])
         };
-        if !self.files().all(is_plain) {
-            return Err(incomplete("`file` must be a plain file name"));
+        if !self.files().chain(self.folder.as_deref()).all(is_plain) {
+            return Err(incomplete("`file` and `folder` must be plain names"));
         }
         let is_wheel = |source: &Source| matches!(source.origin, Origin::Pypi { .. });
         if !self.companions.is_empty() && !self.sources.iter().all(is_wheel) {
             return Err(incomplete("a companion comes out of a wheel (`pypi`)"));
+        }
+        let is_rewritten = |source: &Source| source.free_batch.is_some();
+        if self.sources.iter().any(is_rewritten) && self.purpose != Purpose::Matte {
+            return Err(incomplete("only a matting network has a `free_batch`"));
         }
         if self.purpose == Purpose::Runtime {
             return Ok(());

@@ -18,7 +18,9 @@ pub mod session;
 pub mod store;
 
 pub use absorb::{AbsorbError, Absorption};
-pub use catalogue::{Catalogue, CatalogueError, Companion, Digest, Model, Origin, Purpose, Source};
+pub use catalogue::{
+    Catalogue, CatalogueError, Companion, Digest, FreeBatch, Model, Origin, Purpose, Source,
+};
 pub use pose::{BodySquare, PersonLook, PersonMask, Pose};
 pub use provider::{Provider, ProviderChoice};
 pub use pull::{Progress, PullError, Pulled};

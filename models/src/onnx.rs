@@ -5,11 +5,17 @@
 //!
 //! Invariant: what `keep_outputs` and `widen` leave calculates what was calculated before.
 
+mod kind;
+
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use half::f16;
 use prost::Message;
+
+use kind::Kind;
+
+pub(crate) use kind::BATCH;
 
 /// `TensorProto.DataType.FLOAT`.
 pub(crate) const FLOAT: i32 = 1;
@@ -52,6 +58,9 @@ pub enum RewriteError {
     /// Lacks a convolution.
     #[error("it has no convolution with the weights `{0}`")]
     NoConvolution(String),
+    /// An input whose first dimension is not 1.
+    #[error("its input `{0}` takes something else than one picture a run")]
+    Batch(String),
 }
 
 /// A network: `ModelProto`.
@@ -89,13 +98,13 @@ pub(crate) struct Graph {
     outputs: Vec<Value>,
 }
 
-/// `ValueInfoProto`; its type stays as it is.
+/// `ValueInfoProto`.
 #[derive(Clone, PartialEq, Message)]
 struct Value {
     #[prost(string, tag = "1")]
     name: String,
-    #[prost(bytes = "bytes", optional, tag = "2")]
-    kind: Option<Bytes>,
+    #[prost(message, optional, tag = "2")]
+    kind: Option<Kind>,
 }
 
 /// `NodeProto`.

@@ -1,6 +1,8 @@
-//! What calculates the networks: ONNX Runtime's own kernels, or OpenVINO's.
+//! What calculates the networks: ONNX Runtime's own kernels, OpenVINO's, or a graphics card.
 //!
 //! A process has one provider, because each comes with a library of its own and ONNX Runtime allows one in a process.
+
+pub(crate) mod card;
 
 use std::fmt;
 
@@ -12,7 +14,7 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "lowercase")]
 pub enum ProviderChoice {
-    /// OpenVINO in eight bits where the processor calculates in them (AVX-512 VNNI, AMX), in bfloat16 where it calculates in
+    /// CUDA where the machine has a driver for it and its library was pulled; else OpenVINO in eight bits where the processor calculates in them (AVX-512 VNNI, AMX), in bfloat16 where it calculates in
     /// that (AVX-512 BF16, AMX), each only for networks whose mattes pass the check against the reference; ONNX Runtime's own
     /// kernels otherwise.
     #[default]
@@ -24,6 +26,10 @@ pub enum ProviderChoice {
     /// The same, and in eight bits the networks that were calibrated for it.
     #[serde(rename = "openvino-int8")]
     OpenvinoInt8,
+    /// A graphics card of NVIDIA's, by CUDA.
+    Cuda,
+    /// The same by TensorRT, which compiles each network for the card.
+    Tensorrt,
 }
 
 /// What calculates the networks.
@@ -34,6 +40,10 @@ pub enum Provider {
     Cpu,
     /// OpenVINO on the processor.
     OpenVino(Precision),
+    /// A graphics card of NVIDIA's.
+    Cuda,
+    /// The same, with networks that TensorRT compiled for it.
+    TensorRt,
 }
 
 /// What OpenVINO calculates in.
@@ -61,7 +71,7 @@ impl Precision {
 }
 
 impl Provider {
-    /// What `auto` prefers on this processor. On those without bfloat16 OpenVINO gains little over ONNX Runtime's kernels.
+    /// What `auto` prefers of this processor's. On those without bfloat16 OpenVINO gains little over ONNX Runtime's kernels.
     pub fn best_here() -> Self {
         if calculates_in_bf16() && calculates_in_eight_bits() {
             Self::OpenVino(Precision::Int8)
@@ -88,6 +98,8 @@ impl Provider {
             Self::OpenVino(Precision::F32) => "openvino-f32",
             Self::OpenVino(Precision::Bf16) => "openvino-bf16",
             Self::OpenVino(Precision::Int8) => "openvino-int8",
+            Self::Cuda => "cuda",
+            Self::TensorRt => "tensorrt",
         }
     }
 
@@ -96,6 +108,21 @@ impl Provider {
         match self {
             Self::Cpu => "onnxruntime",
             Self::OpenVino(_) => "onnxruntime-openvino",
+            Self::Cuda | Self::TensorRt => "onnxruntime-gpu",
+        }
+    }
+
+    /// Whether it is a graphics card.
+    pub fn is_a_card(self) -> bool {
+        matches!(self, Self::Cuda | Self::TensorRt)
+    }
+
+    /// How many pictures a network should take in one run where `waiting` may wait for it: on a processor more than one gain nothing,
+    /// and TensorRT compiles a network for one size of batch.
+    pub fn best_batch(self, waiting: usize) -> usize {
+        match self {
+            Self::Cuda => waiting,
+            Self::Cpu | Self::OpenVino(_) | Self::TensorRt => 1,
         }
     }
 }
@@ -142,6 +169,8 @@ mod tests {
             Provider::Cpu,
             Provider::best_here(),
             Provider::openvino_here(),
+            Provider::Cuda,
+            Provider::TensorRt,
         ] {
             assert!(catalogue.find(provider.library()).is_some(), "{provider}");
         }
@@ -155,9 +184,11 @@ mod tests {
             read(r#""openvino-int8""#).unwrap(),
             ProviderChoice::OpenvinoInt8
         );
-        let message = read(r#""cuda""#).unwrap_err().to_string();
+        assert_eq!(read(r#""cuda""#).unwrap(), ProviderChoice::Cuda);
+        assert_eq!(read(r#""tensorrt""#).unwrap(), ProviderChoice::Tensorrt);
+        let message = read(r#""rocm""#).unwrap_err().to_string();
         assert!(
-            message.contains("`auto`, `cpu`, `openvino`, `openvino-int8`"),
+            message.contains("`auto`, `cpu`, `openvino`, `openvino-int8`, `cuda`, `tensorrt`"),
             "{message}"
         );
     }

@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 use ort::environment::Environment;
 use parking_lot::Mutex;
 
-use crate::{Model, ModelStore, Provider, ProviderChoice, State, provider::Precision};
+use crate::{
+    Model, ModelStore, Provider, ProviderChoice, State,
+    provider::{Precision, card},
+    session,
+};
 
 /// What the process has loaded: ONNX Runtime allows one library and one environment.
 static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
@@ -21,6 +25,8 @@ pub struct Runtime {
     environment: Environment,
     provider: Provider,
     is_to_be_checked: bool,
+    /// Where a provider keeps what it compiled.
+    compiled_folder: PathBuf,
 }
 
 /// Why a model or the library cannot be used, and what to do.
@@ -88,6 +94,16 @@ pub enum LoadError {
         /// What the system said.
         reason: String,
     },
+    /// The graphics card that was asked for cannot be used.
+    #[error("models.provider = \"{provider}\" cannot be had here: {reason}; {fix}")]
+    NoCard {
+        /// The provider asked for.
+        provider: Provider,
+        /// What ONNX Runtime said.
+        reason: String,
+        /// What is missing, and what to do.
+        fix: String,
+    },
     /// Another library is loaded.
     #[error("this process runs ONNX Runtime from {loaded} and cannot load {wanted} as well", loaded = .loaded.display(), wanted = .wanted.display())]
     OtherLibrary {
@@ -102,23 +118,33 @@ pub enum LoadError {
 }
 
 impl Runtime {
-    /// Loads the library that has the chosen provider. Later calls share it.
+    /// Loads the library that has the chosen provider, and tries a graphics card. Later calls share it.
     ///
     /// `auto` takes ONNX Runtime's own kernels, and says so in a warning, where the better library has not been pulled.
     ///
     /// # Errors
-    /// It is missing or does not load, and the error names the command that fetches it; or the process has loaded another.
+    /// It is missing or does not load, and the error names the command that fetches it; the card cannot be used, and the error says what
+    /// is missing; or the process has loaded another library.
     pub fn load(store: &ModelStore, choice: ProviderChoice) -> Result<Self, LoadError> {
         let provider = match choice {
             ProviderChoice::Cpu => Provider::Cpu,
             ProviderChoice::Openvino => Provider::openvino_here(),
             ProviderChoice::OpenvinoInt8 => Provider::OpenVino(Precision::Int8),
+            ProviderChoice::Cuda => Provider::Cuda,
+            ProviderChoice::Tensorrt => Provider::TensorRt,
             ProviderChoice::Auto => best_of(store)?,
         };
         let model = library_row(store, provider)?;
         let path = store.path(model);
         match store.state(model) {
             State::Present { .. } => {}
+            State::Missing if provider.is_a_card() => {
+                return Err(LoadError::NoCard {
+                    provider,
+                    reason: format!("its library `{}` is not there", model.name),
+                    fix: format!("{}; {}", store.fix(model), card::what_is_missing(provider)),
+                });
+            }
             State::Missing => {
                 return Err(LoadError::Missing {
                     name: model.name.clone(),
@@ -140,18 +166,64 @@ impl Runtime {
             }
         }
         let is_preferred = choice == ProviderChoice::Auto && provider != Provider::Cpu;
-        match load_library(&path, &model.name, provider) {
-            Ok(environment) => Ok(Self {
-                environment,
-                provider,
-                is_to_be_checked: is_preferred,
-            }),
+        let environment = match load_library(&path, &model.name, provider) {
+            Ok(environment) => environment,
             Err(error) if is_preferred => {
                 tracing::error!(%error, "the networks run on `cpu`, more slowly");
-                Self::load(store, ProviderChoice::Cpu)
+                return Self::load(store, ProviderChoice::Cpu);
             }
-            Err(error) => Err(error),
+            Err(error) => return Err(error),
+        };
+        let runtime = Self {
+            environment,
+            provider,
+            is_to_be_checked: is_preferred,
+            compiled_folder: store.folder().join(".compiled"),
+        };
+        match runtime.try_card() {
+            Err(error) if is_preferred => {
+                tracing::error!(%error, "the networks run on `cpu`, more slowly");
+                Ok(runtime.on_cpu())
+            }
+            tried => tried.map(|()| runtime),
         }
+    }
+
+    /// ONNX Runtime's own kernels of whichever library this process has loaded, or of the plain one; `None` where that is not there.
+    ///
+    /// # Errors
+    /// It is there and does not load.
+    pub(crate) fn to_compare_with(store: &ModelStore) -> Result<Option<Self>, LoadError> {
+        let environment = LOADED
+            .lock()
+            .as_ref()
+            .map(|loaded| loaded.environment.clone());
+        if let Some(environment) = environment {
+            return Ok(Some(Self {
+                environment,
+                provider: Provider::Cpu,
+                is_to_be_checked: false,
+                compiled_folder: store.folder().join(".compiled"),
+            }));
+        }
+        let library = store.catalogue().find(Provider::Cpu.library());
+        match library.map(|library| store.state(library)) {
+            Some(State::Present { .. }) => Self::load(store, ProviderChoice::Cpu).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Runs the least of networks where it is to run on a card: what is missing shows at once, and not with a model that then seems to
+    /// be wrong.
+    fn try_card(&self) -> Result<(), LoadError> {
+        if !self.provider.is_a_card() {
+            return Ok(());
+        }
+        session::try_out(self).map_err(|reason| LoadError::NoCard {
+            provider: self.provider,
+            reason,
+            fix: card::what_is_missing(self.provider),
+        })
     }
 
     /// What calculates the networks.
@@ -169,23 +241,42 @@ impl Runtime {
     #[must_use]
     pub fn on_cpu(&self) -> Self {
         Self {
-            environment: self.environment.clone(),
             provider: Provider::Cpu,
             is_to_be_checked: false,
+            ..self.clone()
         }
     }
 
     /// The same library in floating point, where this one calculates in eight bits.
     pub(crate) fn in_floating_point(&self) -> Option<Self> {
         (self.provider == Provider::OpenVino(Precision::Int8)).then(|| Self {
-            environment: self.environment.clone(),
             provider: Provider::openvino_here(),
-            is_to_be_checked: self.is_to_be_checked,
+            ..self.clone()
         })
     }
 
     pub(crate) fn environment(&self) -> &Environment {
         &self.environment
+    }
+
+    pub(crate) fn compiled_folder(&self) -> &Path {
+        &self.compiled_folder
+    }
+}
+
+impl ProviderChoice {
+    /// Whether it stands for a graphics card: `auto` does where the card's driver is here and its library was pulled.
+    pub fn is_a_card(self, store: &ModelStore) -> bool {
+        match self {
+            Self::Cuda | Self::Tensorrt => true,
+            Self::Cpu | Self::Openvino | Self::OpenvinoInt8 => false,
+            Self::Auto => {
+                let library = store.catalogue().find(Provider::Cuda.library());
+                library.is_some_and(|library| {
+                    matches!(store.state(library), State::Present { .. }) && card::driver_is_here()
+                })
+            }
+        }
     }
 }
 
@@ -200,8 +291,11 @@ fn library_row(store: &ModelStore, provider: Provider) -> Result<&Model, LoadErr
         })
 }
 
-/// The best provider of this processor whose library is there.
+/// The best provider of this machine whose library is there. Nobody has the one for a card who did not pull it by name.
 fn best_of(store: &ModelStore) -> Result<Provider, LoadError> {
+    if ProviderChoice::Auto.is_a_card(store) {
+        return Ok(Provider::Cuda);
+    }
     let best = Provider::best_here();
     let model = library_row(store, best)?;
     if best != Provider::Cpu && store.state(model) == State::Missing {

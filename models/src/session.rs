@@ -2,32 +2,28 @@
 
 use std::{
     fmt,
-    panic::resume_unwind,
     path::Path,
-    thread::available_parallelism,
     time::{Duration, Instant},
 };
 
-use ndarray::{ArrayD, ArrayViewD};
+use ndarray::{ArcArray, ArrayD, ArrayViewD, Axis, IxDyn, Slice, concatenate};
 use ort::{
-    ep::{ArbitrarilyConfigurableExecutionProvider as _, OpenVINO},
-    session::{
-        OutputSelector, RunOptions, Session as OrtSession, SessionInputValue,
-        builder::{GraphOptimizationLevel, SessionBuilder},
-    },
+    session::{OutputSelector, RunOptions, Session as OrtSession, SessionInputValue},
     value::TensorRef,
 };
-use parking_lot::{Condvar, Mutex};
 
 use crate::{
-    LoadError, Model, ModelStore, Provider, Runtime, State, absorb, onnx,
-    provider::Precision,
-    quantize::{Calibration, quantize},
+    LoadError, Model, ModelStore, Provider, Runtime, State, onnx, provider::Precision,
+    quantize::Calibration,
 };
 
+mod compile;
+mod line;
 mod signature;
 
-use signature::check;
+use compile::{Network, copies};
+use line::Line;
+use signature::{Signature, check};
 
 /// How to run a network.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +32,8 @@ pub struct SessionOptions {
     pub intra_threads: Option<usize>,
     /// Runs at the same time, each with a copy of the weights in memory; 0 counts as 1.
     pub concurrent_runs: usize,
+    /// Most pictures of one run, of those that wait for it at the same time; 0 counts as 1. A file with a fixed batch takes one.
+    pub max_batch: usize,
 }
 
 impl Default for SessionOptions {
@@ -43,9 +41,13 @@ impl Default for SessionOptions {
         Self {
             intra_threads: None,
             concurrent_runs: 1,
+            max_batch: 1,
         }
     }
 }
+
+/// What goes into a network of one input.
+pub type Tensor = ArcArray<f32, IxDyn>;
 
 /// A network ready to run. Runs beyond [`SessionOptions::concurrent_runs`] wait for one to end.
 pub struct Session {
@@ -54,38 +56,8 @@ pub struct Session {
     provider: Provider,
     input_names: Vec<String>,
     output_names: Vec<String>,
-    idle: Pool,
-}
-
-/// Copies of one network that wait for work: ONNX Runtime is safe to enter once for each.
-struct Pool {
-    idle: Mutex<Vec<OrtSession>>,
-    returned: Condvar,
-}
-
-/// A copy at work; it goes back into the pool when it is dropped, also by a panic.
-struct Lent<'a> {
-    pool: &'a Pool,
-    session: Option<OrtSession>,
-}
-
-impl Pool {
-    /// A copy that nobody uses, waiting for one if need be.
-    fn lend(&self) -> Lent<'_> {
-        let mut idle = self.idle.lock();
-        self.returned.wait_while(&mut idle, |idle| idle.is_empty());
-        Lent {
-            pool: self,
-            session: idle.pop(),
-        }
-    }
-}
-
-impl Drop for Lent<'_> {
-    fn drop(&mut self) {
-        self.pool.idle.lock().extend(self.session.take());
-        self.pool.returned.notify_one();
-    }
+    /// ONNX Runtime is safe to enter once for each copy.
+    line: Line<OrtSession, Tensor, Inference>,
 }
 
 /// What a run gave.
@@ -93,7 +65,7 @@ impl Drop for Lent<'_> {
 pub struct Inference {
     /// The catalogue row's outputs, in its order.
     pub outputs: Vec<ArrayD<f32>>,
-    /// The network's own time.
+    /// The network's own time, or a picture's share of it where several ran together.
     pub elapsed: Duration,
 }
 
@@ -131,56 +103,84 @@ impl Session {
                     .collect::<Vec<_>>()
                     .join(", "),
             })?;
-        let path = store.path(model);
-        let fix = store.fix(model);
         if store.state(model) == State::Missing {
             return Err(LoadError::Missing {
                 name: model.name.clone(),
-                fix,
+                fix: store.fix(model),
             });
         }
-        let file_identity = store.file_identity(model);
+        Self::open_file(runtime, store, (model, &store.path(model)), options)
+    }
+
+    /// Opens a model's file that may lie elsewhere than in the store. Blocking.
+    ///
+    /// # Errors
+    /// It is not the network that the row describes.
+    pub(crate) fn open_file(
+        runtime: &Runtime,
+        store: &ModelStore,
+        (model, path): (&Model, &Path),
+        options: &SessionOptions,
+    ) -> Result<Self, LoadError> {
+        let fix = store.fix(model);
         let unloadable_because = |reason: String| LoadError::Unloadable {
             name: model.name.clone(),
-            path: path.clone(),
+            path: path.to_owned(),
             reason,
             fix: fix.clone(),
         };
         let unloadable = |error: ort::Error| unloadable_because(first_line(&error.to_string()));
         let calibration =
-            Calibration::of(name).map_err(|error| unloadable_because(error.to_string()))?;
+            Calibration::of(&model.name).map_err(|error| unloadable_because(error.to_string()))?;
         let provider = match runtime.provider() {
             // Nobody knows how large its data get.
             Provider::OpenVino(Precision::Int8) if calibration.is_none() => {
                 Provider::openvino_here()
             }
+            // It would compile the network anew for every size of picture.
+            Provider::TensorRt if model.takes_any_size() => Provider::Cuda,
             provider => provider,
         };
-        let network = Network::of(model, &path, provider, calibration.as_ref());
-        let as_it_is = Network::File(&path);
+        let options = &SessionOptions {
+            // The same for every size of batch.
+            max_batch: if provider == Provider::TensorRt {
+                1
+            } else {
+                options.max_batch
+            },
+            ..*options
+        };
+        let network = Network::of(model, path, provider, calibration.as_ref());
+        let as_it_is = Network::File(path);
         let network_or_file = network.as_ref().unwrap_or(&as_it_is);
         let copies = copies(runtime, provider, network_or_file, options).map_err(unloadable)?;
-        let (input_names, output_names) =
-            check(model, &copies[0]).map_err(|mismatch| LoadError::WrongFile {
-                name: model.name.clone(),
-                path: path.clone(),
-                expected: mismatch.expected,
-                found: mismatch.found,
-                fix: fix.clone(),
-            })?;
+        let Signature {
+            input_names,
+            output_names,
+            batch_is_free,
+        } = check(model, &copies[0]).map_err(|mismatch| LoadError::WrongFile {
+            name: model.name.clone(),
+            path: path.to_owned(),
+            expected: mismatch.expected,
+            found: mismatch.found,
+            fix: fix.clone(),
+        })?;
         // Only now: inputs and outputs say more about a wrong file than what could not be rewritten in it.
         network.map_err(unloadable_because)?;
-        let idle = Pool {
-            idle: Mutex::new(copies),
-            returned: Condvar::new(),
-        };
+        if options.max_batch > 1 && !batch_is_free {
+            tracing::info!(
+                model = model.name,
+                "the network takes one picture a run: its file has a fixed batch"
+            );
+        }
+        let max_batch = if batch_is_free { options.max_batch } else { 1 };
         Ok(Self {
             name: model.name.clone(),
-            file_identity,
+            file_identity: store.file_identity(model),
             provider,
             input_names,
             output_names,
-            idle,
+            line: Line::new(copies, max_batch),
         })
     }
 
@@ -197,6 +197,44 @@ impl Session {
     /// What runs it.
     pub fn provider(&self) -> Provider {
         self.provider
+    }
+
+    /// Most pictures that it takes in one run.
+    pub fn max_batch(&self) -> usize {
+        self.line.most()
+    }
+
+    /// Runs the network on one picture, together with others that wait for it at the same time, as many as
+    /// [`SessionOptions::max_batch`] says. It waits for no others to come. Where they fail together, they are run again in halves, so
+    /// that what fails one fails that one alone. Blocking, also while every copy is at work.
+    ///
+    /// # Errors
+    /// The tensor does not fit, or ONNX Runtime failed.
+    pub fn run_with_others(&self, input: Tensor) -> Result<Inference, RunError> {
+        let fits = |one: &Tensor, other: &Tensor| one.shape() == other.shape();
+        self.line.run(input, fits, |copy, inputs| {
+            let together = self.run_on(copy, inputs);
+            if let Err(error) = &together
+                && inputs.len() > 1
+            {
+                tracing::warn!(
+                    %error,
+                    pictures = inputs.len(),
+                    "a batch failed; its pictures are run in smaller ones"
+                );
+            }
+            together
+        })
+    }
+
+    /// Runs the network once on pictures of one size, and answers in their order. Blocking, also while every copy is at work.
+    ///
+    /// # Errors
+    /// As [`Self::run_with_others`], for all of them.
+    pub fn run_together(&self, inputs: &[Tensor]) -> Result<Vec<Inference>, RunError> {
+        let mut lent = self.line.lend();
+        let copy = lent.copy.as_mut().ok_or_else(|| self.without_copy())?;
+        self.run_on(copy, inputs)
     }
 
     /// Runs the network on floating-point numbers. Blocking, also while every copy is at work.
@@ -229,6 +267,36 @@ impl Session {
     }
 
     fn run_values(&self, values: Vec<SessionInputValue<'_>>) -> Result<Inference, RunError> {
+        let mut lent = self.line.lend();
+        let copy = lent.copy.as_mut().ok_or_else(|| self.without_copy())?;
+        let mut inferences = self.calculate(copy, values, 1)?;
+        Ok(inferences.swap_remove(0))
+    }
+
+    fn run_on(&self, copy: &mut OrtSession, inputs: &[Tensor]) -> Result<Vec<Inference>, RunError> {
+        let joined;
+        let view = match inputs {
+            [one] => one.view(),
+            several => {
+                let views: Vec<_> = several.iter().map(|one| one.view()).collect();
+                joined = concatenate(Axis(0), &views).map_err(|error| RunError {
+                    model: self.name.clone(),
+                    reason: format!("its inputs do not go together: {error}"),
+                })?;
+                joined.view()
+            }
+        };
+        let tensor = TensorRef::from_array_view(view).map_err(|error| self.failed(&error))?;
+        self.calculate(copy, vec![tensor.into()], inputs.len())
+    }
+
+    /// Runs the network once, and takes what it gave apart into so many pictures.
+    fn calculate(
+        &self,
+        copy: &mut OrtSession,
+        values: Vec<SessionInputValue<'_>>,
+        pictures: usize,
+    ) -> Result<Vec<Inference>, RunError> {
         if values.len() != self.input_names.len() {
             return Err(RunError {
                 model: self.name.clone(),
@@ -255,29 +323,47 @@ impl Session {
         let options = RunOptions::new()
             .map_err(|error| self.failed(&error))?
             .with_outputs(selector);
-        let mut lent = self.idle.lend();
-        let empty = || RunError {
-            model: self.name.clone(),
-            reason: "it was opened without a copy to run".to_owned(),
-        };
-        let session = lent.session.as_mut().ok_or_else(empty)?;
         let started = Instant::now();
-        let outputs = session
+        let outputs = copy
             .run_with_options(inputs, &options)
             .map_err(|error| self.failed(&error))?;
-        let elapsed = started.elapsed();
-        let take = |name: &String| {
+        let elapsed = started.elapsed() / pictures.max(1) as u32;
+        let views = self.output_names.iter().map(|name| {
             let view = outputs[name.as_str()]
                 .try_extract_array::<f32>()
                 .map_err(|error| self.failed(&error))?;
-            Ok(view.to_owned())
+            if pictures > 1 && view.shape().first() != Some(&pictures) {
+                return Err(RunError {
+                    model: self.name.clone(),
+                    reason: format!(
+                        "its output `{name}` is {:?} for {pictures} pictures",
+                        view.shape()
+                    ),
+                });
+            }
+            Ok(view)
+        });
+        let views: Vec<_> = views.collect::<Result<_, _>>()?;
+        let of_picture = |place: usize| Inference {
+            outputs: views
+                .iter()
+                .map(|view| match pictures {
+                    1 => view.to_owned(),
+                    _ => view
+                        .slice_axis(Axis(0), Slice::from(place..=place))
+                        .to_owned(),
+                })
+                .collect(),
+            elapsed,
         };
-        let outputs = self
-            .output_names
-            .iter()
-            .map(take)
-            .collect::<Result<_, RunError>>()?;
-        Ok(Inference { outputs, elapsed })
+        Ok((0..pictures).map(of_picture).collect())
+    }
+
+    fn without_copy(&self) -> RunError {
+        RunError {
+            model: self.name.clone(),
+            reason: "it was opened without a copy to run".to_owned(),
+        }
     }
 
     fn failed(&self, error: &ort::Error) -> RunError {
@@ -298,108 +384,19 @@ impl fmt::Debug for Session {
     }
 }
 
-/// What a session is made of.
-enum Network<'a> {
-    /// The file as it is.
-    File(&'a Path),
-    /// The file's content, rewritten for the provider.
-    Rewritten(Vec<u8>),
-}
-
-impl<'a> Network<'a> {
-    fn of(
-        model: &Model,
-        path: &'a Path,
-        provider: Provider,
-        calibration: Option<&Calibration>,
-    ) -> Result<Self, String> {
-        let rounds = matches!(
-            provider,
-            Provider::OpenVino(Precision::Bf16 | Precision::Int8)
-        );
-        let absorbs = rounds && !model.absorptions.is_empty();
-        let calibration = calibration.filter(|_| provider == Provider::OpenVino(Precision::Int8));
-        if !absorbs && !model.has_spare_outputs && calibration.is_none() {
-            return Ok(Self::File(path));
-        }
-        let file = std::fs::read(path).map_err(|error| error.to_string())?;
-        let mut network = onnx::Network::read(file).map_err(|error| error.to_string())?;
-        if absorbs {
-            absorb::absorb(&mut network, &model.absorptions).map_err(|error| error.to_string())?;
-        }
-        rewrite(&mut network, model, calibration).map_err(|error| error.to_string())?;
-        Ok(Self::Rewritten(network.write()))
-    }
-}
-
-/// Leaves out what only training needed, and lets the rest calculate in eight bits where there is a calibration.
-fn rewrite(
-    network: &mut onnx::Network,
-    model: &Model,
-    calibration: Option<&Calibration>,
-) -> Result<(), onnx::RewriteError> {
-    if model.has_spare_outputs {
-        let outputs = model.outputs.iter().map(|output| output.name.as_deref());
-        network.keep_outputs(&outputs.collect::<Vec<_>>())?;
-    }
-    calibration.map_or(Ok(()), |calibration| quantize(network, calibration))
-}
-
-/// As many copies as are to run at the same time; compiled side by side, for one that is to run on one core is also compiled on one.
-fn copies(
-    runtime: &Runtime,
-    provider: Provider,
-    network: &Network<'_>,
-    options: &SessionOptions,
-) -> ort::Result<Vec<OrtSession>> {
-    let compile = || commit(runtime, provider, network, options);
-    std::thread::scope(|scope| {
-        let others: Vec<_> = (1..options.concurrent_runs)
-            .map(|_| scope.spawn(compile))
-            .collect();
-        let first = compile();
-        let others = others
-            .into_iter()
-            .map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        std::iter::once(first).chain(others).collect()
-    })
-}
-
-fn commit(
-    runtime: &Runtime,
-    provider: Provider,
-    network: &Network<'_>,
-    options: &SessionOptions,
-) -> ort::Result<OrtSession> {
-    let mut builder: SessionBuilder = OrtSession::builder(runtime.environment())?
-        .with_optimization_level(GraphOptimizationLevel::Level3)?
-        .with_log_level(ort::logging::LogLevel::Error)?
-        .with_deterministic_compute(true)?;
-    if let Some(threads) = options.intra_threads {
-        builder = builder.with_intra_threads(threads)?;
-    }
-    if let Provider::OpenVino(precision) = provider {
-        let threads = options
-            .intra_threads
-            .or_else(|| available_parallelism().ok().map(usize::from))
-            .unwrap_or(1);
-        // Unpinned, because the other stages work on the same cores.
-        let config = serde_json::json!({ "CPU": {
-            "INFERENCE_PRECISION_HINT": precision.hint(),
-            "INFERENCE_NUM_THREADS": threads,
-            "ENABLE_CPU_PINNING": false,
-        }});
-        let openvino = OpenVINO::default()
-            .with_device_type("CPU")
-            .with_arbitrary_config("load_config", config.to_string())
-            .build()
-            // Without it an option that OpenVINO does not take lets the network run on the plain kernels, and nobody knows.
-            .error_on_failure();
-        builder = builder.with_execution_providers([openvino])?;
-    }
-    match network {
-        Network::File(path) => builder.commit_from_file(path),
-        Network::Rewritten(bytes) => builder.commit_from_memory(bytes),
+/// Runs the least of networks by the runtime's provider; says what is wrong where that does not work.
+pub(crate) fn try_out(runtime: &Runtime) -> Result<(), String> {
+    let network = Network::Rewritten(onnx::Network::least().write());
+    let text = |error: ort::Error| first_line(&error.to_string());
+    let options = SessionOptions::default();
+    let mut copies = copies(runtime, runtime.provider(), &network, &options).map_err(text)?;
+    let given = ArrayD::from_elem(IxDyn(&[1]), 2.0_f32);
+    let input = TensorRef::from_array_view(given.view()).map_err(text)?;
+    let outputs = copies[0].run(ort::inputs![input]).map_err(text)?;
+    let (_, found) = outputs[0].try_extract_tensor::<f32>().map_err(text)?;
+    match found {
+        [2.0] => Ok(()),
+        _ => Err(format!("of 2 it made {found:?}")),
     }
 }
 

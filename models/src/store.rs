@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    Catalogue, CatalogueError, Digest, Model, Provider, PullError, Purpose,
+    Catalogue, CatalogueError, Digest, Model, Provider, PullError, Purpose, Source,
     pull::{self, Progress, Pulled},
 };
 
@@ -135,7 +135,15 @@ impl ModelStore {
 
     /// Where a model's file is, or would be.
     pub fn path(&self, model: &Model) -> PathBuf {
-        self.folder.join(&model.file)
+        self.folder_of(model).join(&model.file)
+    }
+
+    /// The folder of a model's file and its companions.
+    pub(crate) fn folder_of(&self, model: &Model) -> PathBuf {
+        match &model.folder {
+            Some(folder) => self.folder.join(folder),
+            None => self.folder.clone(),
+        }
     }
 
     /// Whether a model's file is there, by its length alone.
@@ -144,11 +152,12 @@ impl ModelStore {
             return State::Missing;
         };
         let mut bytes = metadata.len();
-        let fits = |expected: Option<u64>| expected.is_none_or(|expected| expected == bytes);
-        let mut is_right =
-            metadata.is_file() && model.usable_sources().any(|source| fits(source.size_bytes));
+        let mut is_right = metadata.is_file()
+            && model
+                .usable_sources()
+                .any(|source| source.may_be_as_long_as(bytes));
         for companion in &model.companions {
-            let Ok(metadata) = self.folder.join(&companion.file).metadata() else {
+            let Ok(metadata) = self.folder_of(model).join(&companion.file).metadata() else {
                 return State::Missing;
             };
             bytes += metadata.len();
@@ -201,10 +210,7 @@ impl ModelStore {
     /// # Errors
     /// One of them is missing, unreadable or differs.
     pub fn verify(&self, model: &Model) -> Result<(), VerifyError> {
-        let digests: Vec<&Digest> = model
-            .usable_sources()
-            .filter_map(|source| source.digest.as_ref())
-            .collect();
+        let digests: Vec<&Digest> = model.usable_sources().flat_map(Source::digests).collect();
         self.verify_file(model, &model.file, &digests)?;
         for companion in &model.companions {
             self.verify_file(model, &companion.file, &[&companion.digest])?;
@@ -219,7 +225,7 @@ impl ModelStore {
         file: &str,
         digests: &[&Digest],
     ) -> Result<(), VerifyError> {
-        let path = self.folder.join(file);
+        let path = self.folder_of(model).join(file);
         let unreadable = |reason| VerifyError::Unreadable {
             name: model.name.clone(),
             path: path.clone(),

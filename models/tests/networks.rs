@@ -65,7 +65,7 @@ fn another_network_is_refused_with_expected_and_found() {
     else {
         panic!("{error}")
     };
-    assert_eq!(expected, "input `input.1` Float32[1, 3, 320, 320]");
+    assert_eq!(expected, "input `input.1` Float32[-1, 3, 320, 320]");
     assert_eq!(found, "inputs `input` Float32[1, 3, 640, 640]");
 
     let (_folder, store) = folder_with("isnet-general-use", &yunet);
@@ -180,6 +180,7 @@ fn runs_beside_each_other_give_the_same_matte() {
     let options = SessionOptions {
         concurrent_runs: 2,
         intra_threads: Some(1),
+        ..SessionOptions::default()
     };
     let segmenter = Segmenter::open(&runtime, &store, "u2netp", &options).unwrap();
     let pixels = disc(400, 300);

@@ -241,7 +241,7 @@ fn each_failure_is_one_line_with_the_fix() {
         (
             "nothing",
             nowhere,
-            "there are: onnxruntime, onnxruntime-openvino, yunet",
+            "there are: onnxruntime, onnxruntime-openvino, onnxruntime-gpu, yunet",
         ),
     ];
     for (name, clients, fix) in cases {

@@ -31,12 +31,23 @@ struct Measured {
     peak_memory_mb: f64,
     /// Its matte of the reference picture.
     matte: Vec<u8>,
+    /// Where the network takes several pictures a run: how many they were, and the times of those runs, shortest first.
+    batch: Option<(usize, Vec<f64>)>,
 }
 
 impl Measured {
     fn images_per_second(&self) -> f64 {
-        let total_ms: f64 = self.runs_ms.iter().sum();
-        1e3 * self.runs_ms.len() as f64 / total_ms
+        per_second(1, &self.runs_ms)
+    }
+
+    /// Pictures of one run and images per second, for people.
+    fn in_batches(&self) -> String {
+        match &self.batch {
+            Some((pictures, runs_ms)) => {
+                format!("{:.2} in {pictures}s", per_second(*pictures, runs_ms))
+            }
+            None => "-".to_owned(),
+        }
     }
 
     fn quantile_ms(&self, share: f64) -> f64 {
@@ -76,22 +87,71 @@ fn one(
     let open_ms = elapsed_ms(started);
     // The first run makes the buffers.
     let matte = reference::matte_of(&segmenter)?.alpha;
-    let mut runs_ms = Vec::with_capacity(arguments.runs);
-    for _ in 0..arguments.runs.max(1) {
-        let started = Instant::now();
-        reference::matte_of(&segmenter)?;
-        runs_ms.push(elapsed_ms(started));
-    }
-    runs_ms.sort_by(f64::total_cmp);
+    let runs_ms = timed(arguments.runs, || {
+        reference::matte_of(&segmenter).map(|_| ())
+    })?;
+    let provider = segmenter.session().provider().to_string();
+    // Before several pictures a run take more of it.
+    let peak_memory_mb = peak_memory_mb();
+    drop(segmenter);
     let measured = Measured {
-        provider: segmenter.session().provider().to_string(),
+        provider,
         open_ms,
         runs_ms,
-        peak_memory_mb: peak_memory_mb(),
+        peak_memory_mb,
         matte,
+        batch: in_batches(&runtime, &store, name, arguments)?,
     };
     print(&serde_json::to_string(&measured)?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Times of runs that take `--batch` pictures each; `None` where the network takes one.
+fn in_batches(
+    runtime: &Runtime,
+    store: &ModelStore,
+    name: &str,
+    arguments: &BenchModelsArgs,
+) -> anyhow::Result<Option<(usize, Vec<f64>)>> {
+    let options = SessionOptions {
+        max_batch: arguments.batch,
+        ..SessionOptions::default()
+    };
+    if arguments.batch <= 1 {
+        return Ok(None);
+    }
+    let segmenter = Segmenter::open(runtime, store, name, &options)?;
+    let pictures = segmenter.session().max_batch();
+    if pictures <= 1 {
+        return Ok(None);
+    }
+    let run = || {
+        let prepared = (0..pictures).map(|_| segmenter.prepare(&reference::picture()));
+        let raw = segmenter.infer_together(&prepared.collect::<Result<Vec<_>, _>>()?)?;
+        let side = reference::MATTE_SIDE_PX;
+        raw.iter()
+            .try_for_each(|raw| segmenter.finish(raw, side, side).map(|_| ()))
+    };
+    run()?;
+    Ok(Some((pictures, timed(arguments.runs, run)?)))
+}
+
+/// How long each of so many runs takes in milliseconds, shortest first.
+fn timed<E>(runs: usize, mut run: impl FnMut() -> Result<(), E>) -> Result<Vec<f64>, E> {
+    let mut runs_ms = Vec::with_capacity(runs);
+    for _ in 0..runs.max(1) {
+        let started = Instant::now();
+        run()?;
+        runs_ms.push(elapsed_ms(started));
+    }
+    runs_ms.sort_by(f64::total_cmp);
+    Ok(runs_ms)
+}
+
+/// Images per second, where each run takes so many.
+fn per_second(pictures: usize, runs_ms: &[f64]) -> f64 {
+    let total_ms: f64 = runs_ms.iter().sum();
+    1e3 * (pictures * runs_ms.len()) as f64 / total_ms
 }
 
 fn all(loaded: &Loaded, arguments: &BenchModelsArgs) -> anyhow::Result<ExitCode> {
@@ -101,13 +161,15 @@ fn all(loaded: &Loaded, arguments: &BenchModelsArgs) -> anyhow::Result<ExitCode>
     } else {
         &arguments.names
     };
-    let openvino_is_here = store
-        .catalogue()
-        .find("onnxruntime-openvino")
-        .is_some_and(|library| matches!(store.state(library), State::Present { .. }));
+    let is_here = |provider: Provider| {
+        let library = store.catalogue().find(provider.library());
+        library.is_some_and(|library| matches!(store.state(library), State::Present { .. }))
+    };
+    let openvino_is_here = is_here(Provider::OpenVino(Precision::F32));
+    let card_is_here = ProviderChoice::Auto.is_a_card(&store);
     print(&format!(
-        "{:<20} {:<14} {:>8} {:>8} {:>8} {:>8} {:>8}  apart from cpu\n",
-        "model", "provider", "open ms", "images/s", "p50 ms", "p95 ms", "MB"
+        "{:<20} {:<14} {:>8} {:>8} {:>8} {:>8} {:>8} {:>14}  apart from cpu\n",
+        "model", "provider", "open ms", "images/s", "p50 ms", "p95 ms", "MB", "in batches"
     ))?;
     let mut fastest = Vec::new();
     for name in names {
@@ -116,22 +178,29 @@ fn all(loaded: &Loaded, arguments: &BenchModelsArgs) -> anyhow::Result<ExitCode>
         let mut best = "cpu".to_owned();
         let mut most = cpu.images_per_second();
         let eight_bits_are_here = Calibration::of(name)?.is_some();
-        for (provider, precision) in [
-            ("openvino", Precision::Bf16),
-            ("openvino-int8", Precision::Int8),
+        let in_eight_bits = Provider::OpenVino(Precision::Int8);
+        for (choice, provider, is_measured) in [
+            (
+                "openvino",
+                Provider::OpenVino(Precision::F32),
+                openvino_is_here,
+            ),
+            (
+                "openvino-int8",
+                in_eight_bits,
+                openvino_is_here && eight_bits_are_here,
+            ),
+            ("cuda", Provider::Cuda, card_is_here),
         ] {
-            let is_measured = precision != Precision::Int8 || eight_bits_are_here;
-            if !openvino_is_here || !is_measured {
+            if !is_measured {
                 continue;
             }
-            let openvino = in_a_process(arguments, store.folder(), name, provider)?;
-            print(&row(name, &openvino, &cpu)?)?;
-            let difference = Difference::between(&openvino.matte, &cpu.matte);
-            if openvino.images_per_second() > most
-                && difference.is_small_for(Provider::OpenVino(precision))
-            {
-                provider.clone_into(&mut best);
-                most = openvino.images_per_second();
+            let other = in_a_process(arguments, store.folder(), name, choice)?;
+            print(&row(name, &other, &cpu)?)?;
+            let difference = Difference::between(&other.matte, &cpu.matte);
+            if other.images_per_second() > most && difference.is_small_for(provider) {
+                choice.clone_into(&mut best);
+                most = other.images_per_second();
             }
         }
         fastest.push(best);
@@ -159,13 +228,14 @@ fn row(name: &str, measured: &Measured, cpu: &Measured) -> anyhow::Result<String
     let mut row = String::new();
     writeln!(
         row,
-        "{name:<20} {:<14} {:>8.0} {:>8.2} {:>8.1} {:>8.1} {:>8.0}  {:.2} % of pixels flip, mean {:.2} of 255",
+        "{name:<20} {:<14} {:>8.0} {:>8.2} {:>8.1} {:>8.1} {:>8.0} {:>14}  {:.2} % of pixels flip, mean {:.2} of 255",
         measured.provider,
         measured.open_ms,
         measured.images_per_second(),
         measured.quantile_ms(0.5),
         measured.quantile_ms(0.95),
         measured.peak_memory_mb,
+        measured.in_batches(),
         100.0 * difference.flipped_share,
         difference.mean
     )?;
@@ -183,6 +253,7 @@ fn in_a_process(
     let output = Command::new(program)
         .args(["bench", "models", name, "--provider", provider, "--runs"])
         .arg(arguments.runs.to_string())
+        .args(["--batch", &arguments.batch.to_string()])
         .env("ATELIER_MODELS_DIR", folder)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
@@ -221,7 +292,9 @@ mod tests {
             runs_ms: (1..=20).map(f64::from).collect(),
             peak_memory_mb: 0.0,
             matte: Vec::new(),
+            batch: Some((4, vec![20.0, 60.0])),
         };
+        assert_eq!(measured.in_batches(), "100.00 in 4s");
         assert_eq!(
             [0.5, 0.95, 1.0].map(|share| measured.quantile_ms(share)),
             [10.0, 19.0, 20.0]

@@ -3,7 +3,9 @@
 use std::{fmt::Write as _, io::IsTerminal as _, process::ExitCode};
 
 use anyhow::Context as _;
-use atelier_models::{ModelStore, Progress, Pulled, Purpose, catalogue::Origin, store::State};
+use atelier_models::{
+    Model, ModelStore, Progress, Pulled, Purpose, catalogue::Origin, store::State,
+};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{cli::ModelsCommand, config::Loaded, print};
@@ -85,6 +87,12 @@ fn pull(store: &ModelStore, names: &[String]) -> anyhow::Result<ExitCode> {
             Ok(Pulled::Fetched(path)) => {
                 eprintln!("{name}: fetched and verified, {}", path.display());
             }
+            Ok(Pulled::Rewritten(path)) => {
+                eprintln!(
+                    "{name}: was here and takes several pictures a run now, {}",
+                    path.display()
+                );
+            }
             Err(error) => {
                 failed = true;
                 eprintln!("{name}: {error}");
@@ -120,6 +128,11 @@ fn show(progress: &ProgressBar, name: &str, step: Progress) {
             total_bytes,
         } => ("unpacking", Some((done_bytes, total_bytes))),
         Progress::Verifying => ("verifying", None),
+        Progress::FreeingBatch => ("rewriting it to take several pictures a run", None),
+        Progress::NotCompared => (
+            "not run to compare, because `onnxruntime` is not pulled; its hash is that of a file that was",
+            None,
+        ),
     };
     // Without a terminal each step is one line, so that a log shows that something happens.
     if progress.is_hidden() && progress.message() != message {
@@ -158,16 +171,17 @@ fn verify(store: &ModelStore) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// Names every file that is missing and the one command that fetches them.
 pub fn require_automatic(store: &ModelStore) -> anyhow::Result<()> {
+    let is_missing = |model: &&Model| {
+        let from_package = model.automatic_source().is_some_and(|source| {
+            source.origin != Origin::Bundled && model.purpose != Purpose::Prompted
+        });
+        from_package && !matches!(store.state(model), State::Present { .. })
+    };
     let missing: Vec<&str> = store
-        .catalogue()
-        .models()
-        .iter()
-        .filter(|model| {
-            let from_package = model.automatic_source().is_some_and(|source| {
-                source.origin != Origin::Bundled && model.purpose != Purpose::Prompted
-            });
-            from_package && !matches!(store.state(model), State::Present { .. })
-        })
+        .automatic()
+        .into_iter()
+        .filter_map(|name| store.catalogue().find(name))
+        .filter(is_missing)
         .map(|model| model.name.as_str())
         .collect();
     if missing.is_empty() {

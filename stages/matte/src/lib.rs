@@ -14,7 +14,8 @@
 //! - What a trimap that came with the picture knows stays as it says.
 //! - Without a subject the picture keeps its own alpha, and the report says so.
 //! - Networks run off the async threads, one run at a time unless the options say otherwise; pictures before and after
-//!   the network are worked on meanwhile.
+//!   the network are worked on meanwhile. A run takes one picture, or several where the options say so: with the same mattes, and
+//!   one that fails does so alone.
 //! - The same picture and model give the same matte, so one that was made before is used again for a while.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 

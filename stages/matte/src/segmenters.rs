@@ -3,7 +3,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use atelier_models::{
-    Guided, LoadError, ModelStore, Pose, Purpose, Refiner, Runtime, Segmenter, SessionOptions,
+    Guided, LoadError, ModelStore, Pose, Provider, Purpose, Refiner, Runtime, Segmenter,
+    SessionOptions,
 };
 use atelier_runtime::telemetry;
 use atelier_schemas::Quality;
@@ -102,6 +103,7 @@ impl Segmenters {
         let session_options = SessionOptions {
             intra_threads: (options.intra_threads > 0).then_some(options.intra_threads),
             concurrent_runs: options.max_concurrent_runs,
+            max_batch: options.pictures_a_run(runtime.provider()),
         };
         let mut preloaded = HashMap::new();
         for name in &options.preload {
@@ -125,6 +127,11 @@ impl Segmenters {
             segmenters.pose()?;
         }
         Ok(segmenters)
+    }
+
+    /// What calculates the networks, unless one of them does not bear it.
+    pub fn provider(&self) -> Provider {
+        self.runtime.provider()
     }
 
     /// The network that makes the matte of quality high of coarse ones, loaded now if need be. Blocking.

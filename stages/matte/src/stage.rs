@@ -46,8 +46,9 @@ impl Matte {
         let to_load = options.clone();
         let segmenters =
             spawn_blocking(move || Segmenters::load(&to_load, store, runtime)).await??;
+        let in_networks = options.pictures_in_networks(segmenters.provider());
+        let places = Semaphore::new(options.max_concurrent.max(in_networks));
         let processors = Processors::new(&options, segmenters);
-        let places = Semaphore::new(options.max_concurrent.max(1));
         let time = Duration::from_secs(3_600 * u64::from(options.reuse_hours));
         let memory = (!time.is_zero()).then(|| Memory::new(cache, rasters.clone(), time));
         Ok(Self {

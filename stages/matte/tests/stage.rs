@@ -135,6 +135,31 @@ async fn runs_at_the_same_time_give_the_same_mattes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pictures_that_share_a_run_get_the_mattes_that_each_gets_alone() {
+    let rasters = rasters();
+    let mut mattes = Vec::new();
+    for network_batch in [1, 3] {
+        let options = MatteOptions {
+            network_batch,
+            max_batch: 6,
+            max_concurrent: 1,
+            reuse_hours: 0,
+            ..options()
+        };
+        let stage = started(options, &rasters, cache()).await;
+        let mut batch = Vec::new();
+        for width in [200, 320, 411, 250, 300, 280] {
+            let picture = disc(width, 200, Channels::Rgb);
+            batch.push(message(&rasters, picture, Strategy::Segmentation, low()).await);
+        }
+        let outcomes = stage.handle(batch).await.unwrap();
+        let alphas = outcomes.iter().map(|outcome| matted(outcome).alpha.clone());
+        mattes.push(alphas.collect::<Vec<_>>());
+    }
+    assert_eq!(mattes[0], mattes[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pictures_own_alpha_is_kept_or_taken_into_account() {
     let rasters = rasters();
     let stage = stage(&rasters).await;

@@ -30,11 +30,11 @@ pub(super) struct Bodies {
 /// Evidence of another kind than the networks', for the first network's matte of a frame; `None` where there is none.
 pub(super) type Evidence = Arc<dyn Fn(&Mask, &Frame) -> Option<Bodies> + Send + Sync>;
 
-/// Runs networks, as many at a time as the options say.
+/// Runs networks, on as many pictures at a time as the options say.
 pub(super) struct Engine {
     pub segmenters: Arc<Segmenters>,
-    /// One permit for each run of a network.
-    runs: Semaphore,
+    /// One permit for each picture in a network: those that wait for the same one at the same time share a run.
+    places: Semaphore,
 }
 
 /// What was done for one picture, for its report.
@@ -94,9 +94,10 @@ impl Look {
 
 impl Engine {
     pub fn new(options: &MatteOptions, segmenters: Segmenters) -> Self {
+        let places = options.pictures_in_networks(segmenters.provider());
         Self {
             segmenters: Arc::new(segmenters),
-            runs: Semaphore::new(options.max_concurrent_runs.max(1)),
+            places: Semaphore::new(places),
         }
     }
 
@@ -112,8 +113,8 @@ impl Engine {
         work: impl FnOnce() -> Result<T, MatteError> + Send + 'static,
     ) -> Result<T, MatteError> {
         // Waiting here and not in the session keeps the blocking threads free for the pictures before and after.
-        let _run = self
-            .runs
+        let _place = self
+            .places
             .acquire()
             .await
             .map_err(|_| MatteError::ShuttingDown)?;

@@ -56,7 +56,7 @@ const STATE: Label = label("state", "in_use, idle");
 const MODEL: Label = label("model", "a model of models/models.toml");
 const PROVIDER: Label = label(
     "provider",
-    "cpu, openvino-f32, openvino-bf16, openvino-int8",
+    "cpu, openvino-f32, openvino-bf16, openvino-int8, cuda, tensorrt",
 );
 const ANSWER: Label = label("answer", "hit, miss, away");
 const EXPORTED: Label = label("result", "exported, lost");
@@ -135,7 +135,7 @@ metrics! {
     DEAD_LETTERS_TOTAL: Counter "atelier_stage_dead_letters_total" in Count by [STAGE, CODE];
     /// Changes of assignment.
     REBALANCES_TOTAL: Counter "atelier_stage_rebalances_total" in Count by [STAGE, CHANGE];
-    /// The network's own time in one run.
+    /// The network's own time in one run, or a picture's share of it where several ran together.
     MODEL_RUN_SECONDS: Histogram "atelier_model_run_seconds" in Seconds by [STAGE, MODEL, PROVIDER];
     /// 1 for what calculates the networks of a stage.
     MODEL_PROVIDER: Gauge "atelier_model_provider" in Count by [STAGE, PROVIDER];
