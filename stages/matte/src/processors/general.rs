@@ -32,7 +32,7 @@ const OWN_ALPHA: &str = "own-alpha";
 
 /// To be raised with every change after which the same picture and network give another matte: those made before are not used
 /// again then.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// A subject whose longest side is at most this share of the picture's is looked at a second time.
 const SMALL_SHARE: f32 = 0.5;
