@@ -40,7 +40,7 @@ servers-stop: ## Stop what `make servers` started, and nothing else
 # The test build: it has the planted bugs in it, which do nothing unless one is asked for.
 CHAOS := "$(CARGO_TARGET_DIR)/debug/atelier-chaos"
 
-chaos: test-models $(if $(filter servers,$(ON)),chaos-servers) ## Kill, stop and cut off processes, then prove that nothing is lost or doubled (SEED=1 RUNS=1 JOBS=1 ON=servers)
+chaos: test-models $(if $(filter servers cluster,$(ON)),chaos-servers) ## Kill, stop and cut off processes, then prove that nothing is lost or doubled (SEED=1 RUNS=1 JOBS=1 ON=servers or cluster)
 	@$(CHAOS) --seed $(or $(SEED),1) --runs $(or $(RUNS),1) --jobs $(or $(JOBS),1) --on $(or $(ON),embedded) $(ARGS)
 
 chaos-planted: test-models ## Plant five bugs, one after the other, and see each of them found

@@ -1,7 +1,8 @@
 //! What one run does and when, all of it from one seed.
 //!
 //! Invariant: the same seed, size and place give the same plan. No two faults meet on one process or one link, so that each
-//! fault has an end and the system is whole when the plan is through.
+//! fault has an end and the system is whole when the plan is through. Of a cluster no two brokers are hit at the same time: any
+//! one of them may be lost, and that is all that is promised.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -15,6 +16,10 @@ pub const GATEWAY: &str = "gateway";
 
 /// Stages that run twice, so that one takes over what the other had while that stands still, and the other comes back.
 const TWICE: [&str; 2] = ["preprocess", "persist"];
+
+/// After how long a broker of a cluster has usually started and has caught up with the others, in milliseconds. Who carries the
+/// plan out looks whether it has.
+const UNTIL_IN_SYNC_MS: u64 = 4_000;
 
 /// The stages' processes: name, stage, instance.
 pub fn instances(with_second: bool) -> Vec<(String, &'static str, &'static str)> {
@@ -36,14 +41,17 @@ pub enum Ground {
     Embedded,
     /// Kafka, PostgreSQL, S3.
     Servers,
+    /// The same with three brokers of Kafka.
+    Cluster,
 }
 
 impl Ground {
-    /// The process that keeps the log.
-    pub fn log(self) -> &'static str {
+    /// The processes that keep the log.
+    pub fn brokers(self) -> &'static [&'static str] {
         match self {
-            Self::Embedded => "broker",
-            Self::Servers => "kafka",
+            Self::Embedded => &["broker"],
+            Self::Servers => &["kafka"],
+            Self::Cluster => &["kafka-1", "kafka-2", "kafka-3"],
         }
     }
 
@@ -51,8 +59,17 @@ impl Ground {
     pub fn stores(self) -> &'static [&'static str] {
         match self {
             Self::Embedded => &[],
-            Self::Servers => &["postgres", "s3"],
+            Self::Servers | Self::Cluster => &["postgres", "s3"],
         }
+    }
+
+    /// What a fault of this process, or of the link to it, keeps other faults away from, and for how many milliseconds after its
+    /// end.
+    fn spared(self, server: &str, target: String) -> (String, u64) {
+        if self == Self::Cluster && self.brokers().contains(&server) {
+            return ("a broker".to_owned(), UNTIL_IN_SYNC_MS);
+        }
+        (target, 500)
     }
 }
 
@@ -162,11 +179,17 @@ impl Plan {
         let mut faults = 0;
         while faults < size.faults {
             let at_ms = random.u64(0..size.span_ms);
-            let (target, first, last, length_ms) = fault(&mut random, ground);
+            let Fault {
+                target,
+                first,
+                last,
+                length_ms,
+                room_ms,
+            } = fault(&mut random, ground);
             let earliest = free_from.get(&target).copied().unwrap_or_default();
             // One after the other on each target: what does not fit at its moment follows the one before.
             let at_ms = at_ms.max(earliest);
-            free_from.insert(target, at_ms + length_ms + 500);
+            free_from.insert(target, at_ms + length_ms + room_ms);
             steps.push(Step {
                 at_ms,
                 action: first,
@@ -236,25 +259,38 @@ fn submit_one(random: &mut Rng, size: Size, steps: &mut Vec<Step>) {
     });
 }
 
-/// What is hit, how, what ends it, and after how many milliseconds.
-fn fault(random: &mut Rng, ground: Ground) -> (String, Action, Action, u64) {
+struct Fault {
+    /// What no other fault may hit meanwhile.
+    target: String,
+    /// What begins it.
+    first: Action,
+    /// What ends it.
+    last: Action,
+    /// How long it lasts.
+    length_ms: u64,
+    /// How long its target is left alone after that.
+    room_ms: u64,
+}
+
+fn fault(random: &mut Rng, ground: Ground) -> Fault {
     let mut processes: Vec<String> = instances(true).into_iter().map(|(name, ..)| name).collect();
     processes.push(GATEWAY.to_owned());
-    let mut servers = vec![ground.log().to_owned()];
-    servers.extend(ground.stores().iter().map(|&store| store.to_owned()));
+    let servers = ground.brokers().iter().chain(ground.stores());
+    let servers: Vec<String> = servers.map(|&server| server.to_owned()).collect();
     processes.extend(servers.iter().cloned());
     let process = || processes[0].clone();
-    match random.u32(0..10) {
+    let (server, target, first, last, length_ms) = match random.u32(0..10) {
         0..5 => {
             let victim = random.choice(&processes).cloned().unwrap_or_else(process);
             let (kill, start) = (Action::Kill(victim.clone()), Action::Start(victim.clone()));
-            (victim, kill, start, random.u64(0..1_500))
+            (victim.clone(), victim, kill, start, random.u64(0..1_500))
         }
         5..7 => {
             let victim = random.choice(&processes).cloned().unwrap_or_else(process);
             let (stop, resume) = (Action::Stop(victim.clone()), Action::Resume(victim.clone()));
             // Up to past the session time-out of six seconds: others take its partitions over.
-            (victim, stop, resume, random.u64(300..8_000))
+            let length_ms = random.u64(300..8_000);
+            (victim.clone(), victim, stop, resume, length_ms)
         }
         kind => {
             let server = random.choice(&servers).cloned().unwrap_or_else(process);
@@ -264,8 +300,17 @@ fn fault(random: &mut Rng, ground: Ground) -> (String, Action, Action, u64) {
                 _ => Action::Hold(server.clone()),
             };
             let link = format!("link to {server}");
-            (link, hit, Action::Restore(server), random.u64(300..4_000))
+            let restore = Action::Restore(server.clone());
+            (server, link, hit, restore, random.u64(300..4_000))
         }
+    };
+    let (target, room_ms) = ground.spared(&server, target);
+    Fault {
+        target,
+        first,
+        last,
+        length_ms,
+        room_ms,
     }
 }
 
@@ -300,6 +345,8 @@ impl fmt::Display for Action {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     const SIZE: Size = Size {
@@ -320,29 +367,79 @@ mod tests {
         );
     }
 
+    /// What a step hits, whether by its process or by its link, and whether the fault begins with it.
+    fn fault_of(step: &Step) -> Option<(&'static str, &str, bool)> {
+        match &step.action {
+            Action::Submit(_) | Action::Cancel(_) => None,
+            Action::Kill(process) | Action::Stop(process) => Some(("process", process, true)),
+            Action::Start(process) | Action::Resume(process) => Some(("process", process, false)),
+            Action::Cut(server) | Action::Slow(server, _) | Action::Hold(server) => {
+                Some(("link", server, true))
+            }
+            Action::Restore(server) => Some(("link", server, false)),
+        }
+    }
+
     #[test]
     fn every_fault_ends_before_the_next_one_on_the_same_target() {
-        for seed in 0..500 {
-            let mut down: BTreeMap<String, &Action> = BTreeMap::new();
-            let plan = Plan::of(seed, Ground::Servers, SIZE);
-            for step in &plan.steps {
-                let (target, begins) = match &step.action {
-                    Action::Submit(_) | Action::Cancel(_) => continue,
-                    Action::Kill(process) | Action::Stop(process) => (process.clone(), true),
-                    Action::Start(process) | Action::Resume(process) => (process.clone(), false),
-                    Action::Cut(server) | Action::Slow(server, _) | Action::Hold(server) => {
-                        (format!("link to {server}"), true)
-                    }
-                    Action::Restore(server) => (format!("link to {server}"), false),
-                };
+        for (seed, ground) in (0..500).zip([Ground::Servers, Ground::Cluster].into_iter().cycle()) {
+            let mut down = BTreeSet::new();
+            let plan = Plan::of(seed, ground, SIZE);
+            for (kind, name, begins) in plan.steps.iter().filter_map(fault_of) {
                 if begins {
-                    assert!(down.insert(target, &step.action).is_none(), "seed {seed}");
+                    assert!(down.insert((kind, name)), "seed {seed}");
                 } else {
-                    assert!(down.remove(&target).is_some(), "seed {seed}");
+                    assert!(down.remove(&(kind, name)), "seed {seed}");
                 }
             }
             assert!(down.is_empty(), "seed {seed}: {down:?}");
             assert_eq!(plan.faults().count(), SIZE.faults);
+        }
+    }
+
+    #[test]
+    fn no_two_brokers_of_a_cluster_are_hit_at_once_and_each_has_time_to_come_back() {
+        let brokers = Ground::Cluster.brokers();
+        let (mut hit, mut together) = (BTreeSet::new(), 0);
+        for seed in 0..500 {
+            let plan = Plan::of(seed, Ground::Cluster, SIZE);
+            let (mut down, mut others, mut whole_from) = (None, BTreeSet::new(), 0);
+            for step in &plan.steps {
+                let Some((kind, name, begins)) = fault_of(step) else {
+                    continue;
+                };
+                if !brokers.contains(&name) {
+                    if begins {
+                        others.insert((kind, name));
+                    } else {
+                        others.remove(&(kind, name));
+                    }
+                } else if begins {
+                    assert_eq!(down.replace((kind, name)), None, "seed {seed}");
+                    assert!(step.at_ms >= whole_from, "seed {seed}: {step}");
+                    hit.insert((kind, name.to_owned()));
+                } else {
+                    assert_eq!(down.take(), Some((kind, name)), "seed {seed}");
+                    whole_from = step.at_ms + UNTIL_IN_SYNC_MS;
+                }
+                together += usize::from(down.is_some() && !others.is_empty());
+            }
+        }
+        assert_eq!(hit.len(), 2 * brokers.len(), "each by process and by link");
+        assert!(together > 100, "others are hit meanwhile: {together} times");
+    }
+
+    #[test]
+    fn every_broker_that_there_is_is_hit_and_no_other() {
+        for ground in [Ground::Embedded, Ground::Servers, Ground::Cluster] {
+            let plans: Vec<Plan> = (0..200).map(|seed| Plan::of(seed, ground, SIZE)).collect();
+            let steps = plans.iter().flat_map(|plan| &plan.steps);
+            let hit: BTreeSet<&str> = steps
+                .filter_map(fault_of)
+                .map(|(_, name, _)| name)
+                .filter(|name| name.contains("kafka") || name.contains("broker"))
+                .collect();
+            assert!(hit.iter().eq(ground.brokers()), "{ground:?}: {hit:?}");
         }
     }
 }

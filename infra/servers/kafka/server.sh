@@ -1,6 +1,6 @@
 # One Kafka broker that is its own controller (KRaft), or one node of a cluster of them. Controllers listen one port above.
-# KAFKA_HEAP, KAFKA_JVM_OPTIONS; KAFKA_PROPERTIES, a file of further properties; KAFKA_USERS, one of users of SCRAM, each with its
-# password, a line each.
+# KAFKA_HEAP, KAFKA_JVM_OPTIONS; KAFKA_PROPERTIES, a file of further properties, beside which one with a node's number behind its
+# name (`properties.2`) is for that node alone; KAFKA_USERS, a file of users of SCRAM, each with its password, a line each.
 # shellcheck shell=bash disable=SC2154
 port=${KAFKA_PORT:-19092}
 
@@ -64,8 +64,11 @@ prepare() {
                 for mechanism in SCRAM-SHA-256 SCRAM-SHA-512; do users+=(--add-scram "$mechanism=[name=$user,password=$password]"); done
             done <"$KAFKA_USERS"
         fi
+        # The archive of classes, which saves half of this too, is not there yet at the start that makes it.
+        local option=-XX:TieredStopAtLevel=1
+        if [ -e "$jars/kafka.jsa" ]; then option=-XX:SharedArchiveFile=$jars/kafka.jsa; fi
         # One name for the nodes of a cluster: 16 bytes, base64.
-        (run "$java" -XX:TieredStopAtLevel=1 kafka.tools.StorageTool format -t YXRlbGllci1zZXJ2ZXJzLQ \
+        (run "$java" "$option" kafka.tools.StorageTool format -t YXRlbGllci1zZXJ2ZXJzLQ \
             -c "$dir/server.properties" "${users[@]}") >"$dir/format.log" 2>&1 || fail "$instance: its folder cannot be formatted: $(last_words "$dir/format.log")"
     fi
 }
@@ -117,7 +120,10 @@ num.network.threads=2
 num.io.threads=4
 background.threads=2
 END
-    if [ -n "${KAFKA_PROPERTIES:-}" ]; then cat "$KAFKA_PROPERTIES" >>"$dir/server.properties"; fi
+    if [ -n "${KAFKA_PROPERTIES:-}" ]; then
+        cat "$KAFKA_PROPERTIES" >>"$dir/server.properties"
+        if [ -f "$KAFKA_PROPERTIES.$node" ]; then cat "$KAFKA_PROPERTIES.$node" >>"$dir/server.properties"; fi
+    fi
     cat >"$dir/log4j2.properties" <<END
 status = error
 appender.out.type = Console

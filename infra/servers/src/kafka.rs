@@ -1,10 +1,18 @@
 //! Apache Kafka.
 
-use std::{fs, path::Path, sync::OnceLock};
+use std::{fs, io, net::SocketAddr, path::Path, sync::OnceLock};
 
-use kafka_protocol::{messages::FindCoordinatorRequest, protocol::StrBytes};
+use kafka_protocol::{
+    messages::{FindCoordinatorRequest, MetadataRequest},
+    protocol::StrBytes,
+};
 
 use crate::{Folder, Frozen, free_ports, is_installed, requests::ask};
+
+/// On a machine with more to do than it can, brokers and controllers that only wait for their turn are not to be taken for dead:
+/// that would be a second one that is lost. No longer than that: a broker that was killed is let in again only once its session is
+/// over, and its start takes about as long.
+const PATIENT: &str = "broker.session.timeout.ms=4000\ncontroller.quorum.fetch.timeout.ms=4000\n";
 
 /// What a broker coordinates.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +46,28 @@ impl Kafka {
     /// Three brokers, of which any one may be lost.
     pub fn cluster() -> Option<Self> {
         Self::launch(3, "")
+    }
+
+    /// One broker, or a cluster, each of which is reached at its place in `advertised`.
+    ///
+    /// Not by clients alone: brokers go the same way to each other, as they do in most installations, so that who cuts a place off
+    /// keeps followers and the markers of transactions away too. Controllers are reached without it: a broker that they lose is one
+    /// that stands still.
+    ///
+    /// # Panics
+    /// Where they do not start.
+    pub fn behind(advertised: &[SocketAddr]) -> Option<Self> {
+        let brokers = u16::try_from(advertised.len()).unwrap();
+        Self::launch_with(brokers, 0, |_, folder| {
+            for (node, place) in (1..).zip(advertised) {
+                let own = folder.join(format!("properties.{node}"));
+                fs::write(own, format!("advertised.listeners=PLAINTEXT://{place}\n")).unwrap();
+            }
+            match brokers {
+                1 => String::new(),
+                _ => PATIENT.to_owned(),
+            }
+        })
     }
 
     fn launch(brokers: u16, properties: &str) -> Option<Self> {
@@ -89,10 +119,32 @@ impl Kafka {
 
     /// Where it listens, as clients want it.
     pub fn bootstrap_servers(&self) -> String {
-        let addresses: Vec<String> = (0..self.instances.len())
-            .map(|node| format!("127.0.0.1:{}", usize::from(self.port) + 2 * node))
-            .collect();
+        let addresses: Vec<String> = self.addresses().iter().map(SocketAddr::to_string).collect();
         addresses.join(",")
+    }
+
+    /// Where each of its nodes listens.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        (self.port..)
+            .step_by(2)
+            .take(self.instances.len())
+            .map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
+            .collect()
+    }
+
+    /// Whether each node says that all of them are there, and that every copy of every partition is in sync.
+    pub fn is_in_sync(&self) -> bool {
+        let request = MetadataRequest::default().with_topics(None);
+        self.addresses().iter().all(|address| {
+            ask(&address.to_string(), &request, 8).is_some_and(|answer| {
+                let mut partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
+                answer.brokers.len() == self.instances.len()
+                    && partitions.all(|partition| {
+                        partition.error_code == 0
+                            && partition.isr_nodes.len() == partition.replica_nodes.len()
+                    })
+            })
+        })
     }
 
     /// Starts what does not run, on what is there.
@@ -113,6 +165,26 @@ impl Kafka {
     /// SIGKILL for one node of a cluster, counted from 1.
     pub fn kill_node(&self, node: usize) {
         self.folder.script(&["kill", &self.instances[node - 1]]);
+    }
+
+    /// Starts one node of a cluster, counted from 1, on what is there.
+    pub fn run_node(&self, node: usize) {
+        self.folder.script(&["start", &self.instances[node - 1]]);
+    }
+
+    /// Stops one node of a cluster, counted from 1, where it stands, until [`Frozen`] is dropped.
+    pub fn freeze_node(&self, node: usize) -> Frozen {
+        self.folder.freeze(&[&self.instances[node - 1]])
+    }
+
+    /// Puts what a node, counted from 1, said since its last start at the end of a file: it is gone with the next start but one.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn append_log(&self, node: usize, to: &Path) -> io::Result<()> {
+        let log = self.folder.path.join(&self.instances[node - 1]).join("log");
+        let mut file = fs::File::options().create(true).append(true).open(to)?;
+        io::copy(&mut fs::File::open(log)?, &mut file).map(drop)
     }
 
     /// The folder of all that it has written.

@@ -57,6 +57,8 @@ enum On {
     Embedded,
     /// Kafka, PostgreSQL, S3.
     Servers,
+    /// The same with three brokers of Kafka, of which one at a time is hit.
+    Cluster,
 }
 
 /// Sums over all runs.
@@ -99,6 +101,7 @@ async fn runs(arguments: &Arguments) -> anyhow::Result<bool> {
     let ground = match arguments.on {
         On::Embedded => Ground::Embedded,
         On::Servers => Ground::Servers,
+        On::Cluster => Ground::Cluster,
     };
     let size = Size {
         tasks: arguments.tasks,

@@ -126,10 +126,10 @@ async fn carry_out(plan: &Plan, system: &mut System, clients: &mut Clients) -> a
         match &step.action {
             Action::Submit(submission) => clients.submit(submission.clone()),
             Action::Cancel(key) => clients.cancel(*key),
-            fault => system.apply(fault)?,
+            fault => system.apply(fault).await?,
         }
     }
-    Ok(())
+    system.settle().await
 }
 
 /// Waits for something; processes that end by themselves meanwhile are started again.

@@ -124,11 +124,11 @@ impl Processes {
     }
 
     /// SIGTERM for all but `stays`, and waits; what does not drain in time is killed. What happened that nobody planned.
-    pub async fn drain(&mut self, stays: &str) -> anyhow::Result<Vec<String>> {
+    pub async fn drain(&mut self, stays: &[&str]) -> anyhow::Result<Vec<String>> {
         let names: Vec<String> = self
             .processes
             .keys()
-            .filter(|name| *name != stays)
+            .filter(|name| !stays.contains(&name.as_str()))
             .cloned()
             .collect();
         for name in &names {

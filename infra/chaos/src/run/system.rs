@@ -63,7 +63,7 @@ impl System {
         };
         match ground {
             Ground::Embedded => system.start_broker(&data).await?,
-            Ground::Servers => system.start_servers().await?,
+            Ground::Servers | Ground::Cluster => system.start_servers(folder).await?,
         }
         let config = folder.join("atelier.toml");
         fs::write(&config, system.configuration(plan)?)?;
@@ -84,7 +84,7 @@ impl System {
     }
 
     async fn start_broker(&mut self, data: &Path) -> anyhow::Result<()> {
-        let broker = self.ground.log();
+        let broker = self.ground.brokers()[0];
         let address = free_address();
         let advertised = self.link(broker, listener().await?, address)?;
         let arguments = [
@@ -107,11 +107,24 @@ impl System {
         self.processes.add(broker, recipe)
     }
 
-    async fn start_servers(&mut self) -> anyhow::Result<()> {
-        // Kafka tells its clients where it is, so the place before it must be known first.
-        let before_log = listener().await?;
-        let servers = Servers::start(before_log.local_addr()?)?;
-        self.link(self.ground.log(), before_log, servers.kafka()?)?;
+    async fn start_servers(&mut self, folder: &Path) -> anyhow::Result<()> {
+        // A broker of Kafka tells its clients where it is, so the place before it must be known first.
+        let mut before = Vec::new();
+        for _ in self.ground.brokers() {
+            before.push(listener().await?);
+        }
+        let places = before.iter().map(TcpListener::local_addr);
+        let places = places.collect::<Result<Vec<SocketAddr>, _>>()?;
+        let servers = Servers::start(self.ground, places, folder).await?;
+        for ((name, listener), address) in self
+            .ground
+            .brokers()
+            .iter()
+            .zip(before)
+            .zip(servers.brokers())
+        {
+            self.link(name, listener, address)?;
+        }
         let postgres = self.link("postgres", listener().await?, servers.postgres())?;
         let s3 = self.link("s3", listener().await?, servers.s3()?)?;
         self.ledger_url = format!("postgres://atelier@{postgres}/atelier");
@@ -140,6 +153,11 @@ impl System {
             // A server that stands still is asked again soon.
             format!("[stores.blobs.s3]\nendpoint = \"{endpoint}\"\nrequest_timeout_ms = 5000\n")
         });
+        let copies = if self.ground == Ground::Cluster {
+            "replication_factor = 3\nmin_insync_replicas = 2\n"
+        } else {
+            ""
+        };
         Ok(format!(
             r#"[gateway]
 listen = "{gateway}"
@@ -147,7 +165,7 @@ listen = "{gateway}"
 embedded = false
 [kafka]
 bootstrap_servers = "{bootstrap_servers}"
-[stores]
+{copies}[stores]
 ledger_url = "{ledger}"
 blobs_url = "{blobs}"
 # Processes die, the machine does not.
@@ -226,20 +244,39 @@ unavailable_max_backoff_ms = 1000
 
     /// Where clients find the log.
     pub fn bootstrap_servers(&self) -> anyhow::Result<String> {
-        Ok(self.proxy(self.ground.log())?.address.to_string())
+        let brokers = self.ground.brokers().iter();
+        let addresses: Vec<String> = brokers
+            .map(|broker| Ok(self.proxy(broker)?.address.to_string()))
+            .collect::<anyhow::Result<_>>()?;
+        Ok(addresses.join(","))
     }
 
-    /// Makes or ends a fault.
-    pub fn apply(&mut self, action: &Action) -> anyhow::Result<()> {
-        let server = match action {
-            Action::Kill(name)
-            | Action::Start(name)
-            | Action::Stop(name)
-            | Action::Resume(name) => self.servers.as_mut().filter(|_| !self.processes.has(name)),
-            _ => None,
-        };
-        if let Some(servers) = server {
-            return servers.apply(action);
+    /// Makes or ends a fault. One that begins waits until what it hits has come back from the one before.
+    pub async fn apply(&mut self, action: &Action) -> anyhow::Result<()> {
+        let since = Instant::now();
+        while let Some(servers) = &mut self.servers
+            && !servers.may_begin(action).await?
+        {
+            if since.elapsed() > PATIENCE {
+                let seconds = PATIENCE.as_secs();
+                bail!("cannot {action}: the servers are not up and in sync within {seconds} s");
+            }
+            self.start_what_ended()?;
+            sleep(Duration::from_millis(100)).await;
+        }
+        if let Some(servers) = &mut self.servers {
+            match action {
+                Action::Kill(name)
+                | Action::Start(name)
+                | Action::Stop(name)
+                | Action::Resume(name)
+                    if !self.processes.has(name) =>
+                {
+                    return servers.apply(action).await;
+                }
+                Action::Restore(name) => servers.is_back(name),
+                _ => {}
+            }
         }
         match action {
             Action::Kill(name) => self.processes.kill(name),
@@ -262,6 +299,18 @@ unavailable_max_backoff_ms = 1000
         self.processes.start_what_ended()
     }
 
+    /// Waits until every server that was started again is up.
+    pub async fn settle(&mut self) -> anyhow::Result<()> {
+        while let Some(servers) = &mut self.servers
+            && !servers.are_up().await?
+        {
+            // A start that takes too long fails by itself.
+            self.start_what_ended()?;
+            sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+
     /// What the checker needs to know.
     pub fn promises(&self, accepted: Vec<Promise>) -> anyhow::Result<Promises> {
         Ok(Promises {
@@ -275,7 +324,7 @@ unavailable_max_backoff_ms = 1000
 
     /// Ends stages and gateway in good order; the log and the stores stay.
     pub async fn drain(&mut self) -> anyhow::Result<Vec<String>> {
-        self.processes.drain(self.ground.log()).await
+        self.processes.drain(self.ground.brokers()).await
     }
 
     fn proxy(&self, server: &str) -> anyhow::Result<&Proxy> {
