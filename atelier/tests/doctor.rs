@@ -3,12 +3,17 @@
 
 mod support;
 
-use std::{fs, os::unix::fs::symlink, path::PathBuf};
+use std::{fs, os::unix::fs::symlink, path::PathBuf, time::Duration};
 
 use atelier_servers::{Listener, SecuredKafka};
+use rdkafka::{
+    ClientConfig, admin,
+    client::DefaultClientContext,
+    producer::{BaseProducer, BaseRecord, Producer as _},
+};
 use serde_json::Value;
 use sqlx::Connection as _;
-use support::{Installation, free_port};
+use support::{Installation, PATIENCE, free_port};
 
 /// Status and findings.
 struct Visit {
@@ -83,6 +88,15 @@ fn all_that_runs_is_found_well_and_faults_are_told_with_what_to_do() {
             .all(|line| line.starts_with("ok ")),
     );
 
+    let producer = leave_a_transaction_open(&installation);
+    Visit::of(&installation).finds_only(
+        "transactions",
+        "offset 0, where a transaction is open for 20 minutes",
+    );
+    producer.abort_transaction(PATIENCE).unwrap();
+    drop(producer);
+    assert!(Visit::of(&installation).succeeded);
+
     widen_a_topic(&installation);
     Visit::of(&installation).finds_only("topics", "image-tasks has 6 partitions, the table says 4");
     raise_the_tables(&data.join("ledger.sqlite"));
@@ -94,8 +108,26 @@ fn all_that_runs_is_found_well_and_faults_are_told_with_what_to_do() {
     );
 }
 
+/// Writes as one that began 20 minutes ago; `ingest-dead-letters` is written by nobody else here.
+fn leave_a_transaction_open(installation: &Installation) -> BaseProducer {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", installation.bootstrap())
+        .set("transactional.id", "forgotten")
+        .create()
+        .unwrap();
+    producer.init_transactions(PATIENCE).unwrap();
+    producer.begin_transaction().unwrap();
+    let began = std::time::SystemTime::now() - Duration::from_secs(20 * 60);
+    let began = began.duration_since(std::time::UNIX_EPOCH).unwrap();
+    let record: BaseRecord<'_, (), str> = BaseRecord::to("ingest-dead-letters")
+        .payload("nobody's")
+        .timestamp(i64::try_from(began.as_millis()).unwrap());
+    producer.send(record).map_err(|(error, _)| error).unwrap();
+    producer.flush(PATIENCE).unwrap();
+    producer
+}
+
 fn widen_a_topic(installation: &Installation) {
-    use rdkafka::{ClientConfig, admin, client::DefaultClientContext};
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", installation.bootstrap());
     let client: admin::AdminClient<DefaultClientContext> = config.create().unwrap();

@@ -17,8 +17,10 @@ use crate::{
     options::KafkaOptions,
 };
 
+mod open;
 mod shapes;
 
+pub use open::OpenTransaction;
 use shapes::{Shape, Shapes};
 
 /// The name that it reads offsets as.

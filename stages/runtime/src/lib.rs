@@ -36,7 +36,7 @@ pub mod telemetry;
 pub mod trace_context;
 
 pub use accounting::{Accounting, Counts, Verdict};
-pub use admin::{TopicAdmin, TopicChange, TopicState};
+pub use admin::{OpenTransaction, TopicAdmin, TopicChange, TopicState};
 pub use cancelled::Cancelled;
 pub use clock::{Clock, SystemClock, VirtualClock};
 pub use erased::AnyStage;

@@ -7,11 +7,12 @@ use std::{
 };
 
 use atelier_models::{ModelStore, Runtime};
-use atelier_runtime::{TopicAdmin, TopicChange};
+use atelier_runtime::{OpenTransaction, TopicAdmin, TopicChange};
 use atelier_schemas::TopicTable;
 use atelier_stores::{
     LedgerState, check_cache, free_bytes, inspect_ledger, open_blobs, open_ledger, without_password,
 };
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Finding;
 use crate::config::Loaded;
@@ -20,6 +21,8 @@ type Outcome = Result<String, String>;
 
 /// Differences from the topic table that are told one by one.
 const MOST_DIFFERENCES: usize = 3;
+/// Kafka lets no producer ask for a longer transaction, where `transaction.max.timeout.ms` is its default.
+const LONGEST_TRANSACTION: TimeDelta = TimeDelta::minutes(15);
 /// A clock that is further off than this, in milliseconds, makes times of events contradict each other.
 const MOST_SKEW_MS: u64 = 2_000;
 
@@ -32,7 +35,12 @@ pub async fn all(loaded: &Loaded) -> Vec<Finding> {
         finding("kafka", kafka(loaded).await),
     ];
     if found[3].ok {
-        found.push(finding("topics", topics(loaded).await));
+        let topics = finding("topics", topics(loaded).await);
+        let are_there = topics.ok;
+        found.push(topics);
+        if are_there {
+            found.push(finding("transactions", transactions(loaded).await));
+        }
     }
     // Opening a store makes its folder, so it is only asked where there is one to make it in.
     if found[0].ok {
@@ -217,6 +225,45 @@ async fn topics(loaded: &Loaded) -> Outcome {
     Err(format!("{}{rest}: {advice}", told.join("; ")))
 }
 
+/// One that is open for longer than any may be is never ended by anybody, and readers wait for it for ever.
+async fn transactions(loaded: &Loaded) -> Outcome {
+    let kafka = loaded.kafka().map_err(|error| error.to_string())?;
+    let open = async {
+        TopicAdmin::new(&kafka)?
+            .open_transactions(TopicTable::embedded())
+            .await
+    }
+    .await
+    .map_err(|error| error.to_string())?;
+    forgotten(&open, Utc::now(), &kafka.bootstrap_servers)
+}
+
+fn forgotten(open: &[OpenTransaction], now: DateTime<Utc>, bootstrap_servers: &str) -> Outcome {
+    let told: Vec<String> = open
+        .iter()
+        .filter(|open| now - open.since > LONGEST_TRANSACTION)
+        .map(|open| {
+            format!(
+                "{}/{} is not read past offset {}, where a transaction is open for {} minutes: `kafka-transactions.sh --bootstrap-server {bootstrap_servers} abort --topic {} --partition {} --start-offset {}` ends it",
+                open.topic,
+                open.partition,
+                open.offset,
+                (now - open.since).num_minutes(),
+                open.topic,
+                open.partition,
+                open.offset,
+            )
+        })
+        .collect();
+    if told.is_empty() {
+        return Ok("none is open for longer than it may be".to_owned());
+    }
+    Err(format!(
+        "{} (docs/runbook.md says what of its tasks)",
+        told.join("; ")
+    ))
+}
+
 async fn blobs(loaded: &Loaded) -> Outcome {
     let blobs = open_blobs(&loaded.blobs_url(), &loaded.config.stores.blobs)
         .await
@@ -338,6 +385,27 @@ mod tests {
         assert!(clock(-90_000).unwrap_err().contains("90000 ms ahead of"));
         assert!(clock(90_000).unwrap_err().contains("90000 ms behind"));
         assert!(clock(40).is_ok());
+    }
+
+    #[test]
+    fn a_transaction_that_is_open_for_longer_than_any_may_be_is_told_with_what_ends_it() {
+        let now = Utc::now();
+        let open_for = |minutes| OpenTransaction {
+            topic: "image-tasks".into(),
+            partition: 2,
+            offset: 3,
+            since: now - TimeDelta::minutes(minutes),
+        };
+        assert!(forgotten(&[open_for(14)], now, "kafka:9092").is_ok());
+        let said = forgotten(&[open_for(14), open_for(20)], now, "kafka:9092").unwrap_err();
+        assert_eq!(said.matches("image-tasks/2").count(), 1, "{said}");
+        assert!(
+            said.contains("offset 3, where a transaction is open for 20 minutes")
+                && said.contains(
+                    "kafka:9092 abort --topic image-tasks --partition 2 --start-offset 3`"
+                ),
+            "{said}"
+        );
     }
 
     #[test]
