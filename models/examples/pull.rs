@@ -15,6 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         match store.pull(&name, &mut |_| ())? {
             Pulled::AlreadyThere(path) => println!("{name}: there already, {}", path.display()),
             Pulled::Fetched(path) => println!("{name}: fetched, {}", path.display()),
+            Pulled::Rewritten(path) => println!("{name}: rewritten, {}", path.display()),
         }
     }
     Ok(())
