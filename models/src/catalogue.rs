@@ -2,6 +2,7 @@
 //!
 //! It is read from `models.toml` at build time, so a binary and its catalogue never disagree.
 
+mod check;
 mod trimap;
 
 use std::fmt;
@@ -393,7 +394,10 @@ impl Catalogue {
     pub fn parse(text: &str) -> Result<Self, CatalogueError> {
         let CatalogueFile { model: models } = toml::from_str(text)?;
         for (index, model) in models.iter().enumerate() {
-            model.check()?;
+            check::check(model).map_err(|reason| CatalogueError::Incomplete {
+                model: model.name.clone(),
+                reason: reason.to_owned(),
+            })?;
             let is_taken = |other: &Model| {
                 other.name == model.name
                     || other.file == model.file
@@ -466,71 +470,6 @@ impl Model {
                 .files()
                 .any(|file| other.files().any(|taken| taken == file))
     }
-
-    fn check(&self) -> Result<(), CatalogueError> {
-        let incomplete = |reason: &str| CatalogueError::Incomplete {
-            model: self.name.clone(),
-            reason: reason.to_owned(),
-        };
-        if self.sources.is_empty() {
-            return Err(incomplete("it needs at least one source"));
-        }
-        let is_plain = |file: &str| {
-            !file.is_empty() && !file.starts_with('.') && !file.contains(['/', '\\', '\0'])
-        };
-        if !self.files().chain(self.folder.as_deref()).all(is_plain) {
-            return Err(incomplete("`file` and `folder` must be plain names"));
-        }
-        let is_wheel = |source: &Source| matches!(source.origin, Origin::Pypi { .. });
-        if !self.companions.is_empty() && !self.sources.iter().all(is_wheel) {
-            return Err(incomplete("a companion comes out of a wheel (`pypi`)"));
-        }
-        let is_rewritten = |source: &Source| source.free_batch.is_some();
-        if self.sources.iter().any(is_rewritten) && self.purpose != Purpose::Matte {
-            return Err(incomplete("only a matting network has a `free_batch`"));
-        }
-        if self.purpose == Purpose::Runtime {
-            return Ok(());
-        }
-        let Some(input) = &self.input else {
-            return Err(incomplete("it needs an input"));
-        };
-        if self.outputs.is_empty() {
-            return Err(incomplete("it needs at least one output"));
-        }
-        match self.purpose {
-            Purpose::MatteWithTrimap => trimap::check(self).map_err(incomplete)?,
-            _ if self.trimap.is_some() => {
-                return Err(incomplete("only `matte_with_trimap` has a `trimap`"));
-            }
-            _ => {}
-        }
-        let makes_matte = matches!(self.purpose, Purpose::Matte | Purpose::MatteWithTrimap);
-        if makes_matte
-            && (self.outputs[0].shape.len() != 4
-                || self.outputs[0].normalization == Normalization::None)
-        {
-            return Err(incomplete(
-                "a matte's output has four dimensions and a normalization",
-            ));
-        }
-        if self.purpose == Purpose::Matte {
-            let [_, 3, height, width] = input.shape[..] else {
-                return Err(incomplete(
-                    "a matte's input has the shape [batch, 3, height, width]",
-                ));
-            };
-            if height < 1 || width < 1 {
-                return Err(incomplete("a matte's input has a fixed height and width"));
-            }
-        }
-        let missing_digest =
-            |source: &Source| source.digest.is_none() && source.origin != Origin::OwnFile;
-        if self.sources.iter().any(missing_digest) {
-            return Err(incomplete("every source but `own_file` needs a digest"));
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -589,29 +528,5 @@ mod tests {
                 assert!(source.size_bytes.is_some(), "{}", model.name);
             }
         }
-    }
-
-    #[test]
-    fn rows_that_do_not_hold_together_are_refused() {
-        let row = |name: &str, file: &str, digest: &str| {
-            format!(
-                "[[model]]\nname = \"{name}\"\npurpose = \"runtime\"\nsummary = \"\"\nlicense = \"\"\nfile = \"{file}\"\n\
-                 [[model.source]]\nkind = \"bundled\"\ndigest = \"{digest}\"\n"
-            )
-        };
-        let good = format!("md5:{}", "0".repeat(32));
-        assert!(Catalogue::parse(&row("a", "a.so", &good)).is_ok());
-        assert!(matches!(
-            Catalogue::parse(&row("a", "../a.so", &good)),
-            Err(CatalogueError::Incomplete { .. })
-        ));
-        assert!(matches!(
-            Catalogue::parse(&row("a", "a.so", "sha1:00")),
-            Err(CatalogueError::Syntax(_))
-        ));
-        let twice = row("a", "a.so", &good) + &row("a", "b.so", &good);
-        assert!(
-            matches!(Catalogue::parse(&twice), Err(CatalogueError::Duplicate(name)) if name == "a")
-        );
     }
 }

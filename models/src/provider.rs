@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "lowercase")]
 pub enum ProviderChoice {
-    /// CUDA where the machine has a driver for it and its library was pulled; else OpenVINO in eight bits where the processor calculates in them (AVX-512 VNNI, AMX), in bfloat16 where it calculates in
-    /// that (AVX-512 BF16, AMX), each only for networks whose mattes pass the check against the reference; ONNX Runtime's own
-    /// kernels otherwise.
+    /// CUDA where the machine has a driver for it and its library was pulled; else OpenVINO, in eight bits where the processor
+    /// calculates in them (AVX-512 VNNI, AMX), in bfloat16 where it calculates in that (AVX-512 BF16, AMX); each only for networks
+    /// whose mattes pass the check against the reference; ONNX Runtime's own kernels otherwise.
     #[default]
     Auto,
     /// ONNX Runtime's own kernels.

@@ -178,7 +178,7 @@ impl Runtime {
             environment,
             provider,
             is_to_be_checked: is_preferred,
-            compiled_folder: store.folder().join(".compiled"),
+            compiled_folder: compiled_folder(store),
         };
         match runtime.try_card() {
             Err(error) if is_preferred => {
@@ -203,7 +203,7 @@ impl Runtime {
                 environment,
                 provider: Provider::Cpu,
                 is_to_be_checked: false,
-                compiled_folder: store.folder().join(".compiled"),
+                compiled_folder: compiled_folder(store),
             }));
         }
         let library = store.catalogue().find(Provider::Cpu.library());
@@ -278,6 +278,10 @@ impl ProviderChoice {
             }
         }
     }
+}
+
+fn compiled_folder(store: &ModelStore) -> PathBuf {
+    store.folder().join(".compiled")
 }
 
 fn library_row(store: &ModelStore, provider: Provider) -> Result<&Model, LoadError> {

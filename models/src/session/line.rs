@@ -87,6 +87,9 @@ impl<C, I: Clone, O> Line<C, I, O> {
     ///
     /// # Errors
     /// As `work` with this input alone.
+    ///
+    /// # Panics
+    /// `work` gives more or fewer answers, or panics.
     pub fn run<E>(
         &self,
         input: I,
@@ -111,13 +114,16 @@ impl<C, I: Clone, O> Line<C, I, O> {
             let inputs: Vec<I> = going.runs.iter().map(|run| run.input.clone()).collect();
             let done = going.copy.as_mut().map(|copy| work(copy, &inputs));
             match done {
-                Some(Ok(answers)) if answers.len() == inputs.len() => going.answer(answers),
+                Some(Ok(answers)) => {
+                    assert_eq!(answers.len(), inputs.len(), "one answer for each run");
+                    going.answer(answers);
+                }
                 Some(Err(error)) if inputs.len() == 1 => {
                     going.runs.clear();
                     return Err(error);
                 }
                 // Those that went together go in smaller company.
-                _ => {}
+                Some(Err(_)) | None => {}
             }
             drop(going);
             state = self.state.lock();

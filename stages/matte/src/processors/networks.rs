@@ -23,7 +23,7 @@ use crate::{MatteError, MatteOptions, Segmenters, model_for};
 pub(super) struct Bodies {
     /// How surely it is a body (1) or none (−1): see [`Coarse::weigh`].
     pub surely: Vec<f32>,
-    /// How far from the outside it may be seen through: see [`Coarse::loosen`].
+    /// How far from the outside it may be seen through; empty where that is nowhere: see [`Coarse::loosen`].
     pub hair_px: Vec<f32>,
 }
 

@@ -214,12 +214,16 @@ impl Crowd {
         })
     }
 
-    /// How far from the outside each pixel of a matte over `frame` may be seen through, because it may be hair of one of these.
+    /// How far from the outside each pixel of a matte over `frame` may be seen through, because it may be hair of one of these. Empty
+    /// where no face is to be seen.
     fn hair_px(&self, seen: &[usize], matte: &Mask, frame: &Frame) -> Vec<f32> {
         let heads: Vec<Head> = seen
             .iter()
             .filter_map(|index| Head::of(&self.people[*index].points))
             .collect();
+        if heads.is_empty() {
+            return Vec::new();
+        }
         let scale = matte.width as f32 / frame.width as f32;
         let width = matte.width as usize;
         (0..matte.alpha.len())
