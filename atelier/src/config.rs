@@ -97,9 +97,9 @@ pub struct ModelOptions {
     /// Folder of the weights. Default `$ATELIER_MODELS_DIR`, or `atelier/models` in the user's cache folder.
     pub dir: Option<PathBuf>,
     /// What calculates the networks. `cpu`: ONNX Runtime's own kernels. `openvino`: OpenVINO, in bfloat16 where the
-    /// processor calculates in it. `openvino-int8`: the same, and in eight bits the networks that were calibrated for it.
+    /// processor is fast in it. `openvino-int8`: the same, and in eight bits the networks that were calibrated for it.
     /// `cuda`, `tensorrt`: a graphics card of NVIDIA's (`atelier models pull onnxruntime-gpu`). `auto`: CUDA where that was pulled and
-    /// there is a driver; else OpenVINO where the processor calculates in bfloat16, in eight bits where it does that too; both for
+    /// there is a driver; else OpenVINO where the processor calculates in eight bits (AVX-512 VNNI) or is fast in bfloat16; both for
     /// networks whose mattes pass the check against the reference at start; `cpu` otherwise; the log says which.
     pub provider: ProviderChoice,
 }

@@ -7,6 +7,7 @@
 pub mod absorb;
 pub mod bundled;
 pub mod catalogue;
+mod heads;
 pub mod onnx;
 pub mod pose;
 pub mod provider;

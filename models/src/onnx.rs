@@ -24,10 +24,13 @@ pub(crate) const UINT8: i32 = 2;
 /// `TensorProto.DataType.INT8`.
 pub(crate) const INT8: i32 = 3;
 const INT64: i32 = 7;
-const FLOAT16: i32 = 10;
+/// `TensorProto.DataType.FLOAT16`.
+pub(crate) const FLOAT16: i32 = 10;
 
 /// `AttributeProto.AttributeType.INT`.
 const ATTRIBUTE_INT: i32 = 2;
+/// `AttributeProto.AttributeType.INTS`.
+const ATTRIBUTE_INTS: i32 = 7;
 
 /// The version of the operators from which on a tensor can be quantised by channels.
 const OPERATORS_BY_CHANNEL: i64 = 13;
@@ -318,6 +321,34 @@ impl Node {
         });
         self
     }
+
+    /// The same with whole numbers for an attribute.
+    #[must_use]
+    pub fn with_ints(mut self, attribute: &str, values: &[i64]) -> Self {
+        self.attributes.push(Attribute {
+            name: attribute.to_owned(),
+            ints: values.to_vec(),
+            kind: ATTRIBUTE_INTS,
+            ..Attribute::default()
+        });
+        self
+    }
+
+    /// An attribute that is a whole number.
+    pub fn int(&self, attribute: &str) -> Option<i64> {
+        self.attribute(attribute).map(|found| found.int)
+    }
+
+    /// An attribute that is whole numbers; none where it is not given.
+    pub fn ints(&self, attribute: &str) -> &[i64] {
+        self.attribute(attribute).map_or(&[], |found| &found.ints)
+    }
+
+    fn attribute(&self, name: &str) -> Option<&Attribute> {
+        self.attributes
+            .iter()
+            .find(|attribute| attribute.name == name)
+    }
 }
 
 impl Tensor {
@@ -451,7 +482,7 @@ pub(crate) mod tests {
         unsqueeze.attributes.push(Attribute {
             name: "axes".into(),
             ints: vec![0],
-            kind: 7,
+            kind: ATTRIBUTE_INTS,
             ..Attribute::default()
         });
         let mut network = Network::read(file(vec![unsqueeze], Vec::new(), &["out"])).unwrap();

@@ -15,7 +15,7 @@ use ort::{
 
 use super::SessionOptions;
 use crate::{
-    Model, Provider, Runtime, absorb,
+    Model, Provider, Runtime, absorb, heads,
     onnx::{self, BATCH},
     provider::Precision,
     quantize::{Calibration, quantize},
@@ -55,7 +55,7 @@ impl<'a> Network<'a> {
     }
 }
 
-/// Leaves out what only training needed, and lets the rest calculate in eight bits where there is a calibration.
+/// Leaves out what only training needed, lets the rest calculate in eight bits where there is a calibration, and takes its heads apart.
 fn rewrite(
     network: &mut onnx::Network,
     model: &Model,
@@ -65,7 +65,11 @@ fn rewrite(
         let outputs = model.outputs.iter().map(|output| output.name.as_deref());
         network.keep_outputs(&outputs.collect::<Vec<_>>())?;
     }
-    calibration.map_or(Ok(()), |calibration| quantize(network, calibration))
+    if let Some(calibration) = calibration {
+        quantize(network, calibration)?;
+    }
+    heads::take_apart(network.graph());
+    Ok(())
 }
 
 /// As many copies as are to run at the same time; compiled side by side, for one that is to run on one core is also compiled on one.
