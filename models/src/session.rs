@@ -5,6 +5,7 @@ use std::{
     path::Path,
     time::{Duration, Instant},
 };
+    thread::available_parallelism,
 
 use ndarray::{ArcArray, ArrayD, ArrayViewD, Axis, IxDyn, Slice, concatenate};
 use ort::{
@@ -28,7 +29,7 @@ use signature::{Signature, check};
 /// How to run a network.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionOptions {
-    /// Threads that work on one run; `None` is one per core.
+    /// Threads that work on one run; `None` is one per core, shared out among `concurrent_runs`.
     pub intra_threads: Option<usize>,
     /// Runs at the same time, each with a copy of the weights in memory; 0 counts as 1.
     pub concurrent_runs: usize,
@@ -50,6 +51,16 @@ impl Default for SessionOptions {
 pub type Tensor = ArcArray<f32, IxDyn>;
 
 /// A network ready to run. Runs beyond [`SessionOptions::concurrent_runs`] wait for one to end.
+impl SessionOptions {
+    /// Threads of each run: runs at the same time have the machine's cores between them. `None` leaves a single run to its library, which
+    /// takes all of them.
+    fn threads_of_a_run(&self) -> Option<usize> {
+        let cores = available_parallelism().map_or(1, usize::from);
+        let share = (self.concurrent_runs > 1).then(|| (cores / self.concurrent_runs).max(1));
+        self.intra_threads.or(share)
+    }
+}
+
 pub struct Session {
     name: String,
     file_identity: String,
@@ -408,4 +419,33 @@ fn first_line(text: &str) -> String {
         .chars()
         .take(400)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_at_the_same_time_share_the_cores_out() {
+        let cores = available_parallelism().unwrap().get();
+        let threads = |intra_threads, concurrent_runs| {
+            let options = SessionOptions {
+                intra_threads,
+                concurrent_runs,
+                ..SessionOptions::default()
+            };
+            options.threads_of_a_run()
+        };
+        assert_eq!(threads(None, 1), None);
+        for runs in [2, 3, cores, 4 * cores] {
+            if runs > 1 {
+                let each = threads(None, runs).unwrap();
+                assert!(
+                    each >= 1 && each * runs <= cores.max(runs),
+                    "{runs}: {each}"
+                );
+            }
+        }
+        assert_eq!(threads(Some(3), 2), Some(3));
+    }
 }
