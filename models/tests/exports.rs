@@ -247,7 +247,7 @@ fn a_trimap_of_a_coarse_matte_serves_too_and_one_that_is_too_small_does_not() {
             .map(|place: u32| if place / 256 < 128 { 255 } else { 0 })
             .collect(),
     };
-    let made = trimap_of_coarse(&coarse);
+    let made = trimap_of_coarse(&coarse, &[]);
     let raw = guided.infer(&picture, &made).unwrap();
     let mask = guided.finish(raw, &picture, None).unwrap();
     assert_eq!((at(&mask, 9, 9), at(&mask, 9, 240)), (255, 0));

@@ -10,7 +10,7 @@
 //! report says so.
 
 mod hair;
-mod people;
+pub(super) mod people;
 
 use std::{sync::Arc, time::Instant};
 
