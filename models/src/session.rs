@@ -2,10 +2,12 @@
 
 use std::{
     fmt,
+    fs::File,
+    io,
     path::Path,
+    thread::available_parallelism,
     time::{Duration, Instant},
 };
-    thread::available_parallelism,
 
 use ndarray::{ArcArray, ArrayD, ArrayViewD, Axis, IxDyn, Slice, concatenate};
 use ort::{
@@ -14,7 +16,9 @@ use ort::{
 };
 
 use crate::{
-    LoadError, Model, ModelStore, Provider, Runtime, State, onnx, provider::Precision,
+    LoadError, Model, ModelStore, Provider, Runtime, State,
+    onnx::{self, Ports},
+    provider::Precision,
     quantize::Calibration,
 };
 
@@ -24,7 +28,7 @@ mod signature;
 
 use compile::{Network, copies};
 use line::Line;
-use signature::{Signature, check};
+use signature::{Mismatch, Signature, check, ports};
 
 /// How to run a network.
 #[derive(Clone, Copy, Debug)]
@@ -47,10 +51,6 @@ impl Default for SessionOptions {
     }
 }
 
-/// What goes into a network of one input.
-pub type Tensor = ArcArray<f32, IxDyn>;
-
-/// A network ready to run. Runs beyond [`SessionOptions::concurrent_runs`] wait for one to end.
 impl SessionOptions {
     /// Threads of each run: runs at the same time have the machine's cores between them. `None` leaves a single run to its library, which
     /// takes all of them.
@@ -61,6 +61,10 @@ impl SessionOptions {
     }
 }
 
+/// What goes into a network of one input.
+pub type Tensor = ArcArray<f32, IxDyn>;
+
+/// A network ready to run. Runs beyond [`SessionOptions::concurrent_runs`] wait for one to end.
 pub struct Session {
     name: String,
     file_identity: String,
@@ -123,6 +127,24 @@ impl Session {
         Self::open_file(runtime, store, (model, &store.path(model)), options)
     }
 
+    /// Whether a model's file has the inputs and outputs of its row, by what the file says of them: milliseconds, for the network is not
+    /// compiled and its weights are not read. A file that is not there is no wrong one.
+    ///
+    /// # Errors
+    /// It is another network, or none.
+    pub fn check_file(store: &ModelStore, model: &Model) -> Result<(), LoadError> {
+        let path = store.path(model);
+        let found = match File::open(&path).and_then(Ports::read) {
+            Ok(ports) => check(model, &ports).map(|_| ()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Mismatch {
+                expected: "an ONNX network".to_owned(),
+                found: format!("something else ({error})"),
+            }),
+        };
+        found.map_err(|mismatch| wrong_file(store, (model, &path), mismatch))
+    }
+
     /// Opens a model's file that may lie elsewhere than in the store. Blocking.
     ///
     /// # Errors
@@ -169,13 +191,8 @@ impl Session {
             input_names,
             output_names,
             batch_is_free,
-        } = check(model, &copies[0]).map_err(|mismatch| LoadError::WrongFile {
-            name: model.name.clone(),
-            path: path.to_owned(),
-            expected: mismatch.expected,
-            found: mismatch.found,
-            fix: fix.clone(),
-        })?;
+        } = check(model, &ports(&copies[0]))
+            .map_err(|mismatch| wrong_file(store, (model, path), mismatch))?;
         // Only now: inputs and outputs say more about a wrong file than what could not be rewritten in it.
         network.map_err(unloadable_because)?;
         if options.max_batch > 1 && !batch_is_free {
@@ -382,6 +399,16 @@ impl Session {
             model: self.name.clone(),
             reason: first_line(&error.to_string()),
         }
+    }
+}
+
+fn wrong_file(store: &ModelStore, (model, path): (&Model, &Path), mismatch: Mismatch) -> LoadError {
+    LoadError::WrongFile {
+        name: model.name.clone(),
+        path: path.to_owned(),
+        expected: mismatch.expected,
+        found: mismatch.found,
+        fix: store.fix(model),
     }
 }
 
