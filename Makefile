@@ -118,8 +118,10 @@ test-build: setup-test web
 	$(say) "building the tests and what they run"
 	@cargo test --workspace --no-run
 
+# OpenVINO is tried by name, also where `auto` does not prefer it.
 test-models: test-build
 	@"$(CARGO_TARGET_DIR)/debug/atelier" models pull
+	@test "$$(uname -m)" != x86_64 || "$(CARGO_TARGET_DIR)/debug/atelier" models pull onnxruntime-openvino
 
 test-python: $(PYTHON_VENV)/.stamp
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Runs every Rust test: several test programs at a time, because many of them wait for servers most of the time, and a
 program's own tests on servers come one after the other. One line for each program, all that it printed where it failed, and
-at the end the sum of all their tests. The documentation has no examples that run: cargo would build half of the dependencies
-once more to find none.
+at the end the sum of all their tests, with those named that were skipped because this machine lacks what they need. The
+documentation has no examples that run: cargo would build half of the dependencies once more to find none.
 
     scripts/test-rust.py [NAME…]     only the programs of these names, such as `kafka` or `atelier_stores`
 
@@ -25,6 +25,9 @@ LONG = ["kafka", "apache_kafka", "gateway", "planted", "kafka_security", "doctor
 # Several times what the longest takes where other programs use the machine too. One that stands still is to say where.
 LIMIT_S = 900
 RESULT = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored;", re.MULTILINE)
+# What a test prints that needs something which this machine lacks, and passes; `--show-output` lets it be seen.
+SKIPPED = "skipped: "
+OUTPUT_OF = re.compile(r"^---- (\S+) stdout ----$")
 started = []
 
 
@@ -46,7 +49,7 @@ def run(program, folder):
     # No pipe: what a test leaves behind by mistake would hold it open, and reading it would not end.
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            [program], cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            [program, "--show-output"], cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
             env={**os.environ, "CARGO_MANIFEST_DIR": str(folder)}, start_new_session=True,
         )
         started.append(process)
@@ -61,19 +64,34 @@ def run(program, folder):
     return printed, process.returncode == 0, time.monotonic() - began
 
 
+def skipped(printed):
+    """The tests that passed without having been run, and why."""
+    found, test = {}, "a test"
+    for line in printed.splitlines():
+        if output := OUTPUT_OF.match(line):
+            test = output[1]
+        elif line.startswith(SKIPPED):
+            found.setdefault(test, line.removeprefix(SKIPPED))
+    return found
+
+
 def main():
     wanted = sys.argv[1:]
     found = [program for program in programs() if not wanted or program[0] in wanted]
     if not found:
         sys.exit(f"there is no test program of the name {', '.join(wanted)}")
     found.sort(key=lambda program: LONG.index(program[0]) if program[0] in LONG else len(LONG))
-    failed = []
+    failed, left_out = [], []
     counts = [0, 0, 0]
 
     def report(count, name, printed, passed, seconds):
         print(f"[{count:3}/{len(found)}] {'ok    ' if passed else 'FAILED'} {seconds:6.1f} s  {name}", flush=True)
         for result in RESULT.findall(printed):
             counts[:] = [sum(pair) for pair in zip(counts, map(int, result))]
+        without_running = skipped(printed)
+        counts[0] -= len(without_running)
+        counts[2] += len(without_running)
+        left_out.extend(f"{name}: {test}: {reason}" for test, reason in without_running.items())
         if not passed:
             failed.append(name)
             print(printed, flush=True)
@@ -91,6 +109,8 @@ def main():
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGTERM)
             sys.exit(130)
+    for one in left_out:
+        print(f"skipped  {one}")
     print("tests: {} passed, {} failed, {} skipped".format(*counts))
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")

@@ -5,6 +5,7 @@
 //!
 //! Invariant: what `keep_outputs` and `widen` leave calculates what was calculated before.
 
+mod header;
 mod kind;
 
 use std::collections::{HashMap, HashSet};
@@ -15,6 +16,7 @@ use prost::Message;
 
 use kind::Kind;
 
+pub(crate) use header::{Port, PortKind, Ports};
 pub(crate) use kind::BATCH;
 
 /// `TensorProto.DataType.FLOAT`.

@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
+    fs::File,
+    io,
     path::Path,
+    thread::available_parallelism,
     time::{Duration, Instant},
 };
 
@@ -13,7 +16,9 @@ use ort::{
 };
 
 use crate::{
-    LoadError, Model, ModelStore, Provider, Runtime, State, onnx, provider::Precision,
+    LoadError, Model, ModelStore, Provider, Runtime, State,
+    onnx::{self, Ports},
+    provider::Precision,
     quantize::Calibration,
 };
 
@@ -23,12 +28,12 @@ mod signature;
 
 use compile::{Network, copies};
 use line::Line;
-use signature::{Signature, check};
+use signature::{Mismatch, Signature, check, ports};
 
 /// How to run a network.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionOptions {
-    /// Threads that work on one run; `None` is one per core.
+    /// Threads that work on one run; `None` is one per core, shared out among `concurrent_runs`.
     pub intra_threads: Option<usize>,
     /// Runs at the same time, each with a copy of the weights in memory; 0 counts as 1.
     pub concurrent_runs: usize,
@@ -43,6 +48,16 @@ impl Default for SessionOptions {
             concurrent_runs: 1,
             max_batch: 1,
         }
+    }
+}
+
+impl SessionOptions {
+    /// Threads of each run: runs at the same time have the machine's cores between them. `None` leaves a single run to its library, which
+    /// takes all of them.
+    fn threads_of_a_run(&self) -> Option<usize> {
+        let cores = available_parallelism().map_or(1, usize::from);
+        let share = (self.concurrent_runs > 1).then(|| (cores / self.concurrent_runs).max(1));
+        self.intra_threads.or(share)
     }
 }
 
@@ -112,6 +127,24 @@ impl Session {
         Self::open_file(runtime, store, (model, &store.path(model)), options)
     }
 
+    /// Whether a model's file has the inputs and outputs of its row, by what the file says of them: milliseconds, for the network is not
+    /// compiled and its weights are not read. A file that is not there is no wrong one.
+    ///
+    /// # Errors
+    /// It is another network, or none.
+    pub fn check_file(store: &ModelStore, model: &Model) -> Result<(), LoadError> {
+        let path = store.path(model);
+        let found = match File::open(&path).and_then(Ports::read) {
+            Ok(ports) => check(model, &ports).map(|_| ()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Mismatch {
+                expected: "an ONNX network".to_owned(),
+                found: format!("something else ({error})"),
+            }),
+        };
+        found.map_err(|mismatch| wrong_file(store, (model, &path), mismatch))
+    }
+
     /// Opens a model's file that may lie elsewhere than in the store. Blocking.
     ///
     /// # Errors
@@ -158,13 +191,8 @@ impl Session {
             input_names,
             output_names,
             batch_is_free,
-        } = check(model, &copies[0]).map_err(|mismatch| LoadError::WrongFile {
-            name: model.name.clone(),
-            path: path.to_owned(),
-            expected: mismatch.expected,
-            found: mismatch.found,
-            fix: fix.clone(),
-        })?;
+        } = check(model, &ports(&copies[0]))
+            .map_err(|mismatch| wrong_file(store, (model, path), mismatch))?;
         // Only now: inputs and outputs say more about a wrong file than what could not be rewritten in it.
         network.map_err(unloadable_because)?;
         if options.max_batch > 1 && !batch_is_free {
@@ -374,6 +402,16 @@ impl Session {
     }
 }
 
+fn wrong_file(store: &ModelStore, (model, path): (&Model, &Path), mismatch: Mismatch) -> LoadError {
+    LoadError::WrongFile {
+        name: model.name.clone(),
+        path: path.to_owned(),
+        expected: mismatch.expected,
+        found: mismatch.found,
+        fix: store.fix(model),
+    }
+}
+
 impl fmt::Debug for Session {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
@@ -408,4 +446,33 @@ fn first_line(text: &str) -> String {
         .chars()
         .take(400)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_at_the_same_time_share_the_cores_out() {
+        let cores = available_parallelism().unwrap().get();
+        let threads = |intra_threads, concurrent_runs| {
+            let options = SessionOptions {
+                intra_threads,
+                concurrent_runs,
+                ..SessionOptions::default()
+            };
+            options.threads_of_a_run()
+        };
+        assert_eq!(threads(None, 1), None);
+        for runs in [2, 3, cores, 4 * cores] {
+            if runs > 1 {
+                let each = threads(None, runs).unwrap();
+                assert!(
+                    each >= 1 && each * runs <= cores.max(runs),
+                    "{runs}: {each}"
+                );
+            }
+        }
+        assert_eq!(threads(Some(3), 2), Some(3));
+    }
 }

@@ -29,14 +29,20 @@ fn folder_with(name: &str, export_name: &str) -> (tempfile::TempDir, ModelStore)
     (folder, store)
 }
 
+/// What opening that export for the row `name` says was expected and found; the check without compiling says the same.
 fn open_error(name: &str, export_name: &str) -> (String, String) {
     let (_folder, store) = folder_with(name, export_name);
-    match Session::open(&runtime(), &store, name, &SessionOptions::default()) {
-        Err(LoadError::WrongFile {
+    let opened = Session::open(&runtime(), &store, name, &SessionOptions::default());
+    let checked = Session::check_file(&store, store.catalogue().find(name).unwrap());
+    let said = |error: Option<LoadError>| match error {
+        Some(LoadError::WrongFile {
             expected, found, ..
         }) => (expected, found),
         other => panic!("{name} of {export_name}: {other:?}"),
-    }
+    };
+    let error = said(opened.err());
+    assert_eq!(said(checked.err()), error, "{name} of {export_name}");
+    error
 }
 
 /// Four colours, a quarter of the picture each. The brightest is not white, so that dividing by it is not dividing by 255.
@@ -108,6 +114,7 @@ fn every_row_of_a_matting_network_does_what_it_says() {
         let segmenter =
             Segmenter::open(&runtime, &store, name, &SessionOptions::default()).unwrap();
         let row = catalogue.find(name).unwrap();
+        Session::check_file(&store, row).unwrap_or_else(|error| panic!("{error}"));
         let shape = &row.input.as_ref().unwrap().shape;
         // The network's own size, so that nothing is resampled.
         let (height, width) = (shape[2] as u32, shape[3] as u32);
@@ -247,7 +254,7 @@ fn a_trimap_of_a_coarse_matte_serves_too_and_one_that_is_too_small_does_not() {
             .map(|place: u32| if place / 256 < 128 { 255 } else { 0 })
             .collect(),
     };
-    let made = trimap_of_coarse(&coarse);
+    let made = trimap_of_coarse(&coarse, &[]);
     let raw = guided.infer(&picture, &made).unwrap();
     let mask = guided.finish(raw, &picture, None).unwrap();
     assert_eq!((at(&mask, 9, 9), at(&mask, 9, 240)), (255, 0));

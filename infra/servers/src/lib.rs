@@ -126,7 +126,8 @@ fn signal(name: &str, processes: &Vec<String>) {
     assert!(status.unwrap().success(), "kill {name} {processes:?}");
 }
 
-/// Whether a server can be started here. Where it cannot, a line says so, and the test fails if ATELIER_REQUIRE_SERVERS names it.
+/// Whether a server can be started here. Where it cannot, a line says so, in each test's own output too (`scripts/test-rust.py` counts
+/// those), and the test fails if ATELIER_REQUIRE_SERVERS names it.
 ///
 /// # Panics
 /// Where it is required and missing.
@@ -144,6 +145,7 @@ pub(crate) fn is_installed(name: &str) -> bool {
         !required.split_whitespace().any(|needed| needed == name),
         "{text}"
     );
+    eprintln!("skipped: {name} is not installed");
     static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     if SAID.lock().unwrap().insert(name.to_owned()) {
         // Past the capture of the tests' output, so that it is seen.

@@ -1,8 +1,11 @@
 //! What an input or an output is: its element and its dimensions, of which the first is how many pictures one run takes.
 
+use ort::value::TensorElementType;
 use prost::Message;
 
-use super::{FLOAT, Graph, Network, Node, OperatorSet, RewriteError, STRUCTURE, Value};
+use super::{
+    FLOAT, Graph, Network, Node, OperatorSet, Port, PortKind, RewriteError, STRUCTURE, Value,
+};
 
 /// What a first dimension that was freed is called: as in no published file, so that it can be told from theirs.
 pub(crate) const BATCH: &str = "pictures_a_run";
@@ -44,10 +47,10 @@ struct Dimension {
 }
 
 impl Value {
-    /// Floating-point numbers of these dimensions.
-    fn floats(name: &str, sizes: &[i64]) -> Self {
+    /// Floating-point numbers of these dimensions; −1 is one that is not known before a run.
+    pub(super) fn floats(name: &str, sizes: &[i64]) -> Self {
         let dimension = |size: &i64| Dimension {
-            size: Some(*size),
+            size: (*size >= 0).then_some(*size),
             ..Dimension::default()
         };
         let shape = Shape {
@@ -62,6 +65,27 @@ impl Value {
                 }),
                 ..Kind::default()
             }),
+        }
+    }
+
+    /// Its name and what it is, as far as the file says it.
+    pub(super) fn port(&self) -> Port {
+        let tensor = |tensor: &TensorKind| {
+            let sizes = tensor.shape.as_ref().map(|shape| {
+                let dimensions = shape.dimensions.iter();
+                dimensions
+                    .map(|dimension| dimension.size.unwrap_or(-1))
+                    .collect()
+            });
+            PortKind::Tensor(element(tensor.element), sizes)
+        };
+        let kind = match &self.kind {
+            None => PortKind::Unsaid,
+            Some(kind) => kind.tensor.as_ref().map_or(PortKind::NoTensor, tensor),
+        };
+        Port {
+            name: self.name.clone(),
+            kind,
         }
     }
 
@@ -80,6 +104,28 @@ impl Value {
             }
             _ => false,
         }
+    }
+}
+
+/// `TensorProto.DataType`, of numbers that networks are given.
+fn element(code: i32) -> TensorElementType {
+    use TensorElementType as Element;
+    match code {
+        1 => Element::Float32,
+        2 => Element::Uint8,
+        3 => Element::Int8,
+        4 => Element::Uint16,
+        5 => Element::Int16,
+        6 => Element::Int32,
+        7 => Element::Int64,
+        8 => Element::String,
+        9 => Element::Bool,
+        10 => Element::Float16,
+        11 => Element::Float64,
+        12 => Element::Uint32,
+        13 => Element::Uint64,
+        16 => Element::Bfloat16,
+        _ => Element::Undefined,
     }
 }
 

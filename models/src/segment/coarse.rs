@@ -8,7 +8,7 @@
 //! more to say. Where it is not even sure of that, the second has seen another thing, and the refiner is given both.
 
 use super::{
-    Mask, NO_SUBJECT_PEAK, NetworkRun, Picture, Prepared, SegmentError, Segmenter,
+    Mask, NO_SUBJECT_PEAK, NetworkRun, Picture, Prepared, SegmentError, Segmenter, holes,
     refiner::working_size,
 };
 
@@ -83,7 +83,20 @@ impl Coarse {
                 coarse.second = Some(matte);
             }
         }
+        coarse.open_holes(picture)?;
         Ok(coarse)
+    }
+
+    /// Opens the holes that a network leaves half closed.
+    fn open_holes(&mut self, picture: &Picture<'_>) -> Result<(), SegmentError> {
+        let places = holes::find(picture, &self.first, self.second.as_ref())?;
+        let mattes = [Some(&mut self.first), self.second.as_mut()];
+        for matte in mattes.into_iter().flatten() {
+            for place in &places {
+                matte.alpha[*place] = 0;
+            }
+        }
+        Ok(())
     }
 
     /// What the first network says, or both where they mean the same subject.

@@ -73,7 +73,7 @@ impl Guided {
     /// Compares what both make of the reference's picture and matte.
     fn check_against(&self, on_cpu: &Self) -> Result<(), String> {
         let text = |error: SegmentError| error.to_string();
-        let trimap = trimap::of_coarse(&reference::coarse_matte().map_err(text)?);
+        let trimap = trimap::of_coarse(&reference::coarse_matte().map_err(text)?, &[]);
         let found = self.infer(&reference::picture(), &trimap).map_err(text)?;
         let expected = on_cpu.infer(&reference::picture(), &trimap).map_err(text)?;
         reference::Difference::between(&found.mask.alpha, &expected.mask.alpha)

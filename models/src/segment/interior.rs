@@ -44,7 +44,7 @@ pub(super) fn least_alpha(coarse: &Mask, other: Option<&Mask>, bands_px: &[f32])
 }
 
 /// Which pixels are outside: below [`OUTSIDE`] and connected with the border.
-fn outside(alpha: &[u8], width: usize, height: usize) -> Vec<bool> {
+pub(super) fn outside(alpha: &[u8], width: usize, height: usize) -> Vec<bool> {
     let mut outside = vec![false; alpha.len()];
     let mut waiting: Vec<usize> = (0..alpha.len())
         .filter(|place| {

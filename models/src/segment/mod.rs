@@ -8,6 +8,7 @@ mod checked;
 mod coarse;
 mod distance;
 mod guided;
+mod holes;
 mod interior;
 mod postprocess;
 mod preprocess;

@@ -2,6 +2,8 @@
 //!
 //! A trimap is a [`Mask`] of three levels: 0 is background, 255 the subject, everything else unknown.
 
+use std::iter::repeat;
+
 use super::{Mask, distance::distances_px};
 
 /// The level of what is unknown.
@@ -17,8 +19,9 @@ const SUBJECT_FROM: u8 = 242;
 /// is seldom longer.
 const BAND_SHARE: f32 = 0.0125;
 
-/// The trimap of a coarse matte: unknown is what it is not sure of, and a band around.
-pub fn of_coarse(coarse: &Mask) -> Mask {
+/// The trimap of a coarse matte: unknown is what it is not sure of, and a band around. `bands_px` says for each pixel how wide the band
+/// is there at least, in pixels of the matte; what it lacks is 0.
+pub fn of_coarse(coarse: &Mask, bands_px: &[f32]) -> Mask {
     let width = coarse.width as usize;
     let band_px = (BAND_SHARE * coarse.width.max(coarse.height) as f32).max(1.0);
     let far_from = |others: Vec<bool>| distances_px(&others, width);
@@ -38,7 +41,8 @@ pub fn of_coarse(coarse: &Mask) -> Mask {
             .map(|alpha| !is_subject(alpha))
             .collect(),
     );
-    let level = |(outside_px, inside_px): (&f32, &f32)| {
+    let level = |((outside_px, inside_px), least_px): ((&f32, &f32), f32)| {
+        let band_px = band_px.max(least_px);
         if *outside_px > band_px {
             0
         } else if *inside_px > band_px {
@@ -47,10 +51,12 @@ pub fn of_coarse(coarse: &Mask) -> Mask {
             UNKNOWN
         }
     };
+    let distances = outside_px.iter().zip(&inside_px);
+    let bands_px = bands_px.iter().copied().chain(repeat(0.0));
     Mask {
         width: coarse.width,
         height: coarse.height,
-        alpha: outside_px.iter().zip(&inside_px).map(level).collect(),
+        alpha: distances.zip(bands_px).map(level).collect(),
     }
 }
 
@@ -108,11 +114,21 @@ mod tests {
             height: SIDE,
             alpha: (0..SIDE * SIDE).map(alpha).collect(),
         };
-        let trimap = of_coarse(&coarse);
-        let row = &trimap.alpha[SIDE as usize * 100..][..SIDE as usize];
-        let known = |level: u8| row.iter().filter(|found| **found == level).count();
-        // The band of four pixels on both sides of twenty.
-        assert_eq!((known(255), known(UNKNOWN), known(0)), (146, 28, 146));
+        // Wider in the upper half.
+        let upper = vec![30.0; (SIDE * SIDE / 2) as usize];
+        let trimap = of_coarse(&coarse, &upper);
+        let known = |y: u32, level: u8| {
+            let row = &trimap.alpha[(SIDE * y) as usize..][..SIDE as usize];
+            row.iter().filter(|found| **found == level).count()
+        };
+        let of_row = |y| (known(y, 255), known(y, UNKNOWN), known(y, 0));
+        // The band of four pixels on both sides of twenty, and one of thirty.
+        assert_eq!(of_row(200), (146, 28, 146));
+        assert_eq!(of_row(100), (120, 80, 120));
+        assert_eq!(
+            of_coarse(&coarse, &[]).alpha[..320],
+            trimap.alpha[200 * 320..][..320]
+        );
     }
 
     #[test]

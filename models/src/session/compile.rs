@@ -106,7 +106,7 @@ fn commit(
         // What is known before the first run is calculated, and planned for, before the first run.
         builder = builder.with_dimension_override(BATCH, 1)?;
     }
-    if let Some(threads) = options.intra_threads {
+    if let Some(threads) = options.threads_of_a_run() {
         builder = builder.with_intra_threads(threads)?;
     }
     let providers = providers(runtime, provider, options);
@@ -138,7 +138,7 @@ fn providers(
 
 fn openvino(precision: Precision, options: &SessionOptions) -> ExecutionProviderDispatch {
     let threads = options
-        .intra_threads
+        .threads_of_a_run()
         .or_else(|| available_parallelism().ok().map(usize::from))
         .unwrap_or(1);
     // Unpinned, because the other stages work on the same cores.

@@ -8,6 +8,7 @@ use ort::{
 use crate::{
     Model, Purpose,
     catalogue::{Element, Input, Output},
+    onnx::{Port, PortKind, Ports},
 };
 
 /// What the row says, and what the file has instead.
@@ -24,8 +25,23 @@ pub(super) struct Signature {
     pub batch_is_free: bool,
 }
 
-/// Compares a file's inputs and outputs with its row; answers with the names to use.
-pub(super) fn check(model: &Model, session: &OrtSession) -> Result<Signature, Mismatch> {
+/// What goes into an open network and what comes out.
+pub(super) fn ports(session: &OrtSession) -> Ports {
+    let port = |outlet: &Outlet| Port {
+        name: outlet.name().to_owned(),
+        kind: match outlet.dtype() {
+            ValueType::Tensor { ty, shape, .. } => PortKind::Tensor(*ty, Some(shape.to_vec())),
+            _ => PortKind::NoTensor,
+        },
+    };
+    Ports {
+        inputs: session.inputs().iter().map(port).collect(),
+        outputs: session.outputs().iter().map(port).collect(),
+    }
+}
+
+/// Compares a network's inputs and outputs with its row; answers with the names to use. What a file does not say of them fits.
+pub(super) fn check(model: &Model, ports: &Ports) -> Result<Signature, Mismatch> {
     let mut input_names = Vec::new();
     if let Some(Input {
         name,
@@ -38,7 +54,7 @@ pub(super) fn check(model: &Model, session: &OrtSession) -> Result<Signature, Mi
             Element::F32 => TensorElementType::Float32,
             Element::U8 => TensorElementType::Uint8,
         };
-        let inputs = session.inputs();
+        let inputs = &ports.inputs;
         input_names.push(find(inputs, "input", name.as_deref(), wanted, shape)?);
         let trimap = model.trimap.as_ref();
         if let Some((name, trimap)) =
@@ -61,7 +77,7 @@ pub(super) fn check(model: &Model, session: &OrtSession) -> Result<Signature, Mi
     }
     let find_output = |output: &Output| {
         find(
-            session.outputs(),
+            &ports.outputs,
             "output",
             output.name.as_deref(),
             TensorElementType::Float32,
@@ -73,34 +89,27 @@ pub(super) fn check(model: &Model, session: &OrtSession) -> Result<Signature, Mi
         .iter()
         .map(find_output)
         .collect::<Result<_, _>>()?;
-    let used = |outlet: &&Outlet| {
-        let name = outlet.name();
-        input_names
-            .iter()
-            .chain(&output_names)
-            .any(|used| used == name)
+    let used = |port: &&Port| {
+        let mut names = input_names.iter().chain(&output_names);
+        names.any(|used| *used == port.name)
     };
-    let mut outlets = session
-        .inputs()
-        .iter()
-        .chain(session.outputs())
-        .filter(used);
+    let mut used = ports.inputs.iter().chain(&ports.outputs).filter(used);
     Ok(Signature {
-        batch_is_free: outlets.all(|outlet| first_side(outlet) == Some(-1)),
+        batch_is_free: used.all(|port| first_side(port) == Some(-1)),
         input_names,
         output_names,
     })
 }
 
-fn first_side(outlet: &Outlet) -> Option<i64> {
-    match outlet.dtype() {
-        ValueType::Tensor { shape, .. } => shape.first().copied(),
+fn first_side(port: &Port) -> Option<i64> {
+    match &port.kind {
+        PortKind::Tensor(_, Some(shape)) => shape.first().copied(),
         _ => None,
     }
 }
 
 fn find(
-    outlets: &[Outlet],
+    ports: &[Port],
     role: &str,
     name: Option<&str>,
     element: TensorElementType,
@@ -110,29 +119,31 @@ fn find(
         "{role} {}{element:?}{shape:?}",
         name.map(|name| format!("`{name}` ")).unwrap_or_default()
     );
-    let outlet = match name {
-        Some(name) => outlets.iter().find(|outlet| outlet.name() == name),
-        None => outlets.first(),
+    let port = match name {
+        Some(name) => ports.iter().find(|port| port.name == name),
+        None => ports.first(),
     };
-    let Some(outlet) = outlet else {
-        let names: Vec<_> = outlets.iter().map(describe).collect();
+    let Some(port) = port else {
+        let names: Vec<_> = ports.iter().map(describe).collect();
         return Err(Mismatch {
             expected,
             found: format!("{role}s {}", names.join(", ")),
         });
     };
-    let fits = match outlet.dtype() {
-        ValueType::Tensor {
-            ty, shape: found, ..
-        } => *ty == element && shape_fits(shape, found),
-        _ => false,
+    let fits = match &port.kind {
+        PortKind::Tensor(found, sides) => {
+            let fits = |sides: &Vec<i64>| shape_fits(shape, sides);
+            *found == element && sides.as_ref().is_none_or(fits)
+        }
+        PortKind::NoTensor => false,
+        PortKind::Unsaid => true,
     };
     if fits {
-        Ok(outlet.name().to_owned())
+        Ok(port.name.clone())
     } else {
         Err(Mismatch {
             expected,
-            found: describe(outlet),
+            found: describe(port),
         })
     }
 }
@@ -146,12 +157,13 @@ fn shape_fits(expected: &[i64], found: &[i64]) -> bool {
             .all(|(expected, found)| *expected == -1 || *found == -1 || expected == found)
 }
 
-fn describe(outlet: &Outlet) -> String {
-    match outlet.dtype() {
-        ValueType::Tensor { ty, shape, .. } => {
-            format!("`{}` {ty:?}{:?}", outlet.name(), &shape[..])
-        }
-        _ => format!("`{}`, no tensor", outlet.name()),
+fn describe(port: &Port) -> String {
+    let name = &port.name;
+    match &port.kind {
+        PortKind::Tensor(element, Some(shape)) => format!("`{name}` {element:?}{shape:?}"),
+        PortKind::Tensor(element, None) => format!("`{name}` {element:?}"),
+        PortKind::NoTensor => format!("`{name}`, no tensor"),
+        PortKind::Unsaid => format!("`{name}`"),
     }
 }
 
@@ -165,5 +177,23 @@ mod tests {
         assert!(shape_fits(&[1, 3, 320, 320], &[-1, 3, 320, 320]));
         assert!(!shape_fits(&[1, 3, 320, 320], &[1, 3, 640, 640]));
         assert!(!shape_fits(&[1, 3, 320], &[1, 3, 320, 320]));
+    }
+
+    #[test]
+    fn what_a_file_does_not_say_fits() {
+        let element = TensorElementType::Float32;
+        let of = |kind| {
+            let port = Port {
+                name: "matte".to_owned(),
+                kind,
+            };
+            find(&[port], "output", None, element, &[-1, 1, 8, 8])
+                .map_err(|mismatch| mismatch.found)
+        };
+        assert_eq!(of(PortKind::Unsaid).unwrap(), "matte");
+        assert!(of(PortKind::Tensor(element, None)).is_ok());
+        let halves = PortKind::Tensor(TensorElementType::Float16, None);
+        assert_eq!(of(halves).unwrap_err(), "`matte` Float16");
+        assert_eq!(of(PortKind::NoTensor).unwrap_err(), "`matte`, no tensor");
     }
 }

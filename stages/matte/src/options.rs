@@ -13,7 +13,7 @@ pub struct MatteOptions {
     /// Most models that are kept loaded beside those of `preload`, for pictures that ask for a model by name; the least
     /// recently used one makes room. At least 1.
     pub max_extra_models: usize,
-    /// Threads that work on one run of a network; 0 is one per core.
+    /// Threads that work on one run of a network; 0 is one per core, shared out among `max_concurrent_runs`.
     pub intra_threads: usize,
     /// Runs of networks at the same time, each with a copy of the weights in memory. With `intra_threads` at 1 and this at
     /// the number of cores, many pictures take less time together and each one takes longer; where neither is set,

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use atelier_models::{
-    Guided, LoadError, ModelStore, Pose, Provider, Purpose, Refiner, Runtime, Segmenter,
+    Guided, LoadError, ModelStore, Pose, Provider, Purpose, Refiner, Runtime, Segmenter, Session,
     SessionOptions,
 };
 use atelier_runtime::telemetry;
@@ -29,6 +29,14 @@ pub fn model_for(quality: Quality) -> &'static str {
         Quality::Low => "u2netp",
     }
 }
+
+/// What the networks serve that a picture may come to.
+const PURPOSES: [Purpose; 4] = [
+    Purpose::Matte,
+    Purpose::MatteWithTrimap,
+    Purpose::Refine,
+    Purpose::Pose,
+];
 
 /// A loaded model.
 #[derive(Clone)]
@@ -94,7 +102,7 @@ impl Segmenters {
     /// Loads the models of `preload`. Blocking: takes a second or two.
     ///
     /// # Errors
-    /// A model is missing or wrong.
+    /// One of them is missing or wrong, or a file that is there for another model is not that one's: a picture may ask for any.
     pub fn load(
         options: &MatteOptions,
         store: ModelStore,
@@ -105,6 +113,10 @@ impl Segmenters {
             concurrent_runs: options.max_concurrent_runs,
             max_batch: options.pictures_a_run(runtime.provider()),
         };
+        let models = store.catalogue().models().iter();
+        for model in models.filter(|model| PURPOSES.contains(&model.purpose)) {
+            Session::check_file(&store, model)?;
+        }
         let mut preloaded = HashMap::new();
         for name in &options.preload {
             let loaded = Loaded::open(&runtime, &store, name, &session_options)?;

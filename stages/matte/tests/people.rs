@@ -3,30 +3,18 @@
 
 mod support;
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use atelier_matte::MatteOptions;
 use atelier_runtime::Stage as _;
 use atelier_schemas::{
     Kind, Quality, TaskOptions,
-    events::{Detection, Evidence, ImageMatted, Strategy},
+    events::{Evidence, ImageMatted, Strategy},
 };
 use atelier_stores::{Raster, Rasters, raster::Channels};
 use image::{RgbImage, imageops};
 
 use support::*;
-
-fn sample(name: &str) -> RgbImage {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../samples")
-        .join(name);
-    image::open(path).unwrap().into_rgb8()
-}
-
-fn raster(picture: RgbImage) -> Raster {
-    let (width, height) = picture.dimensions();
-    Raster::new(width, height, Channels::Rgb, picture.into_raw()).unwrap()
-}
 
 /// An astronaut with her helmet on the left, a naval officer on the right.
 fn two_people() -> RgbImage {
@@ -41,17 +29,6 @@ fn two_people() -> RgbImage {
     imageops::replace(&mut both, &left, 0, 0);
     imageops::replace(&mut both, &right, 512, 0);
     both
-}
-
-fn found(label: &str, score: f32, [left, top, right, bottom]: [f32; 4]) -> Detection {
-    Detection {
-        label: label.to_owned(),
-        score,
-        x: left,
-        y: top,
-        width: right - left,
-        height: bottom - top,
-    }
 }
 
 /// What `classify` finds in the two people.

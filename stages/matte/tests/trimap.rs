@@ -9,8 +9,8 @@ use atelier_matte::{Matte, MatteOptions};
 use atelier_models::ModelStore;
 use atelier_runtime::{Message, Outcome, Stage as _};
 use atelier_schemas::{
-    ErrorCode, Quality, TaskOptions,
-    events::{ImageClassified, Strategy},
+    ErrorCode, Kind, Quality, TaskOptions,
+    events::{Detection, ImageClassified, Strategy},
     matting::TrimapOrigin,
 };
 use atelier_stores::{Raster, Rasters, raster::Channels};
@@ -195,6 +195,63 @@ async fn a_model_that_takes_a_trimap_gets_one_of_the_qualitys_network_otherwise(
         let alpha = alpha(&rasters, &outcomes[0]).await;
         assert_eq!((alpha.row(100)[150], alpha.row(100)[20]), (255, 0));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn around_a_head_more_is_left_unknown() {
+    let rasters = rasters();
+    let (folder, stage) = stage_with(&rasters, &[("vitmatte-small", "vitmatte")]).await;
+    let pulled = ModelStore::open(None).unwrap();
+    for name in ["u2netp", "pose_landmarks33"] {
+        let file = pulled.path(pulled.catalogue().find(name).unwrap());
+        std::fs::copy(&file, folder.path().join(file.file_name().unwrap())).unwrap();
+    }
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../samples/astronaut.jpg");
+    let picture = image::open(sample).unwrap().into_rgb8();
+    let (width, height) = picture.dimensions();
+    let picture = Raster::new(width, height, Channels::Rgb, picture.into_raw()).unwrap();
+    let face = Detection {
+        label: "face".to_owned(),
+        score: 0.93,
+        x: 180.0,
+        y: 61.0,
+        width: 89.0,
+        height: 113.0,
+    };
+    let matte = async |kind: Kind| {
+        let options = TaskOptions {
+            quality: Quality::Low,
+            ..named("vitmatte-small")
+        };
+        let picture = picture.clone();
+        let mut message = message(&rasters, picture, Strategy::Segmentation, options).await;
+        message.data.classification.kind = kind;
+        message.data.classification.evidence.faces = vec![face.clone()];
+        let outcomes = stage.handle(vec![message]).await.unwrap();
+        let matting = matted(&outcomes[0]).matting.clone().unwrap();
+        (matting, alpha(&rasters, &outcomes[0]).await)
+    };
+    let (product, without) = matte(Kind::Product).await;
+    let (portrait, with) = matte(Kind::Portrait).await;
+    let steps: Vec<&str> = portrait
+        .steps
+        .iter()
+        .map(|step| step.name.as_str())
+        .collect();
+    let expected = ["u2netp", "pose_landmarks33", "vitmatte-small", "finish"];
+    assert_eq!(steps, expected);
+    assert_eq!(product.steps.len(), 3);
+    let points = &portrait.measured.key_points;
+    assert!(points.iter().any(|point| point.name == "leftEye"));
+    // The tiny network gives what is unknown its shade, and nothing here is quite black or white.
+    let unknown = |alpha: &Raster, rows: std::ops::Range<u32>| {
+        let levels = rows.flat_map(|y| alpha.row(y)[60..400].to_vec());
+        levels.filter(|level| (2..254).contains(level)).count()
+    };
+    let (head, before) = (unknown(&with, 0..170), unknown(&without, 0..170));
+    assert!(2 * head > 3 * before, "{head} of {before}");
+    let (body, before) = (unknown(&with, 330..512), unknown(&without, 330..512));
+    assert_eq!(body, before, "a body has no hair");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,8 +2,11 @@
 
 use std::borrow::Cow;
 
-use atelier_models::Picture;
+use atelier_models::{Mask, Picture};
 use atelier_stores::Raster;
+
+/// From this alpha on a matte that meets a side of a frame is seen to end there.
+const SEEN_TO_END: u8 = 64;
 
 /// A rectangle of whole pixels of a picture; never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +93,38 @@ impl Frame {
             width: right - left,
             height: bottom - top,
         }
+    }
+
+    /// This frame with those sides moved out, by its longest side, at which a matte over it would end in a straight line. `None`
+    /// where there are none: what meets the picture's own border is cut off by that.
+    pub fn further_out(&self, matte: &Mask, pixels: &Raster) -> Option<Self> {
+        let (columns, rows) = (matte.width as usize, matte.height as usize);
+        let ends = |first: usize, step: usize, count: usize| {
+            let mut places = (0..count).map(|place| first + place * step);
+            places.any(|place| matte.alpha[place] >= SEEN_TO_END)
+        };
+        let room = self.longest();
+        let (mut left, mut top) = (self.left, self.top);
+        let (mut right, mut bottom) = (self.left + self.width, self.top + self.height);
+        if ends(0, columns, rows) {
+            left = left.saturating_sub(room);
+        }
+        if ends(columns - 1, columns, rows) {
+            right = right.saturating_add(room).min(pixels.width());
+        }
+        if ends(0, 1, columns) {
+            top = top.saturating_sub(room);
+        }
+        if ends((rows - 1) * columns, 1, columns) {
+            bottom = bottom.saturating_add(room).min(pixels.height());
+        }
+        let frame = Self {
+            left,
+            top,
+            width: right - left,
+            height: bottom - top,
+        };
+        (frame != *self).then_some(frame)
     }
 
     pub fn is_whole(&self, pixels: &Raster) -> bool {
@@ -181,6 +216,41 @@ mod tests {
             ..rect
         };
         assert!(Frame::with_room(&beyond, 0.1, &gray()).is_whole(&gray()));
+    }
+
+    #[test]
+    fn a_side_at_which_a_matte_would_end_moves_out() {
+        let pixels = Raster::new(60, 40, Channels::Gray, vec![0; 60 * 40]).unwrap();
+        let frame = Frame {
+            left: 25,
+            top: 15,
+            width: 10,
+            height: 8,
+        };
+        // At half the frame's size, with something at one place.
+        let further_out = |frame: &Frame, x: usize, y: usize, level: u8| {
+            let mut matte = Mask {
+                width: 5,
+                height: 4,
+                alpha: vec![0; 20],
+            };
+            matte.alpha[y * 5 + x] = level;
+            let wider = frame.further_out(&matte, &pixels)?;
+            Some((wider.left, wider.top, wider.width, wider.height))
+        };
+        assert_eq!(further_out(&frame, 2, 2, 255), None, "it is all inside");
+        assert_eq!(further_out(&frame, 2, 0, 40), None, "nobody sees it");
+        assert_eq!(further_out(&frame, 2, 0, 255), Some((25, 5, 10, 18)));
+        assert_eq!(further_out(&frame, 2, 3, 255), Some((25, 15, 10, 18)));
+        assert_eq!(further_out(&frame, 0, 1, 255), Some((15, 15, 20, 8)));
+        // The corner is of two sides, and no side moves beyond the picture.
+        let beside = Frame { left: 45, ..frame };
+        assert_eq!(further_out(&beside, 4, 3, 255), Some((45, 15, 15, 18)));
+        assert_eq!(
+            further_out(&Frame::whole(&pixels), 0, 0, 255),
+            None,
+            "the picture ends there"
+        );
     }
 
     #[test]

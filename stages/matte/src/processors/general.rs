@@ -1,7 +1,7 @@
 //! The processor for things, and for whatever stands out: segmentation networks, or the picture's own alpha.
 //!
 //! In quality high, a thing that is small in a large picture is looked at a second time: the networks shrink a picture before they look,
-//! and see little of it in the first. The second look counts only where it sees the same thing.
+//! and see little of it in the first. The second look counts only where it sees the same thing, and all of it.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ const OWN_ALPHA: &str = "own-alpha";
 
 /// To be raised with every change after which the same picture and network give another matte: those made before are not used
 /// again then.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 /// A subject whose longest side is at most this share of the picture's is looked at a second time.
 const SMALL_SHARE: f32 = 0.5;
@@ -106,7 +106,7 @@ impl General {
                 .look(&networks, &pixels, frame, None, (&mut log, SECOND_LOOK))
                 .await?;
             let (kept_second, second) = self.keep(second, &pixels, subject).await?;
-            if is_the_same((&look, &is_kept), (&second, &kept_second)) {
+            if is_the_same((&look, &is_kept), (&second, &kept_second), &pixels) {
                 (look, is_kept) = (second, kept_second);
             }
         }
@@ -175,7 +175,7 @@ fn bounds(look: &Look, kept: &Kept) -> Option<Rect> {
 }
 
 /// The small matte of what is kept; `None` where that is nothing.
-fn shown(small: &Mask, kept: &Kept) -> Option<Mask> {
+pub(super) fn shown(small: &Mask, kept: &Kept) -> Option<Mask> {
     let mut small = small.clone();
     match kept {
         Kept::All => {}
@@ -234,14 +234,21 @@ fn second_frame(boxes: &[Detection], pixels: &Raster) -> Option<Frame> {
         .filter(|frame| !frame.is_whole(pixels))
 }
 
-/// Whether two looks see the same thing within the second one's frame.
-fn is_the_same((first, first_kept): (&Look, &Kept), (second, second_kept): (&Look, &Kept)) -> bool {
+/// Whether two looks see the same thing within the second one's frame, and the second none that goes on beyond it.
+fn is_the_same(
+    (first, first_kept): (&Look, &Kept),
+    (second, second_kept): (&Look, &Kept),
+    pixels: &Raster,
+) -> bool {
     let (Some(before), Some(after)) = (
         shown(&first.small, first_kept),
         shown(&second.small, second_kept),
     ) else {
         return false;
     };
+    if second.frame.further_out(&after, pixels).is_some() {
+        return false;
+    }
     let at = |x: f32, y: f32| {
         let along = |at: f32, start: u32, length: u32, count: u32| {
             let place = (at - start as f32) * count as f32 / length as f32;

@@ -2,7 +2,7 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use atelier_matte::{Matte, MatteOptions};
 use atelier_models::{ModelStore, ProviderChoice, Runtime};
@@ -10,11 +10,12 @@ use atelier_runtime::{Emission, Message, Outcome};
 use atelier_schemas::{
     Envelope, Event, ImageSource, Kind, Quality, TaskOptions,
     events::{
-        Classification, Evidence, ImageClassified, ImageContext, ImageMatted, Measurements,
-        Strategy,
+        Classification, Detection, Evidence, ImageClassified, ImageContext, ImageMatted,
+        Measurements, Strategy,
     },
 };
 use atelier_stores::{Cache, MemoryCache, Raster, Rasters, blobs::MemoryBlobs, raster::Channels};
+use image::RgbImage;
 use uuid::Uuid;
 
 /// Only the small model, so that a test starts in no time.
@@ -44,6 +45,31 @@ pub async fn started(options: MatteOptions, rasters: &Rasters, cache: Arc<dyn Ca
     )
     .await
     .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// One of the repository's photographs.
+pub fn sample(name: &str) -> RgbImage {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../samples")
+        .join(name);
+    image::open(path).unwrap().into_rgb8()
+}
+
+pub fn raster(picture: RgbImage) -> Raster {
+    let (width, height) = picture.dimensions();
+    Raster::new(width, height, Channels::Rgb, picture.into_raw()).unwrap()
+}
+
+/// Something that `classify` found between these sides, in pixels.
+pub fn found(label: &str, score: f32, [left, top, right, bottom]: [f32; 4]) -> Detection {
+    Detection {
+        label: label.to_owned(),
+        score,
+        x: left,
+        y: top,
+        width: right - left,
+        height: bottom - top,
+    }
 }
 
 pub fn cache() -> Arc<dyn Cache> {

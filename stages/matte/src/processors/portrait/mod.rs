@@ -1,8 +1,8 @@
 //! The processor for people.
 //!
 //! `classify` found faces and bodies; the pose network tells what of the picture is whose. That chooses the subject, and where the
-//! networks look: at the chosen people, where these are small in the picture. In quality high their bodies are evidence beside
-//! what the networks see: shadows and what stands behind them are not taken for them, and no sleeve is lost on a white wall. What
+//! networks look: at the chosen people, where these are small in the picture, and further around where what is theirs goes on (an
+//! umbrella, a train, a lead), lest it end in a straight line. In quality high their bodies are evidence beside what the networks see: shadows and what stands behind them are not taken for them, and no sleeve is lost on a white wall. What
 //! the networks are sure of stays, so that bags and held things, which are no bodies, belong to the person. Around a head the refiner
 //! may open the matte further inside, for hair that can be seen through.
 //!
@@ -10,7 +10,7 @@
 //! report says so.
 
 mod hair;
-mod people;
+pub(super) mod people;
 
 use std::{sync::Arc, time::Instant};
 
@@ -24,7 +24,7 @@ use self::people::{Crowd, candidates};
 use super::{
     General, Job, Matted, Processor,
     frame::Frame,
-    general::{NOTHING, NOTHING_WITHIN, boxes_identity, keeps_own_alpha},
+    general::{NOTHING, NOTHING_WITHIN, boxes_identity, keeps_own_alpha, shown},
     networks::{Engine, Evidence, Log, Look, Networks, certainty},
     subject::{Kept, People, kept},
     whole,
@@ -32,7 +32,7 @@ use super::{
 use crate::MatteError;
 
 /// To be raised with every change after which the same picture gives another matte.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// People whose longest side is at most this share of the picture's are looked at by themselves.
 const SMALL_SHARE: f32 = 0.6;
@@ -40,30 +40,82 @@ const SMALL_SHARE: f32 = 0.6;
 /// Room around them, as a share of their longest side: for what they hold and carry.
 const ROOM_SHARE: f32 = 0.25;
 
+/// What stands before the names of a wider look's steps.
+const WIDER_LOOK: &str = "wider look: ";
+
 /// Whether who is where decides anything.
 fn needs_people(networks: &Networks, job: &Job) -> bool {
     networks.are_the_best() || !job.subject.is_all()
 }
 
-/// Whether the chosen people are what a look shows, what of it is kept, and the look again.
-async fn pick(
-    crowd: &Arc<Crowd>,
-    chosen: &[usize],
+/// The people of a picture, and which of them are the subject.
+struct Scene {
+    pixels: Arc<Raster>,
+    networks: Arc<Networks>,
+    crowd: Arc<Crowd>,
+    chosen: Vec<usize>,
     subject: SubjectChoice,
+}
+
+/// What a look at them gave.
+struct Seen {
     look: Look,
-    pixels: &Arc<Raster>,
-) -> Result<(bool, Kept, Look), MatteError> {
-    let (crowd, chosen, pixels) = (Arc::clone(crowd), chosen.to_vec(), Arc::clone(pixels));
-    let picked = spawn_blocking(move || {
-        let seen = crowd.seen(&chosen, &look.small, &look.frame);
+    kept: Kept,
+    /// Whether it shows the people who are the subject.
+    shows_them: bool,
+    /// More of the picture, where what is kept goes on beyond the look's frame.
+    wider: Option<Frame>,
+}
+
+impl Scene {
+    /// Where the networks look first: at the people, where they are small in the picture.
+    fn frame(&self) -> Frame {
+        let whole = Frame::whole(&self.pixels);
+        let bounds = self.crowd.bounds(&self.chosen);
+        let small = bounds.filter(|bounds| {
+            self.networks.are_the_best() && bounds.longest() <= SMALL_SHARE * whole.longest() as f32
+        });
+        small.map_or(whole, |bounds| {
+            Frame::with_room(&bounds, ROOM_SHARE, &self.pixels)
+        })
+    }
+
+    /// What the bodies say of a matte.
+    fn evidence(&self) -> Option<Evidence> {
+        let (crowd, chosen) = (Arc::clone(&self.crowd), self.chosen.clone());
+        let evidence =
+            Arc::new(move |matte: &_, frame: &_| crowd.evidence(&chosen, matte, frame)) as Evidence;
+        (!self.chosen.is_empty()).then_some(evidence)
+    }
+
+    /// Chooses what is kept of a look. Blocking.
+    fn pick(&self, look: Look) -> Seen {
+        let seen = self.crowd.seen(&self.chosen, &look.small, &look.frame);
         let people = People {
-            masks: crowd.masks(),
-            chosen,
+            masks: self.crowd.masks(),
+            chosen: self.chosen.clone(),
         };
-        let is_kept = kept(&look.small, &look.frame, &pixels, &subject, &people);
-        (!seen.is_empty(), is_kept, look)
-    });
-    Ok(picked.await?)
+        let kept = kept(
+            &look.small,
+            &look.frame,
+            &self.pixels,
+            &self.subject,
+            &people,
+        );
+        let wider = shown(&look.small, &kept)
+            .and_then(|shown| look.frame.further_out(&shown, &self.pixels));
+        Seen {
+            look,
+            kept,
+            shows_them: !seen.is_empty(),
+            wider,
+        }
+    }
+
+    /// Whether something else than the people stands out in a look, as far as bodies have a say.
+    fn is_of_others(&self, seen: &Seen) -> bool {
+        !self.chosen.is_empty() && !seen.shows_them && self.networks.are_the_best()
+    }
 }
 
 /// Cuts people out, with what they hold.
@@ -131,23 +183,13 @@ impl Portrait {
             return self.hand_on(job, pixels, reason).await;
         }
         let crowd = Arc::new(found.unwrap_or_default());
-        let chosen = crowd.chosen(&job.subject, &pixels);
-        let whole_picture = Frame::whole(&pixels);
-        let small = crowd.bounds(&chosen).filter(|bounds| {
-            networks.are_the_best()
-                && bounds.longest() <= SMALL_SHARE * whole_picture.longest() as f32
+        let scene = Arc::new(Scene {
+            chosen: crowd.chosen(&job.subject, &pixels),
+            crowd: Arc::clone(&crowd),
+            networks: Arc::clone(&networks),
+            pixels: Arc::clone(&pixels),
+            subject: job.subject,
         });
-        let frame = small.map_or(whole_picture, |bounds| {
-            Frame::with_room(&bounds, ROOM_SHARE, &pixels)
-        });
-        let evidence = (!chosen.is_empty()).then(|| {
-            let (crowd, chosen) = (Arc::clone(&crowd), chosen.clone());
-            Arc::new(move |matte: &_, frame: &_| crowd.evidence(&chosen, matte, frame)) as Evidence
-        });
-        let look = self
-            .engine
-            .look(&networks, &pixels, frame, evidence, (&mut log, ""))
-            .await?;
         let report = |log: &Log, confidence: f32| {
             let mut matting = Matting::by(Kind::Portrait, confidence);
             matting.steps.clone_from(&log.steps);
@@ -157,24 +199,21 @@ impl Portrait {
             matting
         };
         let model = |log: &Log| log.model_use(&networks, self.name());
-        if look.is_of_nothing() {
+        let seen = self.see(&scene, scene.frame(), (&mut log, "")).await?;
+        if seen.look.is_of_nothing() {
             return whole(&pixels, model(&log), report(&log, 0.0), NOTHING);
         }
-        let began = Instant::now();
-        let (is_seen, is_kept, look) = pick(&crowd, &chosen, job.subject, look, &pixels).await?;
-        if !chosen.is_empty() && !is_seen && networks.are_the_best() {
+        if scene.is_of_others(&seen) {
             let reason = "the people in it are not what stands out";
             return self.hand_on(job, pixels, reason).await;
         }
-        if !job.subject.is_all() {
-            log.step("subject", began);
-        }
-        if is_kept == Kept::Nothing {
+        let seen = self.see_all_of_it(&scene, seen, &mut log).await?;
+        if seen.kept == Kept::Nothing {
             return whole(&pixels, model(&log), report(&log, 0.0), NOTHING_WITHIN);
         }
         let alpha = self
             .engine
-            .finish(look, is_kept, Arc::clone(&pixels), &mut log)
+            .finish(seen.look, seen.kept, Arc::clone(&pixels), &mut log)
             .await?;
         Ok(Matted {
             matting: report(&log, certainty(alpha.data())),
@@ -182,6 +221,53 @@ impl Portrait {
             alpha,
             foreground: None,
         })
+    }
+
+    /// Looks at a part of the picture, and chooses what is kept of it; `prefix` tells its steps from those of other looks.
+    async fn see(
+        &self,
+        scene: &Arc<Scene>,
+        frame: Frame,
+        (log, prefix): (&mut Log, &str),
+    ) -> Result<Seen, MatteError> {
+        let (networks, pixels) = (&scene.networks, &scene.pixels);
+        let look = self
+            .engine
+            .look(networks, pixels, frame, scene.evidence(), (log, prefix))
+            .await?;
+        let began = Instant::now();
+        let picking = Arc::clone(scene);
+        let seen = spawn_blocking(move || picking.pick(look)).await?;
+        if !scene.subject.is_all() {
+            log.step(&format!("{prefix}subject"), began);
+        }
+        Ok(seen)
+    }
+
+    /// Looks again where what is kept goes on beyond the look's frame, which would cut it in a straight line: first as far again on
+    /// those sides, then at the whole picture. A wider look counts only where it shows the people, too.
+    async fn see_all_of_it(
+        &self,
+        scene: &Arc<Scene>,
+        mut seen: Seen,
+        log: &mut Log,
+    ) -> Result<Seen, MatteError> {
+        for is_last in [false, true] {
+            let Some(wider) = seen.wider else {
+                break;
+            };
+            let frame = if is_last {
+                Frame::whole(&scene.pixels)
+            } else {
+                wider
+            };
+            let again = self.see(scene, frame, (&mut *log, WIDER_LOOK)).await?;
+            if again.look.is_of_nothing() || !again.shows_them {
+                break;
+            }
+            seen = again;
+        }
+        Ok(seen)
     }
 }
 

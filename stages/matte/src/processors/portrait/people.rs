@@ -51,7 +51,7 @@ const SURE_SHARE: f32 = 0.05;
 const GRID: usize = 96;
 
 /// A person.
-pub(super) struct Person {
+pub(in super::super) struct Person {
     score: f32,
     points: Vec<Point>,
     mask: PersonMask,
@@ -63,14 +63,14 @@ pub(super) struct Person {
 
 /// All of them, the most prominent first.
 #[derive(Default)]
-pub(super) struct Crowd {
+pub(in super::super) struct Crowd {
     pub people: Vec<Person>,
     /// The runs of the pose network.
     pub runs: Vec<NetworkRun>,
 }
 
 /// Where somebody may be: around the boxes of persons, the most prominent first, and below faces that are in none of them.
-pub(super) fn candidates(evidence: &Evidence, pixels: &Raster) -> Vec<BodySquare> {
+pub(in super::super) fn candidates(evidence: &Evidence, pixels: &Raster) -> Vec<BodySquare> {
     let mut bodies: Vec<&Detection> = evidence
         .objects
         .iter()
@@ -156,6 +156,11 @@ impl Crowd {
             .collect()
     }
 
+    /// All of them.
+    pub fn everybody(&self) -> Vec<usize> {
+        (0..self.people.len()).collect()
+    }
+
     /// Around all of these.
     pub fn bounds(&self, chosen: &[usize]) -> Option<Rect> {
         chosen
@@ -216,7 +221,7 @@ impl Crowd {
 
     /// How far from the outside each pixel of a matte over `frame` may be seen through, because it may be hair of one of these. Empty
     /// where no face is to be seen.
-    fn hair_px(&self, seen: &[usize], matte: &Mask, frame: &Frame) -> Vec<f32> {
+    pub fn hair_px(&self, seen: &[usize], matte: &Mask, frame: &Frame) -> Vec<f32> {
         let heads: Vec<Head> = seen
             .iter()
             .filter_map(|index| Head::of(&self.people[*index].points))
