@@ -108,6 +108,8 @@ export function cutOut(
   return { result, alpha };
 }
 
+export const isBlack = ({ rgba }: Raster) => rgba.every((level, at) => at % 4 === 3 || level === 0);
+
 export function shrink(picture: Raster, side: number): Raster {
   const step = Math.max(1, Math.max(picture.width, picture.height) / side);
   const [width, height] = [

@@ -2,7 +2,8 @@
 // while the page is being worked on; nothing of it is built into the page, and no figure of it is a measurement.
 import { createHash, randomUUID } from "node:crypto";
 import type { ErrorBody, ImageAnswer, LiveEvent, StageTiming, TaskAnswer, TaskOptions } from "../src/api/types";
-import { cutOut, decodePng, encodePng, shrink } from "./png.ts";
+import { mattingOf } from "./matting.ts";
+import { cutOut, decodePng, encodePng, isBlack, shrink } from "./png.ts";
 
 export const STAGES = ["ingest", "preprocess", "classify", "matte", "compose", "persist"];
 const TOPICS = [
@@ -25,6 +26,8 @@ interface Stored {
   result?: Buffer;
   alpha?: Buffer;
   thumbnail?: Buffer;
+  /** Nothing in it differs from its background. */
+  isPlain?: boolean;
 }
 
 interface StageCounts {
@@ -228,7 +231,8 @@ export class World {
   private decode(task: TaskAnswer, stored: Stored): ErrorBody | undefined {
     try {
       const { result, alpha } = cutOut(decodePng(stored.original), backgroundOf(task.options));
-      stored.result = encodePng(result);
+      stored.isPlain = isBlack(alpha);
+      stored.result = stored.isPlain ? stored.original : encodePng(result);
       stored.alpha = encodePng(alpha);
       stored.thumbnail = encodePng(shrink(result, 256));
       return undefined;
@@ -275,15 +279,17 @@ export class World {
   private finish(task: TaskAnswer, image: ImageAnswer, stored: Stored | undefined, stages: StageTiming[]): void {
     const dimensions = { width: stored?.result?.readUInt32BE(16) ?? 0, height: stored?.result?.readUInt32BE(20) ?? 0 };
     const processingTime = stages.reduce((sum, timing) => sum + timing.processingTimeMs, 0);
+    const matting = mattingOf(task.options, image.name ?? "", dimensions, stored?.isPlain);
     image.status = "completed";
     image.metadata = {
-      type: "product",
+      type: matting.processor,
       confidence: 0.93,
       processingTime,
       dimensions,
       bytes: stored?.result?.length ?? 0,
       mediaType: "image/png",
       model: { name: "mock", provider: "none", inferenceMs: WORK_MS[3] ?? 0, processor: "general" },
+      matting,
       stages,
     };
     for (const part of ["result", "thumbnail", "alpha"] as const) {
