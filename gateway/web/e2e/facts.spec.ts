@@ -2,12 +2,10 @@
 // took, and what was measured, in words and drawn over the picture.
 import { readFileSync } from "node:fs";
 import { expect, type Page, test } from "@playwright/test";
-import { expectAccessible, expectNoFaults, finished, open, shot, watch } from "./page";
+import { expectAccessible, expectNoFaults, finished, isMock, open, shot, watch } from "./page";
 import { names, picture, plainPicture, type TestFile, tile } from "./pictures";
 
 expectNoFaults();
-
-const isMock = process.env.ATELIER_RESTART_CMD?.includes("__mock") ?? false;
 
 /** Lays a picture down with the options of this address, and opens it when it is finished. */
 async function opened(page: Page, search: string, file: TestFile, openWord = "Open") {
@@ -34,7 +32,7 @@ test("a graphic tells its processor, its steps, its shapes and its colours", asy
   const [name] = names("logo") as [string];
   await opened(page, "kind=graphic", picture(name, 3));
   await expect(fact(page, "Processor")).toContainText(/Graphic.*\d+ % sure|Graphic.*\d+% sure/);
-  const steps = page.getByText("Matte, step by step");
+  const steps = page.locator("summary", { hasText: "Matte, step by step" });
   await expect(page.getByText("cluster the colours")).toBeHidden();
   await steps.focus();
   await page.keyboard.press("Enter");

@@ -3,6 +3,9 @@ import AxeBuilder from "@axe-core/playwright";
 import { expect, type Page, test } from "@playwright/test";
 import { drop, tile } from "./pictures";
 
+/** The mock stands in for the pipeline: it finds no person in a photograph and draws neither shadow nor text. */
+export const isMock = process.env.ATELIER_RESTART_CMD?.includes("__mock") ?? false;
+
 export const shot = (page: Page, name: string) => page.screenshot({ path: `test-results/screens/${name}.png` });
 
 export async function expectAccessible(page: Page, where: string) {

@@ -4,6 +4,8 @@ import Ajv from "ajv/dist/2020";
 import { beforeAll, describe, expect, it, vi } from "vitest";
 import { encodePng } from "../mock/png";
 import { World } from "../mock/world";
+import { type Choice, DEFAULT_CHOICE, PLACES } from "../src/api/choice";
+import { toTaskOptions } from "../src/api/request-options";
 import { ANCHORS, SHADOW_OUTCOMES, SHADOWS, type TaskAnswer, type TaskOptions, TRIMAP_ORIGINS } from "../src/api/types";
 
 const openapi = JSON.parse(readFileSync(new URL("../../openapi.json", import.meta.url), "utf8")) as {
@@ -41,6 +43,27 @@ describe("the contract", () => {
   });
 });
 
+describe("what the page sends", () => {
+  const some: Partial<Choice>[] = [
+    ...SHADOWS.flatMap((shadow) => [{ shadow }, { shadow, strength: 35 }]),
+    ...ANCHORS.map((markAt) => ({ mark: "© 2026", markAt })),
+    ...PLACES.map((position) => ({ position, size: "1200x800" })),
+    ...["original", "fit", "1%", "100%"].map((scale) => ({ scale })),
+    ...["#fff", "linear-gradient(45deg, #fff, #888)", "radial-gradient(#fff, #000)", "blur(24px)"].map(
+      (background) => ({ background }),
+    ),
+    { mark: "©", markTile: -30, markOpacity: 0, markSize: 1, markColor: "#102030", position: "original" },
+    { crop: "subject", margin: 10_000, format: "webp", encoding: 1, kind: "graphic", subject: "main" },
+  ];
+
+  it("is what the contract allows", () => {
+    for (const change of some) {
+      const options = toTaskOptions({ ...DEFAULT_CHOICE, ...change });
+      expect(faults("TaskOptions", options), JSON.stringify(options)).toEqual([]);
+    }
+  });
+});
+
 describe("what the mock answers", () => {
   const world = new World();
   const plain = encodePng({ width: 8, height: 6, rgba: new Uint8Array(8 * 6 * 4).fill(120) });
@@ -51,6 +74,10 @@ describe("what the mock answers", () => {
     ["bottle.png", { type: "graphic" }],
     ["portrait.png", { type: "auto" }],
     ["plain.png", {}],
+    [
+      "bottle.png",
+      { output: { background: "linear-gradient(#fff, #000)", shadow: "drop", size: { width: 12, height: 10 } } },
+    ],
   ];
   let answers: TaskAnswer[] = [];
 
@@ -81,10 +108,12 @@ describe("what the mock answers", () => {
       "graphic",
       "portrait",
       "product",
+      "product",
     ]);
     expect(mattings[1]?.fellBack?.from).toBe("portrait");
     expect(mattings[2]?.measured?.clusters).not.toHaveLength(0);
     expect(mattings[3]?.measured?.keyPoints).not.toHaveLength(0);
     expect(mattings[4]?.noSubject).toBeTruthy();
+    expect(answers[5]?.results[0]?.metadata).toMatchObject({ dimensions: { width: 12, height: 10 }, shadow: "drawn" });
   });
 });

@@ -17,7 +17,7 @@ export function Folded({ title, note, className = "", children }: Props) {
         <span className="transition-transform group-open:rotate-90">
           <Icon name="right" size={12} />
         </span>
-        {title}
+        <span>{title}</span>
         {note && <span className="ml-auto truncate pl-3 text-[0.8rem] text-faint">{note}</span>}
       </summary>
       {children}

@@ -4,7 +4,7 @@ import { asApiError } from "../../api/client";
 import type { LiveImage } from "../../api/live";
 import { fetchHistory } from "../../api/live-store";
 import { capabilitiesQuery, useStages } from "../../api/queries";
-import { kcatFollowLine } from "../../api/request-options";
+import { kcatFollowLine } from "../../api/shell-lines";
 import type { ImageAnswer } from "../../api/types";
 import { useI18n } from "../../i18n";
 import { formatBytes } from "../../i18n/format";
