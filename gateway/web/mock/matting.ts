@@ -20,7 +20,7 @@ export function mattingOf(options: TaskOptions, name: string, size: Size, isPlai
     processor: kind,
     confidence: 0.97,
     ...(asked === "portrait" && !isOfPerson
-      ? { fellBack: { from: "portrait", reason: "what looked like a person in it is none" } }
+      ? { fellBack: { from: "portrait", reason: "nobody was found in it" } }
       : {}),
     steps: STEPS[kind].map((step, place) => ({ name: step, ms: 12.5 + 30 * (place % 2) })),
     measured: measuredOf(kind, size),

@@ -18,25 +18,32 @@ export function HowMade({ metadata }: { metadata: ImageMetadata }) {
         <Fact
           name={t("picture.processor")}
           note={matting.noSubject ? undefined : t("picture.confidence", { percent: percent(matting.confidence) })}
+          below={
+            matting.fellBack && (
+              <Reason
+                words={t("picture.fellBack", { from: t(`kind.${matting.fellBack.from}`) })}
+                reason={matting.fellBack.reason}
+              />
+            )
+          }
         >
           {t(`kind.${matting.processor}`)}
-          {matting.fellBack && (
-            <Reason
-              words={t("picture.fellBack", { from: t(`kind.${matting.fellBack.from}`) })}
-              reason={matting.fellBack.reason}
-            />
-          )}
         </Fact>
       )}
       {matting?.noSubject && (
-        <Fact name={t("picture.noSubject")}>
+        <Fact
+          name={t("picture.noSubject")}
+          below={<Reason words={t("picture.noSubject.why")} reason={matting.noSubject} />}
+        >
           {t("picture.noSubject.help")}
-          <Reason words={t("picture.noSubject.why")} reason={matting.noSubject} />
         </Fact>
       )}
-      <Fact name={t("picture.model")} note={t("picture.provider", { provider: model.provider })}>
+      <Fact
+        name={t("picture.model")}
+        note={t("picture.provider", { provider: model.provider })}
+        below={model.reused && t("picture.reused")}
+      >
         {model.name}
-        {model.reused && <span className="block text-[0.8rem] text-soft">{t("picture.reused")}</span>}
       </Fact>
       {matting?.trimap && (
         <Fact
@@ -55,9 +62,9 @@ function Reason({ words, reason }: { words: string; reason: string }) {
   const { t } = useI18n();
   const known = reasonWords(t, reason);
   return (
-    <span className="block text-[0.8rem] text-soft">
+    <>
       {words}
       <span lang={known ? undefined : "en"}>{known ?? reason}</span>
-    </span>
+    </>
   );
 }

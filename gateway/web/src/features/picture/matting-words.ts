@@ -8,6 +8,7 @@ type Translate = (key: MessageKey, params?: Params) => string;
  * that a newer gateway gives is shown as it came.
  */
 export const REASONS: readonly [sentence: RegExp, key: MessageKey][] = [
+  [/^nobody was found in it$/, "reason.noPerson"],
   [/^what looked like a person in it is none$/, "reason.nobody"],
   [/^the people in it are not what stands out$/, "reason.peopleApart"],
   [/^(?<share>\d+) % of its border have one colour, at least (?<least>\d+) % must$/, "reason.border"],
