@@ -81,7 +81,14 @@ test("a gradient, a shadow and a canvas are chosen by keyboard, and the file has
   await page.getByRole("link", { name: `Open ${name}` }).click();
   await expect(page.getByText("640 × 900 px")).toBeVisible();
   await expect(page.locator("dl > div").filter({ hasText: "Shadow" })).toContainText("drawn");
-  await shot(page, "picture-canvas");
+  await test.step("original and cut-out are centred, and what was measured lies over the original alone", async () => {
+    await expect(page.getByText("The cut-out has another size than its original")).toBeVisible();
+    await page.getByRole("button", { name: "Measured" }).click();
+    await expect(page.getByTestId("marks")).toBeVisible();
+    await shot(page, "picture-canvas");
+    await page.getByRole("radio", { name: "Cut-out", exact: true }).check();
+    await expect(page.getByTestId("marks")).toHaveCount(0);
+  });
   await test.step("made again, it begins with what it was made with", async () => {
     await page.getByRole("button", { name: "Make again" }).click();
     const dialog = page.getByRole("dialog");

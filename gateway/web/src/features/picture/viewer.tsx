@@ -122,12 +122,13 @@ function Surface({
   const dimensions = image.metadata?.dimensions;
   // A browser shows no ZIP: its thumbnail stands for it.
   const finished = image.metadata?.mediaType === "application/zip" ? "thumbnail" : "result";
-  const isCropped =
-    dimensions !== undefined && (dimensions.width !== picture.width || dimensions.height !== picture.height);
+  const original = originalSize ?? picture;
+  const isResized =
+    dimensions !== undefined && (dimensions.width !== original.width || dimensions.height !== original.height);
   const resultBox = boxOf(dimensions, picture);
   const originalBox = boxOf(originalSize, picture);
   // The places are those of the original: over a cut-out of another size they would point beside what they mean.
-  const marks = showsMarks && (shown === "original" || compares || !isCropped) ? measured : undefined;
+  const marks = showsMarks && (shown === "original" || compares || !isResized) ? measured : undefined;
 
   return (
     <div className="relative flex min-h-0 min-w-0 flex-1 flex-col">
@@ -184,10 +185,10 @@ function Surface({
           {marks && (
             <div
               className="absolute inset-0"
-              style={compares && isCropped ? { clipPath: `inset(0 ${100 - cut}% 0 0)` } : undefined}
+              style={compares && isResized ? { clipPath: `inset(0 ${100 - cut}% 0 0)` } : undefined}
             >
               <div className="absolute" style={originalBox}>
-                <Marks measured={marks} picture={originalSize ?? picture} scale={frame.scale} />
+                <Marks measured={marks} picture={original} scale={frame.scale} />
               </div>
             </div>
           )}
@@ -206,7 +207,7 @@ function Surface({
             : view === "compare"
               ? t("picture.originalUnshowable")
               : "")}
-        {compares && isCropped && t("picture.cropped")}
+        {compares && isResized && t("picture.resized")}
       </p>
       {measured && (
         <button
