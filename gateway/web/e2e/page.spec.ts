@@ -1,20 +1,9 @@
 // What a person does at the page, on whatever stands at ATELIER_URL: the real pipeline, or the mock.
 import { execSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import AxeBuilder from "@axe-core/playwright";
-import { type Download, expect, type Page, test } from "@playwright/test";
+import { type Download, expect, test } from "@playwright/test";
+import { expectAccessible, expectNoFaults, finished, open, shot } from "./page";
 import { brokenPicture, drop, names, picture, tile } from "./pictures";
-
-const shot = (page: Page, name: string) => page.screenshot({ path: `test-results/screens/${name}.png` });
-
-async function expectAccessible(page: Page, where: string) {
-  // What fades in is measured when it has arrived.
-  await page.waitForTimeout(500);
-  const { violations } = await new AxeBuilder({ page }).analyze();
-  const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
-  const told = serious.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 160)).join(" | ")}`);
-  expect(told, where).toEqual([]);
-}
 
 async function bytesOf(download: Download): Promise<Buffer> {
   return readFileSync(await download.path());
@@ -23,33 +12,7 @@ async function bytesOf(download: Download): Promise<Buffer> {
 /** Entries of a ZIP, by the signature of its directory. */
 const entriesIn = (zip: Buffer) => zip.toString("latin1").split("PK\x01\x02").length - 1;
 
-async function open(page: Page, path = "/") {
-  await page.goto(path);
-  await expect(page.getByTestId("connection")).toHaveAttribute("data-state", "live");
-}
-
-/** Lays pictures down and waits until each has its cut-out. */
-async function finished(page: Page, files: Parameters<typeof drop>[1]) {
-  await drop(page, files);
-  for (const file of files) await expect(tile(page, file.name)).toHaveAttribute("data-status", "completed");
-}
-
-/** What the browser refused to load, or a script threw: nothing of either is ever right. */
-const faults: string[] = [];
-test.beforeEach(({ page }) => {
-  faults.length = 0;
-  page.on("pageerror", (error) => faults.push(error.message));
-  page.on("console", (message) => {
-    if (/Content Security Policy|Minified React error/.test(message.text())) faults.push(message.text());
-  });
-  // Nothing may be asked of any other address.
-  page.on("request", (request) => {
-    const { protocol, origin } = new URL(request.url());
-    const isOwn = !protocol.startsWith("http") || origin === new URL(process.env.ATELIER_URL ?? "").origin;
-    if (!isOwn) faults.push(`asked of ${request.url()}`);
-  });
-});
-test.afterEach(() => expect(faults).toEqual([]));
+expectNoFaults();
 
 test("three pictures, one broken: watched, compared, downloaded", async ({ page }) => {
   const [first, second, broken] = names("bottle", "flask", "broken") as [string, string, string];

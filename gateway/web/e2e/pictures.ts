@@ -24,7 +24,14 @@ export function picture(name: string, hue: number, width = 480, height = 600): T
   return { name, mimeType: "image/png", buffer: encodePng({ width, height, rgba }) };
 }
 
-/** The same, cut short: its header is whole, its pixels are not. */
+/** Of one colour all over: there is nothing in it to be cut out. */
+export function plainPicture(name: string, level: number, width = 320, height = 240): TestFile {
+  const rgba = new Uint8Array(width * height * 4).fill(level);
+  for (let at = 3; at < rgba.length; at += 4) rgba[at] = 255;
+  return { name, mimeType: "image/png", buffer: encodePng({ width, height, rgba }) };
+}
+
+/** A bottle cut short: its header is whole, its pixels are not. */
 export function brokenPicture(name: string): TestFile {
   const whole = picture(name, 1);
   return { ...whole, buffer: whole.buffer.subarray(0, 600) };
@@ -45,9 +52,9 @@ export async function drop(page: Page, files: TestFile[]): Promise<void> {
   }, contents);
 }
 
-/** The tile of a picture by its name. */
-export function tile(page: Page, name: string) {
-  return page.getByTestId("tile").filter({ has: page.getByRole("link", { name: `Open ${name}` }) });
+/** The tile of a picture by its name; `open` is what the page's language says for opening it. */
+export function tile(page: Page, name: string, open = "Open") {
+  return page.getByTestId("tile").filter({ has: page.getByRole("link", { name: `${open} ${name}` }) });
 }
 
 /** Names that no earlier run has used: the gateway keeps what was laid down before. */

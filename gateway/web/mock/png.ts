@@ -108,6 +108,23 @@ export function cutOut(
   return { result, alpha };
 }
 
+/** In the middle of a canvas of this size, unscaled; what lies beyond is cut off, what is left over is `ground` or nothing. */
+export function onCanvas(picture: Raster, width: number, height: number, ground: number[] = [0, 0, 0, 0]): Raster {
+  const rgba = new Uint8Array(width * height * 4);
+  const [left, top] = [Math.floor((width - picture.width) / 2), Math.floor((height - picture.height) / 2)];
+  for (let y = 0; y < height; y += 1) {
+    for (let x = 0; x < width; x += 1) {
+      const [fromX, fromY] = [x - left, y - top];
+      const isWithin = fromX >= 0 && fromX < picture.width && fromY >= 0 && fromY < picture.height;
+      const from = (fromY * picture.width + fromX) * 4;
+      rgba.set(isWithin ? picture.rgba.subarray(from, from + 4) : ground, (y * width + x) * 4);
+    }
+  }
+  return { width, height, rgba };
+}
+
+export const isBlack = ({ rgba }: Raster) => rgba.every((level, at) => at % 4 === 3 || level === 0);
+
 export function shrink(picture: Raster, side: number): Raster {
   const step = Math.max(1, Math.max(picture.width, picture.height) / side);
   const [width, height] = [

@@ -1,8 +1,17 @@
 // The mock's pipeline: tasks in memory, six stages with made-up times, events with offsets. It stands in for the gateway
 // while the page is being worked on; nothing of it is built into the page, and no figure of it is a measurement.
 import { createHash, randomUUID } from "node:crypto";
-import type { ErrorBody, ImageAnswer, LiveEvent, StageTiming, TaskAnswer, TaskOptions } from "../src/api/types";
-import { cutOut, decodePng, encodePng, shrink } from "./png.ts";
+import type {
+  ErrorBody,
+  ImageAnswer,
+  ImageMetadata,
+  LiveEvent,
+  StageTiming,
+  TaskAnswer,
+  TaskOptions,
+} from "../src/api/types";
+import { mattingOf } from "./matting.ts";
+import { cutOut, decodePng, encodePng, isBlack, onCanvas, shrink } from "./png.ts";
 
 export const STAGES = ["ingest", "preprocess", "classify", "matte", "compose", "persist"];
 const TOPICS = [
@@ -25,6 +34,8 @@ interface Stored {
   result?: Buffer;
   alpha?: Buffer;
   thumbnail?: Buffer;
+  /** Nothing in it differs from its background. */
+  isPlain?: boolean;
 }
 
 interface StageCounts {
@@ -54,11 +65,20 @@ export interface Letter {
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 export const sha256 = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");
 
+/** One colour for whatever lies behind: of a gradient its first, of a blurred original a grey. */
 function backgroundOf(options: TaskOptions): [number, number, number] | undefined {
-  const background = options.output?.background;
-  if (typeof background !== "string" || !background.startsWith("#")) return undefined;
-  const hex = Number.parseInt(background.slice(1, 7), 16);
+  const background = options.output?.background ?? "transparent";
+  if (typeof background !== "string" || background === "transparent") return undefined;
+  const digits = /#([0-9a-f]{3,8})/i.exec(background)?.[1] ?? "808080";
+  const hex = Number.parseInt(digits.length === 3 ? digits.replace(/./g, "$&$&") : digits.slice(0, 6), 16);
   return [hex >> 16, (hex >> 8) & 255, hex & 255];
+}
+
+/** It draws none, and says what the gateway would. */
+function shadowOf({ output }: TaskOptions): Pick<ImageMetadata, "shadow"> {
+  const { shadow = "none" } = output ?? {};
+  const kind = typeof shadow === "object" ? shadow.type : shadow;
+  return kind === "none" ? {} : { shadow: kind === "keep" ? "notFound" : "drawn" };
 }
 
 export class World {
@@ -227,8 +247,12 @@ export class World {
 
   private decode(task: TaskAnswer, stored: Stored): ErrorBody | undefined {
     try {
-      const { result, alpha } = cutOut(decodePng(stored.original), backgroundOf(task.options));
-      stored.result = encodePng(result);
+      const ground = backgroundOf(task.options);
+      const { result: cut, alpha } = cutOut(decodePng(stored.original), ground);
+      const size = task.options.output?.size;
+      const result = size ? onCanvas(cut, size.width, size.height, ground && [...ground, 255]) : cut;
+      stored.isPlain = isBlack(alpha);
+      stored.result = stored.isPlain ? stored.original : encodePng(result);
       stored.alpha = encodePng(alpha);
       stored.thumbnail = encodePng(shrink(result, 256));
       return undefined;
@@ -275,16 +299,19 @@ export class World {
   private finish(task: TaskAnswer, image: ImageAnswer, stored: Stored | undefined, stages: StageTiming[]): void {
     const dimensions = { width: stored?.result?.readUInt32BE(16) ?? 0, height: stored?.result?.readUInt32BE(20) ?? 0 };
     const processingTime = stages.reduce((sum, timing) => sum + timing.processingTimeMs, 0);
+    const matting = mattingOf(task.options, image.name ?? "", dimensions, stored?.isPlain);
     image.status = "completed";
     image.metadata = {
-      type: "product",
+      type: matting.processor,
       confidence: 0.93,
       processingTime,
       dimensions,
       bytes: stored?.result?.length ?? 0,
       mediaType: "image/png",
       model: { name: "mock", provider: "none", inferenceMs: WORK_MS[3] ?? 0, processor: "general" },
+      matting,
       stages,
+      ...shadowOf(task.options),
     };
     for (const part of ["result", "thumbnail", "alpha"] as const) {
       image[`${part}Url`] = `/api/v1/tasks/${task.taskId}/images/${image.index}/${part}`;

@@ -1,7 +1,7 @@
 // The addresses of the page. What is chosen, selected and looked at stands in them, so that reload and back do what one
 // expects; whatever in an address makes no sense is left out.
 import { createRootRoute, createRoute, createRouter } from "@tanstack/react-router";
-import { type ChoiceSearch, parseChoiceSearch } from "./api/request-options";
+import { type ChoiceSearch, parseChoiceSearch } from "./api/choice";
 import { LinePage } from "./features/line/line-page";
 import { PicturePage } from "./features/picture/picture-page";
 import { parsePictureSearch } from "./features/picture/view-state";

@@ -1,18 +1,24 @@
 import { execFileSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
 import {
+  type BackgroundKind,
+  backgroundText,
+  gradientText,
+  kindOfBackground,
+  parseGradient,
+} from "../src/api/background";
+import {
+  CHOICE_KEYS,
   type Choice,
-  choiceFromOptions,
   choiceFromSearch,
   choiceToSearch,
-  curlLine,
   DEFAULT_CHOICE,
-  kcatFollowLine,
-  kcatPublishLine,
   parseChoiceSearch,
-  toTaskOptions,
-} from "../src/api/request-options";
+} from "../src/api/choice";
+import { choiceFromOptions, toTaskOptions } from "../src/api/request-options";
 import { formatSelection, parseSelection, pictureKey, splitKey } from "../src/api/selection";
+import { curlLine, kcatFollowLine, kcatPublishLine } from "../src/api/shell-lines";
+import { carriedSearch } from "../src/ui/shell";
 
 const all: Choice = {
   kind: "product",
@@ -20,15 +26,40 @@ const all: Choice = {
   subject: "main",
   format: "webp",
   background: "#ff8800",
-  encodingQuality: 75,
+  encoding: 75,
   crop: "subject",
-  cropMarginPx: 12,
+  margin: 12,
+  shadow: "drop",
+  strength: 70,
+  size: "1200x800",
+  scale: "80%",
+  position: "bottom",
+  mark: "© Atelier",
+  markAt: "topLeft",
+  markOpacity: 40,
+  markSize: 30,
+  markColor: "#102030",
+  markTile: -30,
 };
 
 describe("options in the address", () => {
   it("come back as they went", () => {
+    expect(CHOICE_KEYS.filter((key) => all[key] === DEFAULT_CHOICE[key])).toEqual([]);
     expect(choiceFromSearch(parseChoiceSearch({ ...choiceToSearch(all) }))).toEqual(all);
     expect(Object.values(choiceToSearch(DEFAULT_CHOICE)).every((value) => value === undefined)).toBe(true);
+    // What is default again has to leave an address that had something else.
+    expect(Object.keys(choiceToSearch(DEFAULT_CHOICE))).toEqual(CHOICE_KEYS);
+  });
+
+  it("go along from view to view", () => {
+    expect(carriedSearch({ ...choiceToSearch(all), selected: "x", zoom: 3 })).toEqual({
+      ...choiceToSearch(all),
+      selected: "x",
+    });
+  });
+
+  it("may have a text of digits alone", () => {
+    expect(parseChoiceSearch({ mark: 2026 })).toEqual({ mark: "2026" });
   });
 
   it("leave out what makes no sense", () => {
@@ -41,27 +72,138 @@ describe("options in the address", () => {
       encoding: 101,
       margin: -1,
       crop: "all",
+      shadow: "deep",
+      strength: 101,
+      size: "16000x16000",
+      scale: "120%",
+      position: "top-top",
+      mark: "two\nlines",
+      markAt: "middle",
+      markColor: "red",
+      markTile: 200,
     };
     expect(parseChoiceSearch(search)).toEqual({});
+    for (const size of ["0x5", "1200", "x", "1e3x5", "16001x5"]) expect(parseChoiceSearch({ size })).toEqual({});
+    for (const position of ["30%", "30% 101%", "left-top", ""]) expect(parseChoiceSearch({ position })).toEqual({});
   });
 });
 
 describe("options as a request", () => {
   it("say only what differs from the defaults", () => {
     expect(toTaskOptions(DEFAULT_CHOICE)).toEqual({});
-    expect(toTaskOptions({ ...DEFAULT_CHOICE, encodingQuality: 50 })).toEqual({});
+    expect(toTaskOptions({ ...DEFAULT_CHOICE, encoding: 50 })).toEqual({});
+    // A strength without a shadow, a margin without a crop and a place of no text say nothing.
+    expect(toTaskOptions({ ...DEFAULT_CHOICE, strength: 50, margin: 9, mark: " ", markAt: "top" })).toEqual({});
     expect(toTaskOptions(all)).toEqual({
       type: "product",
       quality: "low",
       subject: "main",
-      output: { format: "webp", background: "#ff8800", encodingQuality: 75, crop: "subject", cropMarginPx: 12 },
+      watermark: { text: "© Atelier", opacity: 0.4, scale: 0.3, textColor: "#102030", tile: { angleDegrees: -30 } },
+      output: {
+        format: "webp",
+        background: "#ff8800",
+        encodingQuality: 75,
+        crop: "subject",
+        cropMarginPx: 12,
+        shadow: { type: "drop", opacity: 0.7 },
+        size: { width: 1200, height: 800 },
+        scale: "80%",
+        position: "bottom",
+      },
+    });
+    expect(toTaskOptions({ ...DEFAULT_CHOICE, shadow: "keep", mark: "©", markAt: "top" })).toEqual({
+      watermark: { text: "©", position: "top" },
+      output: { shadow: "keep" },
     });
   });
 
   it("are read back from a finished task", () => {
-    expect(choiceFromOptions(toTaskOptions(all))).toEqual(all);
+    // A text that is repeated has no place of its own.
+    expect(choiceFromOptions(toTaskOptions(all))).toEqual({ ...all, markAt: "bottomRight" });
+    const once: Choice = { ...all, markTile: undefined };
+    expect(choiceFromOptions(toTaskOptions(once))).toEqual(once);
     expect(choiceFromOptions({ subject: "0% 0% 50% 100%" }).subject).toBe("all");
     expect(choiceFromOptions({ output: { background: { blob: {} as never } } }).background).toBe("transparent");
+  });
+});
+
+describe("options as the gateway answers with them", () => {
+  it("are the same choice", () => {
+    const read = choiceFromOptions({
+      type: "auto",
+      quality: "high",
+      subject: "all",
+      watermark: { text: "©", position: "bottomRight", tile: { spacing: 0.5, angleDegrees: 0 } },
+      output: {
+        format: "png",
+        background: {
+          gradient: {
+            stops: [
+              { color: "#ffffff", at: 0 },
+              { color: "#888888", at: 1 },
+            ],
+          },
+        },
+        crop: "none",
+        size: { width: 900, height: 600 },
+        position: "0% 100%",
+        shadow: { type: "contact", opacity: 0.4 },
+        channels: "rgba",
+      },
+    });
+    expect(read).toEqual({
+      ...DEFAULT_CHOICE,
+      background: "linear-gradient(180deg, #ffffff, #888888)",
+      size: "900x600",
+      position: "bottom-left",
+      shadow: "contact",
+      strength: 40,
+      mark: "©",
+      markTile: 0,
+    });
+    expect(choiceFromOptions({ output: { position: "30% 100%" } }).position).toBe("30% 100%");
+    expect(choiceFromOptions({ output: { position: "100% 50%" } }).position).toBe("right");
+  });
+});
+
+describe("backgrounds", () => {
+  it("are known by their text", () => {
+    const kinds: [text: string, kind: BackgroundKind | undefined][] = [
+      ["transparent", "transparent"],
+      ["#fff", "color"],
+      ["#ff880080", "color"],
+      ["linear-gradient(90deg, #fff, #888 30%, #000)", "gradient"],
+      ["linear-gradient(#fff,#000)", "gradient"],
+      ["radial-gradient(#fff, #00000080)", "gradient"],
+      ["blur(12.5px)", "blur"],
+      ["https://a.example/b.png", "url"],
+      ["#ffff", undefined],
+      ["linear-gradient(#fff)", undefined],
+      ["linear-gradient(400deg, #fff, #000)", undefined],
+      ["linear-gradient(#fff, url(x))", undefined],
+      ["conic-gradient(#fff, #000)", undefined],
+      ["blur(0px)", undefined],
+      ["blur(501px)", undefined],
+      ["javascript:alert(1)", undefined],
+    ];
+    for (const [text, kind] of kinds) expect(kindOfBackground(text), text).toBe(kind);
+  });
+
+  it("have one text for the objects that the gateway answers with", () => {
+    expect(backgroundText({ blur: 12 })).toBe("blur(12px)");
+    const stops = [
+      { color: "#ffffff", at: 0 },
+      { color: "#888888", at: 0.3 },
+      { color: "#000000", at: 1 },
+    ];
+    const text = "linear-gradient(90deg, #ffffff, #888888 30%, #000000)";
+    expect(backgroundText({ gradient: { type: "linear", angleDegrees: 90, stops } })).toBe(text);
+    expect(backgroundText({ gradient: { type: "radial", stops } })).toBe(
+      "radial-gradient(#ffffff, #888888 30%, #000000)",
+    );
+    expect(backgroundText({ blob: {} as never })).toBeUndefined();
+    const parts = parseGradient(text);
+    expect(parts && gradientText(parts)).toBe(text);
   });
 });
 

@@ -55,16 +55,71 @@ export interface ImageSource {
   blob?: BlobRef;
 }
 
-export type Background = string | { blob: BlobRef };
+export interface Gradient {
+  type?: "linear" | "radial";
+  angleDegrees?: number;
+  stops: { color: string; at: number }[];
+}
+
+/** As text or as the object that the gateway answers with. */
+export type Background = string | { blob: BlobRef } | { gradient: Gradient } | { blur: number };
+
+export const SHADOWS = ["none", "keep", "drop", "contact", "auto"] as const;
+export type ShadowKind = (typeof SHADOWS)[number];
+
+export interface Shadow {
+  type: ShadowKind;
+  /** 0 to 1. */
+  opacity?: number;
+  blur?: string;
+  offsetX?: string;
+  offsetY?: string;
+  color?: string;
+}
 
 export interface OutputOptions {
   format?: ImageFormat;
   background?: Background;
   encodingQuality?: number;
+  maxBytes?: number;
+  maxPixels?: number;
   edgeSmoothingPx?: number;
+  semitransparency?: boolean;
   crop?: Crop;
   cropMarginPx?: number;
-  channels?: "rgba" | "alpha";
+  cropMargin?: string;
+  size?: { width: number; height: number };
+  scale?: string;
+  position?: string;
+  shadow?: ShadowKind | Shadow;
+  channels?: "rgba" | "alpha" | "mask";
+}
+
+export const ANCHORS = [
+  "topLeft",
+  "top",
+  "topRight",
+  "left",
+  "center",
+  "right",
+  "bottomLeft",
+  "bottom",
+  "bottomRight",
+] as const;
+export type Anchor = (typeof ANCHORS)[number];
+
+export interface Watermark {
+  url?: string;
+  blob?: BlobRef;
+  text?: string;
+  position?: Anchor | { x: number; y: number };
+  opacity?: number;
+  scale?: number;
+  tile?: { spacing?: number; angleDegrees?: number };
+  blend?: "normal" | "multiply" | "screen" | "overlay";
+  textSizePx?: number;
+  textColor?: string;
+  invisible?: { payload: string };
 }
 
 /** What the page offers; a rectangle, `x1 y1 x2 y2`, is for other senders. */
@@ -76,6 +131,7 @@ export interface TaskOptions {
   quality?: Quality;
   model?: string;
   subject?: Subject | (string & {});
+  watermark?: Watermark;
   output?: OutputOptions;
 }
 
@@ -102,13 +158,61 @@ export interface StageTiming {
   processingTimeMs: number;
 }
 
-/** How the matte was made, as far as the page needs to know. */
+/** A found thing; its place and size in pixels of the upright picture. */
+export interface Detection {
+  label: string;
+  score: number;
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+}
+
+export interface KeyPoint {
+  person: number;
+  name: string;
+  x: number;
+  y: number;
+  confidence: number;
+}
+
+export interface Shapes {
+  count: number;
+  pathBytes: number;
+  paths: { color: string; areaPx: number; path: string }[];
+}
+
+export interface Cluster {
+  color: string;
+  share: number;
+  background: boolean;
+}
+
+export interface Measured {
+  faces?: Detection[];
+  keyPoints?: KeyPoint[];
+  boxes?: Detection[];
+  shapes?: Shapes;
+  clusters?: Cluster[];
+}
+
+export interface Step {
+  name: string;
+  ms: number;
+}
+
+export const TRIMAP_ORIGINS = ["given", "made"] as const;
+export const SHADOW_OUTCOMES = ["drawn", "kept", "notFound", "noGround", "backgroundTooBusy"] as const;
+
+/** How the matte was made, and what was measured on the way. */
 export interface Matting {
   processor: Kind;
   confidence: number;
   fellBack?: { from: Kind; reason: string };
   noSubject?: string;
-  steps?: { name: string; ms: number }[];
+  trimap?: { origin: (typeof TRIMAP_ORIGINS)[number]; unknownShare: number };
+  steps?: Step[];
+  measured?: Measured;
 }
 
 export interface ImageMetadata {
@@ -118,9 +222,11 @@ export interface ImageMetadata {
   dimensions: { width: number; height: number };
   bytes: number;
   mediaType: string;
-  model: { name: string; provider: string; inferenceMs: number; processor: string };
+  model: { name: string; provider: string; inferenceMs: number; processor: string; reused?: boolean };
   matting?: Matting;
   stages: StageTiming[];
+  subject?: { left: number; top: number; width: number; height: number };
+  shadow?: (typeof SHADOW_OUTCOMES)[number];
 }
 
 export interface ImageAnswer {

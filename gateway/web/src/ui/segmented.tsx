@@ -30,6 +30,8 @@ export function Segmented<T extends string>({
   isSwatches = false,
 }: Props<T>) {
   const name = useId();
+  // The last one fills its row.
+  const rest = columns ? columns - ((segments.length - 1) % columns) : 1;
   return (
     <fieldset className="min-w-0">
       <legend className={hideLegend ? "sr-only" : "edge-print mb-1.5"}>{legend}</legend>
@@ -37,9 +39,10 @@ export function Segmented<T extends string>({
         className="grid auto-cols-fr gap-px overflow-hidden rounded-[5px] border border-edge bg-rule"
         style={columns ? { gridTemplateColumns: `repeat(${columns}, minmax(0, 1fr))` } : { gridAutoFlow: "column" }}
       >
-        {segments.map((segment) => (
+        {segments.map((segment, place) => (
           <label
             key={segment.value}
+            style={place === segments.length - 1 ? { gridColumn: `span ${rest}` } : undefined}
             className={`relative flex min-h-[2.2rem] items-center justify-center bg-paper text-center leading-tight ${isSwatches ? "flex-col gap-1 px-0.5 py-1.5 text-[0.72rem]" : "gap-1.5 px-1.5 py-1 text-[0.92rem]"} text-soft transition-colors hover:text-ink forced-colors:has-checked:underline has-checked:bg-ink has-checked:text-table has-focus-visible:z-10 has-focus-visible:outline-2 has-focus-visible:outline-offset-[-4px] has-focus-visible:outline-pencil`}
           >
             <input

@@ -1,6 +1,7 @@
 // The frame around every view: the name, the two views, how the connection stands, language and appearance.
 import { type ErrorComponentProps, Link, Outlet, useRouterState } from "@tanstack/react-router";
 import { type ReactNode, useEffect, useRef, useState } from "react";
+import { CHOICE_KEYS } from "../api/choice";
 import { retryConnection, useConnection } from "../api/live-store";
 import { useI18n } from "../i18n";
 import type { Language } from "../i18n/translate";
@@ -9,22 +10,10 @@ import { Button, buttonClass } from "./button";
 import { Icon } from "./icons";
 import { applyTheme, storedTheme, THEMES, type Theme } from "./theme";
 
-const CHOICE_KEYS = [
-  "kind",
-  "quality",
-  "subject",
-  "format",
-  "background",
-  "encoding",
-  "crop",
-  "margin",
-  "selected",
-] as const;
-
 /** What goes along from view to view: the options and the selection. */
 export function carriedSearch(search: Record<string, unknown>): Record<string, never> {
   return Object.fromEntries(
-    CHOICE_KEYS.filter((key) => search[key] !== undefined).map((key) => [key, search[key]]),
+    [...CHOICE_KEYS, "selected"].filter((key) => search[key] !== undefined).map((key) => [key, search[key]]),
   ) as Record<string, never>;
 }
 

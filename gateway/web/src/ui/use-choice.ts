@@ -1,7 +1,7 @@
 // The chosen options, read from the address and written to it.
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useCallback, useMemo } from "react";
-import { type Choice, choiceFromSearch, choiceToSearch } from "../api/request-options";
+import { type Choice, choiceFromSearch, choiceToSearch } from "../api/choice";
 
 export function useChoice(): [Choice, (change: Partial<Choice>) => void] {
   const search = useSearch({ strict: false });

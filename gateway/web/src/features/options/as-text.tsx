@@ -1,7 +1,8 @@
 // The same choice for those who work without the page: a curl line and an event, ready to copy.
 import { useQuery } from "@tanstack/react-query";
+import type { Choice } from "../../api/choice";
 import { capabilitiesQuery } from "../../api/queries";
-import { type Choice, curlLine, kcatPublishLine } from "../../api/request-options";
+import { curlLine, kcatPublishLine } from "../../api/shell-lines";
 import { useI18n } from "../../i18n";
 import { CopyBlock } from "../../ui/copy";
 

@@ -1,17 +1,20 @@
-// Kind, quality, format, background, crop, subject: what a picture is to become, and what that costs in time on this machine.
+// What a picture is to become, and what that costs in time on this machine. What is seldom wanted is folded away.
 import { useQuery } from "@tanstack/react-query";
-import { useId, useState } from "react";
+import { MOST_MARGIN_PX } from "../../api/choice";
 import { capabilitiesQuery } from "../../api/queries";
-import { type Choice, isBackground } from "../../api/request-options";
 import { FORMATS, KIND_CHOICES, QUALITIES, SUBJECTS } from "../../api/types";
 import { useI18n } from "../../i18n";
+import { NumberField, RangeField } from "../../ui/fields";
 import { Segmented } from "../../ui/segmented";
 import { AsText } from "./as-text";
+import { BackgroundChoice } from "./background-choice";
+import { CanvasChoice } from "./canvas-choice";
 import { QualityCosts, StageCosts } from "./costs";
+import type { OptionProps } from "./option-props";
+import { ShadowChoice } from "./shadow-choice";
+import { WatermarkChoice } from "./watermark-choice";
 
-interface Props {
-  choice: Choice;
-  onChange: (change: Partial<Choice>) => void;
+interface Props extends OptionProps {
   /** Without the parts that are the same everywhere, where the panel stands beside a picture. */
   isBrief?: boolean;
 }
@@ -33,6 +36,7 @@ export function OptionsPanel({ choice, onChange, isBrief = false }: Props) {
         <QualityCosts quality={choice.quality} />
       </div>
       <BackgroundChoice choice={choice} onChange={onChange} />
+      <ShadowChoice choice={choice} onChange={onChange} />
       <div>
         <Segmented
           legend={t("options.format")}
@@ -41,9 +45,24 @@ export function OptionsPanel({ choice, onChange, isBrief = false }: Props) {
           segments={formats.map((format) => ({ value: format, label: t(`format.${format}`) }))}
         />
         <p className="mt-1.5 text-[0.8rem] text-soft">{t(`options.format.${choice.format}`)}</p>
-        {choice.format !== "png" && <EncodingQuality choice={choice} onChange={onChange} />}
+        {choice.format !== "png" && (
+          <div className="mt-3">
+            <RangeField
+              label={t("options.encodingQuality")}
+              value={choice.encoding}
+              text={String(choice.encoding)}
+              min={1}
+              max={100}
+              onChange={(encoding) => onChange({ encoding })}
+            />
+          </div>
+        )}
       </div>
       <CropChoice choice={choice} onChange={onChange} />
+      <div className="-my-3 divide-y divide-rule border-y border-rule">
+        <CanvasChoice choice={choice} onChange={onChange} />
+        <WatermarkChoice choice={choice} onChange={onChange} />
+      </div>
       <div>
         <Segmented
           legend={t("options.subject")}
@@ -73,113 +92,7 @@ export function OptionsPanel({ choice, onChange, isBrief = false }: Props) {
   );
 }
 
-function EncodingQuality({ choice, onChange }: Props) {
-  const { t } = useI18n();
-  return (
-    <label className="mt-3 block">
-      <span className="edge-print flex justify-between">
-        {t("options.encodingQuality")}
-        <output className="text-ink">{choice.encodingQuality}</output>
-      </span>
-      <input
-        type="range"
-        min={1}
-        max={100}
-        value={choice.encodingQuality}
-        onChange={(event) => onChange({ encodingQuality: event.target.valueAsNumber })}
-        className="mt-1 w-full"
-      />
-    </label>
-  );
-}
-
-type Ground = "transparent" | "white" | "color" | "url";
-
-const FIRST_COLOR = "#d9d4cc";
-
-function groundOf(background: string): Ground {
-  if (background === "transparent") return "transparent";
-  if (background.toLowerCase() === "#ffffff") return "white";
-  return background.startsWith("#") ? "color" : "url";
-}
-
-function BackgroundChoice({ choice, onChange }: Props) {
-  const { t } = useI18n();
-  // An address that is still being written is no background yet, but its field has to stand open.
-  const [isWritingUrl, setIsWritingUrl] = useState(false);
-  const ground = isWritingUrl ? "url" : groundOf(choice.background);
-  const choose = (next: Ground) => {
-    setIsWritingUrl(next === "url");
-    if (next === "transparent") onChange({ background: "transparent" });
-    if (next === "white") onChange({ background: "#ffffff" });
-    if (next === "color") onChange({ background: FIRST_COLOR });
-  };
-  return (
-    <div>
-      <Segmented
-        legend={t("options.background")}
-        value={ground}
-        columns={2}
-        onChange={choose}
-        segments={[
-          { value: "transparent", label: t("options.background.transparent"), swatch: "checker" },
-          { value: "white", label: t("options.background.white"), swatch: "#ffffff" },
-          {
-            value: "color",
-            label: t("options.background.color"),
-            swatch: ground === "color" ? choice.background : "conic-gradient(#c55, #cc5, #5c5, #5cc, #55c, #c5c, #c55)",
-          },
-          { value: "url", label: t("options.background.url") },
-        ]}
-      />
-      {ground === "color" && (
-        <label className="mt-2 flex items-center gap-2">
-          <input
-            type="color"
-            // The picker knows six digits only; an alpha from the address is kept until it is used.
-            value={choice.background.slice(0, 7).padEnd(7, "0")}
-            onChange={(event) => onChange({ background: event.target.value })}
-            className="h-9 w-14 cursor-pointer rounded-[5px] border border-edge bg-paper p-1"
-          />
-          <span className="text-soft">{t("options.background.colorPick")}</span>
-          <span className="ml-auto font-mono text-[0.8rem]">{choice.background}</span>
-        </label>
-      )}
-      {ground === "url" && <BackgroundAddress choice={choice} onChange={onChange} />}
-    </div>
-  );
-}
-
-function BackgroundAddress({ choice, onChange }: Props) {
-  const { t } = useI18n();
-  const [text, setText] = useState(groundOf(choice.background) === "url" ? choice.background : "");
-  const isWrong = text !== "" && !isBackground(text);
-  const help = useId();
-  return (
-    <label className="mt-2 block">
-      <span className="text-[0.8rem] text-soft">{t("options.background.urlField")}</span>
-      <input
-        type="url"
-        value={text}
-        placeholder="https://…"
-        aria-invalid={isWrong}
-        aria-describedby={isWrong ? help : undefined}
-        onChange={(event) => {
-          setText(event.target.value);
-          if (isBackground(event.target.value)) onChange({ background: event.target.value });
-        }}
-        className="field mt-1 w-full"
-      />
-      {isWrong && (
-        <span id={help} className="mt-1 block text-[0.8rem] text-fail">
-          {t("table.add.url.invalid")}
-        </span>
-      )}
-    </label>
-  );
-}
-
-function CropChoice({ choice, onChange }: Props) {
+function CropChoice({ choice, onChange }: OptionProps) {
   const { t } = useI18n();
   return (
     <div>
@@ -193,21 +106,17 @@ function CropChoice({ choice, onChange }: Props) {
         ]}
       />
       {choice.crop === "subject" && (
-        <label className="mt-2 flex items-center gap-2 text-soft">
-          {t("options.crop.margin")}
-          <input
-            type="number"
+        <div className="mt-2">
+          <NumberField
+            label={t("options.crop.margin")}
+            value={choice.margin}
             min={0}
-            max={10_000}
-            value={choice.cropMarginPx}
-            onChange={(event) => {
-              const margin = event.target.valueAsNumber;
-              if (Number.isInteger(margin) && margin >= 0 && margin <= 10_000) onChange({ cropMarginPx: margin });
-            }}
-            className="field ml-auto w-24 text-right"
+            max={MOST_MARGIN_PX}
+            unit={t("unit.px")}
+            fault={t("options.crop.margin.fault", { most: MOST_MARGIN_PX })}
+            onChange={(margin) => onChange({ margin })}
           />
-          px
-        </label>
+        </div>
       )}
     </div>
   );

@@ -2,9 +2,10 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useRef } from "react";
+import { choiceToSearch } from "../../api/choice";
 import { asApiError } from "../../api/client";
 import { showTask } from "../../api/queries";
-import { choiceFromOptions, choiceToSearch, toTaskOptions } from "../../api/request-options";
+import { choiceFromOptions, toTaskOptions } from "../../api/request-options";
 import { pictureKey } from "../../api/selection";
 import type { ImageAnswer, TaskAnswer } from "../../api/types";
 import { useI18n } from "../../i18n";

@@ -145,6 +145,15 @@ function Picture({ task, image }: { task: TaskAnswer; image: ImageAnswer }) {
           isChecker={behind.kind === "checker"}
           split={split}
           onSplit={setSplit}
+          showsMarks={search.marks === true}
+          onMarks={(shows) =>
+            void navigate({
+              to: ".",
+              search: (previous) => ({ ...previous, marks: shows || undefined }),
+              replace: true,
+              resetScroll: false,
+            })
+          }
         />
       </div>
       <div className="w-full shrink-0 px-4 pb-10 sm:px-7 lg:w-[23rem] lg:overflow-y-auto lg:px-6">

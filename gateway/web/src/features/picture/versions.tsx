@@ -8,6 +8,7 @@ import type { ImageAnswer, TaskOptions } from "../../api/types";
 import { useI18n } from "../../i18n";
 import { Failure } from "../../ui/failure";
 import { carriedSearch } from "../../ui/shell";
+import { backgroundWords } from "../options/words";
 
 export function Versions({ taskId, image }: { taskId: string; image: ImageAnswer }) {
   const { t } = useI18n();
@@ -44,16 +45,8 @@ export function Versions({ taskId, image }: { taskId: string; image: ImageAnswer
 
 function Asked({ options }: { options: TaskOptions }) {
   const { t } = useI18n();
-  const { quality, format, background } = choiceFromOptions(options);
-  const behind =
-    background === "transparent"
-      ? t("options.background.transparent")
-      : background.startsWith("#")
-        ? background
-        : t("options.background.url");
-  return (
-    <span className="min-w-0 flex-1 truncate text-right text-[0.8rem] text-soft">
-      {[t(`quality.${quality}`), t(`format.${format}`), behind].join(" · ")}
-    </span>
-  );
+  const { quality, format, background, shadow } = choiceFromOptions(options);
+  const words = [t(`quality.${quality}`), t(`format.${format}`), backgroundWords(t, background)];
+  if (shadow !== "none") words.push(t("picture.versions.shadow", { shadow: t(`shadow.${shadow}`) }));
+  return <span className="min-w-0 flex-1 truncate text-right text-[0.8rem] text-soft">{words.join(" · ")}</span>;
 }

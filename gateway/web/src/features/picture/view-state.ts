@@ -7,6 +7,8 @@ export interface PictureSearch {
   view?: View | undefined;
   /** What lies behind: `white`, `black` or a colour `#rrggbb`; absent: the chequerboard. */
   behind?: string | undefined;
+  /** What was measured is drawn over the picture. */
+  marks?: true | undefined;
   /** Percent of the visible picture that shows the original. */
   split?: number | undefined;
   /** Percent; absent: fitted to the window. */
@@ -29,6 +31,7 @@ export function parsePictureSearch(search: Record<string, unknown>): PictureSear
   const parsed: PictureSearch = {
     view: VIEWS.find((view) => view === search.view),
     behind: typeof behind === "string" && /^(white|black|#[0-9a-f]{6})$/i.test(behind) ? behind : undefined,
+    marks: search.marks === true ? true : undefined,
     split: number(search.split, 0, 100),
     zoom: number(search.zoom, 1, MOST_ZOOM * 100),
     x: number(search.x, 0, 100_000),

@@ -6,6 +6,7 @@ import { useI18n } from "../../i18n";
 import { formatPercent } from "../../i18n/format";
 import { IconButton } from "../../ui/button";
 import { CompareHandle } from "./compare-handle";
+import { hasMarks, Marks } from "./marks";
 import { useCamera, useGestures } from "./use-camera";
 import { PIXEL_GRID_FROM, type Size, SQUARE_PIXELS_FROM, type View, visibleSpan } from "./view-state";
 
@@ -18,6 +19,9 @@ interface Props {
   isChecker: boolean;
   split: number;
   onSplit: (split: number) => void;
+  /** Whether what was measured is drawn over the picture. */
+  showsMarks: boolean;
+  onMarks: (shows: boolean) => void;
 }
 
 const KEY_ZOOM = 1.25;
@@ -27,7 +31,7 @@ export function Viewer(props: Props) {
   const { taskId, image } = props;
   const dimensions = image.metadata?.dimensions;
   const [originalSize, setOriginalSize] = useState<Size>();
-  // The larger of both: a cropped cut-out is laid in the middle of its original.
+  // As large as both need: a cut-out that is cropped, or has a canvas of its own, and its original lie with their middles together.
   const picture = useMemo<Size | undefined>(() => {
     if (!dimensions && !originalSize) return undefined;
     return {
@@ -36,7 +40,9 @@ export function Viewer(props: Props) {
     };
   }, [dimensions, originalSize]);
   const { t } = useI18n();
-  if (picture) return <Surface {...props} picture={picture} onOriginalSize={setOriginalSize} />;
+  if (picture) {
+    return <Surface {...props} picture={picture} originalSize={originalSize} onOriginalSize={setOriginalSize} />;
+  }
   return (
     <div className="relative grid flex-1 place-items-center bg-well">
       <p className="text-soft">{t("picture.loading")}</p>
@@ -63,9 +69,12 @@ function Surface({
   isChecker,
   split,
   onSplit,
+  showsMarks,
+  onMarks,
   picture,
+  originalSize,
   onOriginalSize,
-}: Props & { picture: Size; onOriginalSize: (size: Size) => void }) {
+}: Props & { picture: Size; originalSize: Size | undefined; onOriginalSize: (size: Size) => void }) {
   const { t, language } = useI18n();
   const surface = useRef<HTMLDivElement>(null);
   const { frame, size, isFitted, zoom, pan, fit, actual } = useCamera(surface, picture);
@@ -73,6 +82,8 @@ function Surface({
   const isDone = image.status === "completed";
   const shown: View = isDone ? (isOriginalMissing && view === "compare" ? "result" : view) : "original";
   const compares = shown === "compare";
+  const found = image.metadata?.matting?.measured;
+  const measured = hasMarks(found) ? found : undefined;
   const span = visibleSpan(frame, size);
   const splitX = span.left + ((span.right - span.left) * split) / 100;
   const toSplit = (x: number) =>
@@ -97,6 +108,7 @@ function Surface({
       ArrowRight: () => pan(-KEY_PAN_PX, 0),
       ArrowUp: () => pan(0, KEY_PAN_PX),
       ArrowDown: () => pan(0, -KEY_PAN_PX),
+      ...(measured ? { m: () => onMarks(!showsMarks) } : {}),
     };
     const action = actions[event.key];
     if (!action) return;
@@ -110,16 +122,13 @@ function Surface({
   const dimensions = image.metadata?.dimensions;
   // A browser shows no ZIP: its thumbnail stands for it.
   const finished = image.metadata?.mediaType === "application/zip" ? "thumbnail" : "result";
-  const isCropped =
-    dimensions !== undefined && (dimensions.width !== picture.width || dimensions.height !== picture.height);
-  const resultBox: CSSProperties = dimensions
-    ? {
-        width: `${(100 * dimensions.width) / picture.width}%`,
-        height: `${(100 * dimensions.height) / picture.height}%`,
-        left: `${50 - (50 * dimensions.width) / picture.width}%`,
-        top: `${50 - (50 * dimensions.height) / picture.height}%`,
-      }
-    : { inset: 0 };
+  const original = originalSize ?? picture;
+  const isResized =
+    dimensions !== undefined && (dimensions.width !== original.width || dimensions.height !== original.height);
+  const resultBox = boxOf(dimensions, picture);
+  const originalBox = boxOf(originalSize, picture);
+  // The places are those of the original: over a cut-out of another size they would point beside what they mean.
+  const marks = showsMarks && (shown === "original" || compares || !isResized) ? measured : undefined;
 
   return (
     <div className="relative flex min-h-0 min-w-0 flex-1 flex-col">
@@ -128,7 +137,7 @@ function Surface({
         ref={surface}
         role="group"
         tabIndex={0}
-        aria-label={`${name}. ${t("picture.surface")}`}
+        aria-label={`${name}. ${t("picture.surface")}${measured ? ` ${t("picture.surface.marks")}` : ""}`}
         onKeyDown={onKeyDown}
         {...gestures}
         onDoubleClick={() => (isFitted ? actual() : fit())}
@@ -157,17 +166,31 @@ function Surface({
             </div>
           )}
           {(shown === "original" || compares) && !isOriginalMissing && (
-            <img
-              src={imagePath(taskId, image.index, "original")}
-              alt={`${name}: ${t("picture.before")}`}
-              className={layer}
-              style={{ ...rendering, ...(compares ? { clipPath: `inset(0 ${100 - cut}% 0 0)` } : {}) }}
-              draggable={false}
-              onLoad={({ currentTarget: { naturalWidth: width, naturalHeight: height } }) =>
-                onOriginalSize({ width, height })
-              }
-              onError={() => setIsOriginalMissing(true)}
-            />
+            <div className="absolute inset-0" style={compares ? { clipPath: `inset(0 ${100 - cut}% 0 0)` } : undefined}>
+              <div className="absolute" style={originalBox}>
+                <img
+                  src={imagePath(taskId, image.index, "original")}
+                  alt={`${name}: ${t("picture.before")}`}
+                  className={layer}
+                  style={rendering}
+                  draggable={false}
+                  onLoad={({ currentTarget: { naturalWidth: width, naturalHeight: height } }) =>
+                    onOriginalSize({ width, height })
+                  }
+                  onError={() => setIsOriginalMissing(true)}
+                />
+              </div>
+            </div>
+          )}
+          {marks && (
+            <div
+              className="absolute inset-0"
+              style={compares && isResized ? { clipPath: `inset(0 ${100 - cut}% 0 0)` } : undefined}
+            >
+              <div className="absolute" style={originalBox}>
+                <Marks measured={marks} picture={original} scale={frame.scale} />
+              </div>
+            </div>
           )}
           {frame.scale >= PIXEL_GRID_FROM && <PixelGrid scale={frame.scale} />}
         </div>
@@ -184,8 +207,18 @@ function Surface({
             : view === "compare"
               ? t("picture.originalUnshowable")
               : "")}
-        {compares && isCropped && t("picture.cropped")}
+        {compares && isResized && t("picture.resized")}
       </p>
+      {measured && (
+        <button
+          type="button"
+          aria-pressed={showsMarks}
+          onClick={() => onMarks(!showsMarks)}
+          className="absolute bottom-3 left-3 h-9 rounded-[7px] border border-rule bg-glow/95 px-3 text-[0.82rem] text-soft shadow-(--shadow) hover:text-ink aria-pressed:border-ink aria-pressed:bg-ink aria-pressed:text-table"
+        >
+          {t("picture.marks")}
+        </button>
+      )}
       {/* biome-ignore lint/a11y/useSemanticElements: a toolbar, not a form's fieldset */}
       <div
         role="group"
@@ -208,6 +241,13 @@ function Surface({
       </div>
     </div>
   );
+}
+
+/** The place of a picture of `size` in the middle of the frame of `picture`. */
+function boxOf(size: Size | undefined, picture: Size): CSSProperties {
+  if (!size) return { inset: 0 };
+  const [width, height] = [(100 * size.width) / picture.width, (100 * size.height) / picture.height];
+  return { width: `${width}%`, height: `${height}%`, left: `${50 - width / 2}%`, top: `${50 - height / 2}%` };
 }
 
 function Captions() {

@@ -1,7 +1,8 @@
 // What can be done with the marked pictures: download them, or make them again with the options that are chosen now.
 import { useState } from "react";
+import type { Choice } from "../../api/choice";
 import { type ApiError, archivePath, asApiError, downloadPath, pageError } from "../../api/client";
-import { type Choice, toTaskOptions } from "../../api/request-options";
+import { toTaskOptions } from "../../api/request-options";
 import { splitKey } from "../../api/selection";
 import type { TaskAnswer } from "../../api/types";
 import { useI18n } from "../../i18n";
