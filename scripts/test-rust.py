@@ -6,7 +6,7 @@ documentation has no examples that run: cargo would build half of the dependenci
 
     scripts/test-rust.py [NAME…]     only the programs of these names, such as `kafka` or `atelier_stores`
 
-TEST_LANES (2) says how many at a time.
+TEST_LANES (3) says how many at a time.
 """
 
 import json
@@ -98,7 +98,7 @@ def main():
 
     # The programs have sessions of their own, so whoever ends this one does not end them: it has to.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with ThreadPoolExecutor(int(os.environ.get("TEST_LANES", "2"))) as lanes:
+    with ThreadPoolExecutor(int(os.environ.get("TEST_LANES", "3"))) as lanes:
         running = {lanes.submit(run, program, folder): f"{folder.name}: {name}" for name, program, folder in found}
         try:
             for count, done in enumerate(as_completed(running), start=1):

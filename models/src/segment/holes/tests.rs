@@ -97,7 +97,7 @@ fn a_window_onto_something_else_stays() {
 fn a_subject_in_the_grounds_colours_stays() {
     // A tenth of the frame.
     let speckled = |x: usize, y: usize| {
-        if is_frame(x, y) && (x / 4 + y / 4) % 10 == 0 {
+        if is_frame(x, y) && (x / 4 + y / 4).is_multiple_of(10) {
             GROUND
         } else {
             framed(x, y)
